@@ -1,0 +1,1 @@
+"""What the organisers fix: tasks, data, labels, metrics, submission files and the scorer. No torch."""

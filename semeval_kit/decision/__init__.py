@@ -1,0 +1,1 @@
+"""What turns probabilities into answers: thresholds, ensembles, honest estimates. numpy only."""

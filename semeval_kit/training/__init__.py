@@ -1,0 +1,1 @@
+"""What makes probabilities: folds, encoder and head, batches, the Accelerate loop, checkpoints."""
