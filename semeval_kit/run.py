@@ -1,0 +1,386 @@
+"""The run directory: the only module that knows a file name inside a run.
+
+A run is frozen when it is made: task, recipe, data and folds are written once, and asking for the
+same run with other settings is an error that names the field. Every stage reads what earlier
+stages wrote and writes atomically, so that calling it again resumes it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semeval_kit.competition.task import Task, load_task
+from semeval_kit.errors import KitError
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Probs:
+    """Probabilities of examples.
+
+    Attributes:
+        ids: one per example.
+        languages: one per example.
+        target_names: one per column.
+        values: `(n_examples, n_targets)`, each in [0, 1].
+    """
+
+    ids: tuple[str, ...]
+    languages: tuple[str, ...]
+    target_names: tuple[str, ...]
+    values: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        return len(self.ids)
+
+    def take(self, rows: NDArray[Any] | Sequence[int]) -> Probs:
+        """Return the given rows, in their order."""
+        index = [int(row) for row in rows]
+        return Probs(
+            ids=tuple(self.ids[row] for row in index),
+            languages=tuple(self.languages[row] for row in index),
+            target_names=self.target_names,
+            values=self.values[index],
+        )
+
+
+class Run:
+    """A run directory: its settings, its paths and what its files say."""
+
+    def __init__(self, path: Path) -> None:
+        """Name the directory; nothing is read until it is asked for."""
+        self.path = Path(path)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Run:
+        """Open an existing run.
+
+        Raises:
+            KitError: there is no run at the path.
+        """
+        run = cls(Path(path))
+        if not run.settings_file.is_file():
+            raise KitError(
+                f"{path}: no run here ({run.settings_file.name} is missing). "
+                "Make one with `semeval-kit run`, or name a folder under submissions/."
+            )
+        return run
+
+    @classmethod
+    def create(
+        cls, path: str | Path, *, task_text: str, recipe: Mapping[str, Any], settings: Row
+    ) -> Run:
+        """Freeze a new run, or open the one that is there if its settings are the same.
+
+        Args:
+            path: the directory.
+            task_text: the task file, as it is.
+            recipe: hyperparameters by name.
+            settings: everything else that must not change: task, languages, data, splits.
+
+        Raises:
+            KitError: the directory holds a run with other settings, or something else.
+        """
+        run = cls(Path(path))
+        if run.settings_file.is_file():
+            run.require_same(recipe, settings)
+            return run
+        if run.path.exists() and any(p.name not in _LEFT_BY_CREATE for p in run.path.iterdir()):
+            raise KitError(
+                f"{path}: exists but is not a run. Choose another --run name, or move it away."
+            )
+        run.path.mkdir(parents=True, exist_ok=True)
+        write_atomic(run.task_file, task_text)
+        write_atomic(run.recipe_file, _to_toml(recipe))
+        write_json(run.settings_file, settings)
+        return run
+
+    def require_same(self, recipe: Mapping[str, Any], settings: Row) -> None:
+        """Raise an error that names the fields in which the run differs from what is asked.
+
+        Raises:
+            KitError: a frozen field differs.
+        """
+        asked = {**_frozen(settings), **{f"recipe.{k}": v for k, v in recipe.items()}}
+        have = {**_frozen(self.settings), **{f"recipe.{k}": v for k, v in self.recipe.items()}}
+        wrong = [
+            f"  {field}: the run has {have.get(field)!r}, you ask for {asked.get(field)!r}"
+            for field in sorted(asked.keys() | have.keys())
+            if asked.get(field) != have.get(field)
+        ]
+        if wrong:
+            raise KitError(
+                f"{self.path}: this run was made with other settings.\n" + "\n".join(wrong) + "\n"
+                "Give the old settings to go on with it, or another --run name for a new run."
+            )
+
+    @cached_property
+    def settings(self) -> Row:
+        """What run.json says."""
+        return read_json(self.settings_file)
+
+    @cached_property
+    def recipe(self) -> Row:
+        """What recipe.toml says."""
+        return tomllib.loads(self.recipe_file.read_text(encoding="utf-8"))
+
+    @cached_property
+    def task(self) -> Task:
+        """The task as it was when the run was made."""
+        return load_task(self.task_file)
+
+    @property
+    def name(self) -> str:
+        """The run's name: that of its directory."""
+        return self.path.resolve().name
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The languages that are predicted."""
+        return tuple(self.settings["languages"])
+
+    @property
+    def n_folds(self) -> int:
+        """The number of models: folds, or 1 for a hold-out."""
+        return int(self.recipe["folds"]) if not self.recipe.get("holdout") else 1
+
+    settings_file = property(lambda self: self.path / "run.json")
+    task_file = property(lambda self: self.path / "task.toml")
+    recipe_file = property(lambda self: self.path / "recipe.toml")
+    folds_file = property(lambda self: self.path / "folds.csv")
+    thresholds_file = property(lambda self: self.path / "thresholds.json")
+    estimate_file = property(lambda self: self.path / "estimate.json")
+    zip_file = property(lambda self: self.path / f"{self.name}.zip")
+    score_file = property(lambda self: self.path / "score.json")
+    report_file = property(lambda self: self.path / "report.html")
+    card_file = property(lambda self: self.path / "README.md")
+    figures_dir = property(lambda self: self.path / "figures")
+    explain_dir = property(lambda self: self.path / "explain")
+    paper_dir = property(lambda self: self.path / "paper")
+
+    def fold_dir(self, fold: int) -> Path:
+        """The folder of one fold."""
+        return self.path / f"fold-{fold}"
+
+    def checkpoint_dir(self, fold: int) -> Path:
+        """Where a fold keeps its resumable state until it is done."""
+        return self.fold_dir(fold) / "checkpoint"
+
+    def model_dir(self, fold: int) -> Path:
+        """A fold's final weights, as `save_pretrained` lays them down."""
+        return self.fold_dir(fold) / "model"
+
+    def history_file(self, fold: int) -> Path:
+        """One JSON object per epoch."""
+        return self.fold_dir(fold) / "history.jsonl"
+
+    def oof_file(self, fold: int) -> Path:
+        """Probabilities of the rows that the fold did not train on."""
+        return self.fold_dir(fold) / "oof.csv"
+
+    def fold_probs_file(self, fold: int, split: str) -> Path:
+        """Probabilities of one fold's model for a split, all languages."""
+        return self.fold_dir(fold) / f"probs_{split}.csv"
+
+    def done_file(self, fold: int) -> Path:
+        """Written last: its existence means that the fold is finished."""
+        return self.fold_dir(fold) / "done.json"
+
+    def log_file(self, fold: int) -> Path:
+        """What the fold's process said; removed when the fold is done."""
+        return self.fold_dir(fold) / "worker.log"
+
+    def probs_file(self, split: str, language: str) -> Path:
+        """Mean probabilities over the folds for one language."""
+        return self.path / split / f"probs_{language}.csv"
+
+    def pred_file(self, split: str, language: str) -> Path:
+        """Predictions of one language in the organisers' layout."""
+        return self.path / split / f"pred_{language}.csv"
+
+    def is_done(self, fold: int) -> bool:
+        """Tell whether a fold is finished."""
+        return self.done_file(fold).is_file()
+
+    def read_done(self, fold: int) -> Row:
+        """What a finished fold says of itself.
+
+        Raises:
+            KitError: the fold is not finished.
+        """
+        if not self.is_done(fold):
+            raise KitError(f"{self.path}: fold {fold} is not finished; run `semeval-kit train`.")
+        return read_json(self.done_file(fold))
+
+    def read_history(self, fold: int) -> list[Row]:
+        """One entry per epoch of a fold; empty before the first."""
+        path = self.history_file(fold)
+        if not path.is_file():
+            return []
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+
+    def read_folds(self) -> dict[tuple[str, str], int]:
+        """The fold of each `(language, id)`; -1 marks rows that every model trains on.
+
+        Raises:
+            KitError: the folds have not been made.
+        """
+        if not self.folds_file.is_file():
+            raise KitError(f"{self.path}: no folds yet; run `semeval-kit prepare` first.")
+        with self.folds_file.open(encoding="utf-8", newline="") as file:
+            return {(r["language"], r["id"]): int(r["fold"]) for r in csv.DictReader(file)}
+
+    def write_folds(self, ids: Sequence[str], languages: Sequence[str], folds: Sequence[int]) -> None:
+        """Write folds.csv: one row per training example."""
+        rows = [[i, g, int(f)] for i, g, f in zip(ids, languages, folds, strict=True)]
+        write_atomic(self.folds_file, _to_csv(["id", "language", "fold"], rows))
+
+    def read_oof(self) -> Probs:
+        """Out-of-fold probabilities of all folds, in the order of folds.csv.
+
+        Raises:
+            KitError: a fold is not finished, or an id is missing or double.
+        """
+        parts = []
+        for fold in range(self.n_folds):
+            self.read_done(fold)
+            parts.append(read_probs(self.oof_file(fold)))
+        keys = [key for p in parts for key in zip(p.languages, p.ids, strict=True)]
+        position = {key: row for row, key in enumerate(keys)}
+        held_out = [key for key, fold in self.read_folds().items() if fold >= 0]
+        if len(keys) != len(held_out) or set(position) != set(held_out):
+            raise KitError(
+                f"{self.path}: the out-of-fold files do not hold every row of folds.csv once. "
+                "Remove the fold whose oof.csv is wrong and run the same command again."
+            )
+        joined = Probs(
+            ids=tuple(i for p in parts for i in p.ids),
+            languages=tuple(g for p in parts for g in p.languages),
+            target_names=parts[0].target_names,
+            values=np.concatenate([p.values for p in parts]),
+        )
+        return joined.take([position[key] for key in held_out])
+
+    def read_probs(self, split: str, language: str) -> Probs:
+        """Mean probabilities over the folds for one split and language."""
+        return read_probs(self.probs_file(split, language))
+
+
+def read_probs(path: Path) -> Probs:
+    """Read a probability file: columns id, language, then one per target.
+
+    Raises:
+        KitError: the file is missing or is not such a file.
+    """
+    if not path.is_file():
+        raise KitError(f"{path}: no such file; the stage that writes it has not run.")
+    with path.open(encoding="utf-8", newline="") as file:
+        header, *rows = list(csv.reader(file))
+    if header[:2] != ["id", "language"]:
+        raise KitError(f"{path}: is not a probability file; its header is {header}.")
+    values = np.array([[float(v) for v in row[2:]] for row in rows], dtype=np.float64)
+    return Probs(
+        ids=tuple(row[0] for row in rows),
+        languages=tuple(row[1] for row in rows),
+        target_names=tuple(header[2:]),
+        values=values.reshape(len(rows), len(header) - 2),
+    )
+
+
+def write_probs(path: Path, probs: Probs) -> None:
+    """Write a probability file with full precision, atomically."""
+    rows = [
+        [id_, language, *(repr(float(v)) for v in values)]
+        for id_, language, values in zip(probs.ids, probs.languages, probs.values, strict=True)
+    ]
+    write_atomic(path, _to_csv(["id", "language", *probs.target_names], rows))
+
+
+def read_json(path: Path) -> Row:
+    """Read a JSON object.
+
+    Raises:
+        KitError: the file is missing or damaged.
+    """
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise KitError(f"{path}: no such file; the stage that writes it has not run.") from error
+    except (ValueError, UnicodeDecodeError) as error:
+        raise KitError(f"{path}: damaged ({error}). Remove it and run the same command.") from error
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON object atomically, two-space indented."""
+    write_atomic(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write a file so that a reader sees all of it or nothing: temporary name, fsync, rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
+    with os.fdopen(os.open(temporary, flags, 0o644), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    sync_dir(path.parent)
+
+
+def sync_dir(path: Path) -> None:
+    """Make the entries of a directory durable, where the system can."""
+    if os.name != "posix":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a directory: first hidden under another name, so that it never looks whole."""
+    if not path.exists():
+        return
+    hidden = path.with_name(f".{path.name}.removed-{os.getpid()}")
+    os.replace(path, hidden)
+    shutil.rmtree(hidden)
+
+
+_LEFT_BY_CREATE = {"task.toml", "recipe.toml"}
+# Settings that describe the moment and the machine, not the result.
+_NOT_FROZEN = {"created", "versions", "machine", "jobs", "name", "command"}
+
+
+def _frozen(settings: Row) -> Row:
+    plain: Row = json.loads(json.dumps(settings))
+    return {key: value for key, value in plain.items() if key not in _NOT_FROZEN}
+
+
+def _to_csv(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def _to_toml(flat: Mapping[str, Any]) -> str:
+    return "".join(f"{key} = {json.dumps(value)}\n" for key, value in flat.items())

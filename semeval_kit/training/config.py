@@ -1,0 +1,108 @@
+"""The recipe: every hyperparameter of a run, with its unit and default."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from semeval_kit.errors import KitError
+
+Metric = Literal["score", "macro_f1", "micro_f1", "weighted_f1", "loss", "last"]
+
+
+class TrainConfig(BaseModel):
+    """Hyperparameters; a recipe file sets some, flags override, the rest are these defaults."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    encoder: str = Field("embedded", description="hub id, local folder, or 'embedded'")
+    revision: str = Field("", description="commit of the hub model; empty: its main branch")
+    pooling: Literal["mean", "cls"] = Field("mean", description="mean of tokens, or CLS head")
+    folds: int = Field(5, ge=2, le=50, description="number of cross-validation folds")
+    holdout: float = Field(0.0, ge=0, lt=1, description="share held out instead of folds; 0: folds")
+    epochs: int = Field(5, ge=0, le=1000, description="passes over the training rows, at most")
+    batch_size: int = Field(16, ge=1, description="examples per optimizer step and process")
+    accumulation: int = Field(1, ge=1, description="batches per optimizer step")
+    eval_batch_size: int = Field(64, ge=1, description="examples per forward pass outside training")
+    max_length: int = Field(128, ge=4, description="tokens per text; longer texts are cut")
+    lr: float = Field(2e-4, gt=0, description="peak learning rate of the encoder")
+    head_lr: float = Field(1e-3, gt=0, description="peak learning rate of the head")
+    weight_decay: float = Field(0.01, ge=0, description="AdamW decay, not of biases and norms")
+    warmup: float = Field(0.1, ge=0, description="share of steps below 1, else number of steps")
+    max_grad_norm: float = Field(1.0, ge=0, description="gradient norm is cut to this; 0: never")
+    hidden_dropout: float = Field(-1.0, ge=-1, lt=1, description="-1: as the encoder has it")
+    attention_dropout: float = Field(-1.0, ge=-1, lt=1, description="-1: as the encoder has it")
+    head_dropout: float = Field(0.1, ge=0, lt=1, description="before the last linear layer")
+    freeze_embeddings: bool = Field(False, description="keep the embedding tables as they are")
+    freeze_layers: int = Field(
+        0, description="lowest layers (with embeddings) kept as they are; -1: all but the last one"
+    )
+    positive_weight: Literal["none", "sqrt", "balanced"] = Field(
+        "none", description="loss weight of positives per label: (negatives / positives) ^ 0, .5, 1"
+    )
+    select_by: Metric = Field("score", description="the epoch kept; score: the task's metric")
+    patience: int = Field(0, ge=0, description="epochs without gain before stopping; 0: never")
+    stop_by: Metric = Field("score", description="what patience watches")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="auto: bf16 where the device is fast at it, else fp32"
+    )
+    seed: int = Field(0, ge=0, description="of folds, head, dropout and order")
+
+    @model_validator(mode="after")
+    def _stop_needs_a_number(self) -> TrainConfig:
+        if self.patience and self.stop_by == "last":
+            raise ValueError("stop_by = 'last' cannot be watched; name a metric or set patience = 0")
+        return self
+
+
+def list_recipes() -> list[str]:
+    """Names of the recipes in the package."""
+    files = resources.files("semeval_kit.training").joinpath("recipes").iterdir()
+    return sorted(f.name.removesuffix(".toml") for f in files if f.name.endswith(".toml"))
+
+
+def load_recipe(name_or_path: str, overrides: Mapping[str, Any] | None = None) -> TrainConfig:
+    """Read a recipe by name or path and lay the overrides over it.
+
+    Raises:
+        KitError: no such recipe, not TOML, an unknown field or a value out of range.
+    """
+    path = Path(name_or_path)
+    if path.suffix == ".toml":
+        source = path.read_text(encoding="utf-8") if path.is_file() else None
+    else:
+        file = resources.files("semeval_kit.training").joinpath("recipes", f"{path.name}.toml")
+        source = file.read_text(encoding="utf-8") if file.is_file() else None
+    if source is None:
+        raise KitError(
+            f"recipe '{name_or_path}': not found. Known: {', '.join(list_recipes())}; "
+            "or give the path of a .toml file."
+        )
+    try:
+        fields = tomllib.loads(source)
+    except tomllib.TOMLDecodeError as error:
+        raise KitError(f"recipe '{name_or_path}': not TOML: {error}.") from error
+    return make_config({**fields, **(overrides or {})}, f"recipe '{name_or_path}'")
+
+
+def make_config(fields: Mapping[str, Any], where: str) -> TrainConfig:
+    """Check fields and return them as a config.
+
+    Raises:
+        KitError: an unknown field or a value out of range; all of them are named.
+    """
+    try:
+        return TrainConfig(**fields)
+    except ValidationError as error:
+        known = ", ".join(TrainConfig.model_fields)
+        problems = [
+            f"  {'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']}"
+            + (f" (known: {known})" if e["type"] == "extra_forbidden" else f"; got {e['input']!r}")
+            for e in error.errors()
+        ]
+        raise KitError(f"{where}: cannot be used.\n" + "\n".join(problems)) from error
