@@ -1,1 +1,1 @@
-"""What the organisers fix: tasks, data, labels, metrics, submission files and the scorer. No torch."""
+"""What the organisers fix: tasks, data, labels, metrics, submissions and scores. No torch."""
