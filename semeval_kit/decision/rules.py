@@ -1,0 +1,163 @@
+"""What is decided once and applied to every row: thresholds and, for intensities, cut points."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semeval_kit.errors import KitError
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class IntensityRule:
+    """How the cumulative events of a label become one level.
+
+    Attributes:
+        method: "running_and" (thresholds of the events, running AND, sum) or "expected_value"
+            (the sum of the event probabilities, compared with cut points).
+        label_names: the L labels.
+        n_levels: M, the highest level.
+        cuts: per language, cut points of the expected value `(L, M)`, non-decreasing along M;
+            NaN where a language does not have the label.
+        joint: cut points over all languages `(L, M)`.
+        comparison: mean Pearson r of each method by cross-fitting, and the margin of the one kept.
+    """
+
+    method: str
+    label_names: tuple[str, ...]
+    n_levels: int
+    cuts: dict[str, FloatArray]
+    joint: FloatArray
+    comparison: dict[str, Any] = field(default_factory=dict)
+
+    def rows(self, languages: Sequence[str]) -> FloatArray:
+        """Cut points of every row `(n, L, M)`; a language never seen gets the joint ones."""
+        return _gather(self.cuts, self.joint, languages)
+
+    def to_json(self) -> dict[str, Any]:
+        """This rule as JSON-able values, NaN as null."""
+        return {
+            "method": self.method,
+            "label_names": list(self.label_names),
+            "n_levels": self.n_levels,
+            "joint": _to_lists(self.joint),
+            "cuts": {language: _to_lists(cuts) for language, cuts in self.cuts.items()},
+            "comparison": self.comparison,
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> IntensityRule:
+        """The rule that `to_json` wrote, equal in every bit."""
+        return cls(
+            method=stored["method"],
+            label_names=tuple(stored["label_names"]),
+            n_levels=int(stored["n_levels"]),
+            cuts={language: _to_array(cuts) for language, cuts in stored["cuts"].items()},
+            joint=_to_array(stored["joint"]),
+            comparison=dict(stored["comparison"]),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Thresholds:
+    """One threshold per target and language: a row is positive where its prob >= threshold.
+
+    Attributes:
+        target_names: the C targets.
+        rule: the name of the rule that chose them, e.g. "shrunk" or "half".
+        global_: the one threshold that all targets share.
+        joint: thresholds over all languages `(C,)`, for languages that were not tuned on.
+        values: per language `(C,)`; NaN where the language does not have the target.
+        joint_positives: positives per target over all languages `(C,)`.
+        positives: per language, positives per target `(C,)`.
+        settings: what the tuner was told.
+        warnings: sentences for a person.
+        intensity: the decoding of levels, for intensity tasks only.
+    """
+
+    target_names: tuple[str, ...]
+    rule: str
+    global_: float
+    joint: FloatArray
+    values: dict[str, FloatArray]
+    joint_positives: IntArray
+    positives: dict[str, IntArray]
+    settings: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    intensity: IntensityRule | None = None
+
+    def rows(self, languages: Sequence[str]) -> FloatArray:
+        """Thresholds of every row `(n, C)`; a language never seen gets the joint ones."""
+        return _gather(self.values, self.joint, languages)
+
+    def to_json(self) -> dict[str, Any]:
+        """These thresholds as JSON-able values: full float precision, NaN as null."""
+        return {
+            "target_names": list(self.target_names),
+            "rule": self.rule,
+            "global": float(self.global_),
+            "joint": _to_lists(self.joint),
+            "values": {language: _to_lists(row) for language, row in self.values.items()},
+            "joint_positives": [int(p) for p in self.joint_positives],
+            "positives": {name: [int(p) for p in row] for name, row in self.positives.items()},
+            "settings": self.settings,
+            "warnings": list(self.warnings),
+            "intensity": self.intensity.to_json() if self.intensity else None,
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Thresholds:
+        """The thresholds that `to_json` wrote, equal in every bit.
+
+        Raises:
+            KitError: a field is missing.
+        """
+        try:
+            intensity = stored["intensity"]
+            return cls(
+                target_names=tuple(stored["target_names"]),
+                rule=stored["rule"],
+                global_=float(stored["global"]),
+                joint=_to_array(stored["joint"]),
+                values={name: _to_array(row) for name, row in stored["values"].items()},
+                joint_positives=np.array(stored["joint_positives"], dtype=np.int64),
+                positives={
+                    name: np.array(row, dtype=np.int64) for name, row in stored["positives"].items()
+                },
+                settings=dict(stored["settings"]),
+                warnings=tuple(stored["warnings"]),
+                intensity=IntensityRule.from_json(intensity) if intensity else None,
+            )
+        except KeyError as error:
+            raise KitError(
+                f"thresholds: field {error} is missing. Tune the thresholds again."
+            ) from error
+
+
+def _gather(
+    values: Mapping[str, FloatArray], joint: FloatArray, languages: Sequence[str]
+) -> FloatArray:
+    names = sorted(set(languages))
+    if not names:
+        return np.empty((0, *joint.shape))
+    row_of = {name: row for row, name in enumerate(names)}
+    table = np.stack([values.get(name, joint) for name in names])
+    return table[np.array([row_of[language] for language in languages], dtype=np.int64)]
+
+
+def _to_lists(values: FloatArray) -> Any:
+    if values.ndim > 1:
+        return [_to_lists(row) for row in values]
+    return [None if np.isnan(value) else float(value) for value in values]
+
+
+def _to_array(stored: Any) -> FloatArray:
+    # numpy reads None as NaN when the type is given.
+    return np.array(stored, dtype=np.float64)
