@@ -32,10 +32,13 @@ def find_columns(
     header: tuple[str, ...],
     needed: bool | None,
     problems: Problems,
+    *,
+    needs_text: bool = True,
 ) -> Columns:
     """Find the task's columns in a header by name.
 
     `needed`: whether labels must be there (True), are left out (False), or are taken if there.
+    `needs_text`: false for gold files, which may hold ids and labels alone.
     Columns that are missing, unknown or doubled are added to the problems.
     """
     data = task.data
@@ -43,13 +46,14 @@ def find_columns(
     own = task.labels_for(language) if data.label_layout == "columns" else ()
     foreign = [label for label in task.all_labels if label not in own and label in where]
     foreign = [label for label in foreign if label not in data.ignored_columns]
-    needs = [*([data.id_column] if data.id_column else []), *data.text_columns]
+    needs = [data.id_column] if data.id_column else []
+    needs += data.text_columns if needs_text else ()
     takes = list(own) if data.label_layout == "columns" else [data.label_column]
     optional = set(task.labels.optional.get(language, ()))
     present = [name for name in takes if name in where]
     if needed or (present and needed is None):
         needs += [name for name in takes if name not in optional]
-    known = {*needs, *takes, *data.ignored_columns}
+    known = {*needs, *data.text_columns, *takes, *data.ignored_columns}
     if data.label_layout == "columns":
         known |= set(foreign)
     _check_header(header, where, needs, known, problems)
