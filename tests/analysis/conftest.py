@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import importlib.util
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ from semeval_kit.training.config import TrainConfig
 if TYPE_CHECKING:
     from semeval_kit.competition.examples import Examples
     from semeval_kit.competition.task import Task
-    from semeval_kit.decision.thresholds import Thresholds
+    from semeval_kit.decision.rules import Thresholds
 
 LABELS = ("anger", "fear", "joy", "sadness", "surprise")
 RATES = (0.2, 0.45, 0.3, 0.3, 0.15)
@@ -59,7 +60,7 @@ def made_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="session")
 def made_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
-    """Runs by name: weak, strong, strong with another seed (all on the same rows), and each kind."""
+    """Runs by name: weak, strong and its twin of another seed on the same rows; each kind."""
     folder = tmp_path_factory.mktemp("several")
     return {
         "weak": lay_run(folder, name="weak", quality=0.6, encoder="prajjwal1/bert-tiny"),
@@ -100,11 +101,6 @@ def lay_run(
         scored: write score.json (needs gold).
         recipe: more recipe fields.
     """
-    from semeval_kit.competition.scorer import score_submission
-    from semeval_kit.competition.submission import pack_submission
-
-    from semeval_kit.decision.thresholds import tune_thresholds
-
     text = task_text(kind, languages)
     data = folder / f"data-{kind}-{'-'.join(languages)}"
     if not data.is_dir():
@@ -118,16 +114,11 @@ def lay_run(
         settings=settings,
     )
     rng = np.random.default_rng([seed, int(quality * 1000)])
-    oof, targets, _ = _lay_folds(run, rng, quality, encoder)
-    thresholds = tune_thresholds(oof.values, targets, oof.languages, oof.target_names, seed=seed)
-    write_json(run.thresholds_file, thresholds.to_json())
+    train, oof = _lay_folds(run, rng, quality, encoder)
+    thresholds = _lay_decisions(run, train, oof)
     for split in ("dev", "test"):
         _lay_split(run, rng, quality, split, thresholds)
-    pack_submission(run.task, {g: run.pred_file("test", g) for g in run.languages}, run.zip_file)
-    if gold and scored:
-        write_json(
-            run.score_file, score_submission(run.task, run.zip_file, data / "gold").to_json()
-        )
+    _lay_submission(run, data / "gold" if gold and scored else None)
     return run
 
 
@@ -265,8 +256,7 @@ def _make_probs(
 
 def _lay_folds(
     run: Run, rng: np.random.Generator, quality: float, encoder: str
-) -> tuple[Probs, np.ndarray, Examples]:
-    from semeval_kit.competition.targets import encode_labels
+) -> tuple[Examples, Probs]:
 
     from semeval_kit.competition.examples import read_examples
 
@@ -293,7 +283,35 @@ def _lay_folds(
             "encoder": encoder,
         }
         write_json(run.done_file(fold), done)
-    return oof, encode_labels(run.task, train.labels), train
+    return train, oof
+
+
+def _lay_decisions(run: Run, train: Examples, oof: Probs) -> Thresholds:
+    """Tune and estimate as the pipeline does, with fewer resamples."""
+    from semeval_kit.competition.examples import normalize_text
+    from semeval_kit.competition.targets import encode_labels
+    from semeval_kit.decision.estimate import estimate_score
+    from semeval_kit.decision.tuning import tune_rule
+
+    rows = {key: row for row, key in enumerate(zip(train.languages, train.ids, strict=True))}
+    assert [rows[key] for key in zip(oof.languages, oof.ids, strict=True)] == list(range(len(oof)))
+    folds = np.arange(len(train)) % run.n_folds
+    groups = [normalize_text(text) for text in train.texts]
+    given = (
+        run.task.kind,
+        oof.values,
+        encode_labels(run.task, train.labels),
+        list(oof.languages),
+        oof.target_names,
+    )
+    seed = int(run.recipe["seed"])
+    thresholds = tune_rule(*given, folds=folds, groups=groups, seed=seed)
+    estimate = estimate_score(
+        *given, folds, groups=groups, seed=seed, n_partitions=2, n_resamples=300
+    )
+    write_json(run.thresholds_file, thresholds.to_json())
+    write_json(run.estimate_file, estimate.to_json())
+    return thresholds
 
 
 def _epoch(run: Run, epoch: int, fold: int, quality: float) -> dict[str, object]:
@@ -318,8 +336,6 @@ def _epoch(run: Run, epoch: int, fold: int, quality: float) -> dict[str, object]
 def _lay_split(
     run: Run, rng: np.random.Generator, quality: float, split: str, thresholds: Thresholds
 ) -> None:
-    from semeval_kit.competition.submission import write_predictions
-
     from semeval_kit.competition.examples import read_examples
     from semeval_kit.decision.decode import decode_probs
 
@@ -330,7 +346,21 @@ def _lay_split(
         probs = _make_probs(run.task, examples, rng, quality, gold)
         write_probs(run.probs_file(split, language), probs)
         preds = decode_probs(run.task.kind, probs.values, thresholds, probs.languages)
-        write_predictions(run.task, language, examples, preds, run.pred_file(split, language))
+        if importlib.util.find_spec("semeval_kit.competition.submission") is not None:
+            from semeval_kit.competition.submission import write_predictions
+
+            write_predictions(run.task, language, examples, preds, run.pred_file(split, language))
+
+
+def _lay_submission(run: Run, gold: Path | None) -> None:
+    if importlib.util.find_spec("semeval_kit.competition.scorer") is None:
+        return
+    from semeval_kit.competition.scorer import score_submission
+    from semeval_kit.competition.submission import pack_submission
+
+    pack_submission(run.task, {g: run.pred_file("test", g) for g in run.languages}, run.zip_file)
+    if gold is not None:
+        write_json(run.score_file, score_submission(run.task, run.zip_file, gold).to_json())
 
 
 def _read_gold(task: Task, data: Path, language: str) -> np.ndarray:
