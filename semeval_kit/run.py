@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from semeval_kit.competition.examples import Examples, read_examples
 from semeval_kit.competition.task import Task, load_task
 from semeval_kit.errors import KitError
 
@@ -159,6 +160,24 @@ class Run:
         """The number of models: folds, or 1 for a hold-out."""
         return int(self.recipe["folds"]) if not self.recipe.get("holdout") else 1
 
+    def read_train(self) -> Examples:
+        """The examples that the run's models learn from, in the order of folds.csv."""
+        languages = self.settings["train_languages"]
+        splits = [
+            read_examples(self.task, self.settings["data"], split, languages, labelled=True)
+            for split in self.settings["train_splits"]
+        ]
+        return Examples.concat(splits)
+
+    def read_split(self, split: str) -> Examples:
+        """The examples of a split in the languages that the run predicts.
+
+        The labels of a test split are left out, even where a file has them.
+        """
+        labelled = None if split == "dev" else False
+        data, languages = self.settings["data"], self.languages
+        return read_examples(self.task, data, split, languages, labelled=labelled)
+
     settings_file = property(lambda self: self.path / "run.json")
     task_file = property(lambda self: self.path / "task.toml")
     recipe_file = property(lambda self: self.path / "recipe.toml")
@@ -245,7 +264,9 @@ class Run:
         with self.folds_file.open(encoding="utf-8", newline="") as file:
             return {(r["language"], r["id"]): int(r["fold"]) for r in csv.DictReader(file)}
 
-    def write_folds(self, ids: Sequence[str], languages: Sequence[str], folds: Sequence[int]) -> None:
+    def write_folds(
+        self, ids: Sequence[str], languages: Sequence[str], folds: Sequence[int]
+    ) -> None:
         """Write folds.csv: one row per training example."""
         rows = [[i, g, int(f)] for i, g, f in zip(ids, languages, folds, strict=True)]
         write_atomic(self.folds_file, _to_csv(["id", "language", "fold"], rows))

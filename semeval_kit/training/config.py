@@ -56,7 +56,7 @@ class TrainConfig(BaseModel):
     @model_validator(mode="after")
     def _stop_needs_a_number(self) -> TrainConfig:
         if self.patience and self.stop_by == "last":
-            raise ValueError("stop_by = 'last' cannot be watched; name a metric or set patience = 0")
+            raise ValueError("stop_by = 'last' cannot be watched; name a metric")
         return self
 
 

@@ -1,0 +1,285 @@
+"""Folds side by side: one process each through `accelerate launch`, watched by this one."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from tqdm import tqdm
+
+from semeval_kit.errors import KitError
+from semeval_kit.run import Run
+from semeval_kit.training.machine import Slots
+
+Event = dict[str, Any]
+_LOG_LINES = 20
+_GRACE_SECONDS = 10
+
+
+@dataclass
+class FoldJob:
+    """A fold's process: what it is called with and how far it is."""
+
+    fold: int
+    arguments: list[str]
+    process: subprocess.Popen[str] | None = None
+    slot: int = 0
+    error: str = ""
+    bar: Any = None
+    log: IO[str] | None = field(default=None, repr=False)
+
+
+def run_folds(
+    run: Run,
+    job: str,
+    folds: Sequence[int],
+    slots: Slots,
+    *,
+    processes: int = 1,
+    extra: Sequence[str] = (),
+    say: Callable[[str], None],
+    on_event: Callable[[Event], None] | None = None,
+) -> None:
+    """Run the process of each fold, as many at a time as there are slots.
+
+    Args:
+        run: a prepared run.
+        job: train or predict.
+        folds: which folds.
+        slots: jobs at a time, threads and devices of each.
+        processes: per fold, for a fold on several devices.
+        extra: more arguments for the worker.
+        say: is told what a person should read between the bars.
+        on_event: is given every event of the workers.
+
+    Raises:
+        KitError: a fold failed; the others were let finish. Its last words are quoted.
+    """
+    waiting = [FoldJob(fold, [job, str(run.path), str(fold), *extra]) for fold in folds]
+    failed: list[FoldJob] = []
+    running: list[FoldJob] = []
+    events: queue.Queue[tuple[FoldJob, Event | None]] = queue.Queue()
+    display = _Display(job, say)
+    try:
+        while waiting or running:
+            while waiting and len(running) < slots.jobs:
+                next_job = waiting.pop(0)
+                next_job.slot = min(set(range(slots.jobs)) - {j.slot for j in running})
+                _start(run, next_job, slots, processes, events)
+                running.append(next_job)
+            source, event = events.get()
+            if event is None:
+                running.remove(source)
+                if _ended_badly(run, source):
+                    failed.append(source)
+                display.close(source)
+            else:
+                display.show(source, event)
+                if on_event is not None:
+                    on_event(event)
+    except BaseException:
+        _stop_all(running)
+        raise
+    finally:
+        display.end()
+    if failed:
+        raise KitError(_describe_failures(run, failed))
+
+
+def launch_command(arguments: Sequence[str], processes: int) -> list[str]:
+    """The command line of a fold's process.
+
+    `accelerate launch`, with a person's own `accelerate config` where there is one. On a CPU that
+    starts one process whatever it is asked for, so several go through torch's own launcher.
+    """
+    worker = ["-m", "semeval_kit.training.worker", *arguments]
+    python = sys.executable
+    if processes > 1 and not _has_gpu():
+        count = f"--nproc_per_node={processes}"
+        return [python, "-m", "torch.distributed.run", "--standalone", count, *worker]
+    launch = [python, "-m", "accelerate.commands.launch"]
+    if not _has_accelerate_config():
+        fixed = ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no"]
+        launch += [f"--num_processes={processes}", *fixed]
+    return [*launch, *worker]
+
+
+def _start(run: Run, job: FoldJob, slots: Slots, processes: int, events: queue.Queue[Any]) -> None:
+    run.fold_dir(job.fold).mkdir(parents=True, exist_ok=True)
+    job.log = run.log_file(job.fold).open("w", encoding="utf-8")
+    job.process = subprocess.Popen(
+        launch_command(job.arguments, processes),
+        stdout=subprocess.PIPE,
+        stderr=job.log,
+        stdin=subprocess.DEVNULL,
+        env=_environment(slots, job.slot, processes),
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,
+    )
+    threading.Thread(target=_read_events, args=(job, events), daemon=True).start()
+
+
+def _environment(slots: Slots, slot: int, processes: int) -> dict[str, str]:
+    threads = str(slots.threads)
+    env = {
+        **os.environ,
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        "RAYON_NUM_THREADS": threads,
+        "TOKENIZERS_PARALLELISM": "false",
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+        "PYTHONUNBUFFERED": "1",
+    }
+    root = str(Path(__file__).parents[2])
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, [root, env.get("PYTHONPATH", "")]))
+    if slots.devices and processes == 1:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        names = visible.split(",") if visible else [str(d) for d in range(max(slots.devices) + 1)]
+        env["CUDA_VISIBLE_DEVICES"] = names[slots.devices[slot]]
+    return env
+
+
+def _read_events(job: FoldJob, events: queue.Queue[Any]) -> None:
+    assert job.process is not None
+    assert job.process.stdout is not None
+    for line in job.process.stdout:
+        try:
+            event = json.loads(line)
+        except ValueError:
+            event = None
+        if isinstance(event, dict) and "event" in event:
+            events.put((job, event))
+        elif job.log is not None:
+            job.log.write(line)
+    job.process.wait()
+    events.put((job, None))
+
+
+def _ended_badly(run: Run, job: FoldJob) -> bool:
+    if job.log is not None:
+        job.log.close()
+    if job.process is not None and job.process.returncode == 0:
+        run.log_file(job.fold).unlink(missing_ok=True)
+        return False
+    return True
+
+
+def _describe_failures(run: Run, failed: Sequence[FoldJob]) -> str:
+    parts = []
+    for job in failed:
+        code = job.process.returncode if job.process is not None else "?"
+        words = job.error
+        if not words and run.log_file(job.fold).is_file():
+            lines = run.log_file(job.fold).read_text(encoding="utf-8", errors="replace")
+            words = "\n".join(lines.splitlines()[-_LOG_LINES:])
+        log = run.log_file(job.fold)
+        parts.append(f"fold {job.fold} failed (exit code {code}; its log: {log}):\n{words}")
+    return "\n".join(parts) + (
+        "\nFinished folds and checkpoints are kept: mend the cause and run the same command again."
+    )
+
+
+def _stop_all(running: Sequence[FoldJob]) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for job in running:
+            if job.process is not None and job.process.poll() is None:
+                _signal_group(job.process, number)
+        for job in running:
+            if job.process is not None:
+                try:
+                    job.process.wait(timeout=_GRACE_SECONDS)
+                except subprocess.TimeoutExpired:
+                    continue
+
+
+def _signal_group(process: subprocess.Popen[str], number: int) -> None:
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:
+        process.poll()
+
+
+class _Display:
+    """A bar per fold on a terminal, a line per epoch elsewhere."""
+
+    def __init__(self, job: str, say: Callable[[str], None]) -> None:
+        self.job, self.say = job, say
+        self.bars = sys.stderr.isatty()
+
+    def show(self, job: FoldJob, event: Event) -> None:
+        kind = event["event"]
+        if kind == "error":
+            job.error = event["text"]
+        elif kind in ("note", "resumed"):
+            text = event.get("text") or f"goes on after epoch {event['epoch']}"
+            self._line(f"fold {job.fold}: {text}")
+        elif kind == "epoch":
+            self._line(_describe_epoch(job.fold, event))
+        elif self.bars and kind == "step":
+            bar = self._bar(job, event["steps"], "step", f"fold {job.fold} epoch {event['epoch']}")
+            bar.n = event["step"]
+            speed = f"{event['rows_per_second']:.0f} rows/s"
+            bar.set_postfix_str(f"loss {event['loss']:.4f}, {speed}", refresh=True)
+        elif self.bars and kind == "rows":
+            bar = self._bar(job, event["rows"], "row", f"fold {job.fold} {event['split']}")
+            bar.n = event["done"]
+            bar.refresh()
+
+    def close(self, job: FoldJob) -> None:
+        if job.bar is not None:
+            job.bar.close()
+            job.bar = None
+
+    def end(self) -> None:
+        sys.stderr.flush()
+
+    def _bar(self, job: FoldJob, total: int, unit: str, title: str) -> Any:
+        if job.bar is not None and job.bar.desc.rstrip(": ") != title:
+            self.close(job)
+        if job.bar is None:
+            job.bar = tqdm(
+                total=total,
+                desc=title,
+                unit=unit,
+                position=job.slot,
+                leave=False,
+                file=sys.stderr,
+                dynamic_ncols=True,
+            )
+        return job.bar
+
+    def _line(self, text: str) -> None:
+        if self.bars:
+            tqdm.write(text, file=sys.stderr)
+        else:
+            self.say(text)
+
+
+def _describe_epoch(fold: int, row: Event) -> str:
+    return (
+        f"fold {fold} epoch {row['epoch']}: loss {row['train_loss']:.4f}, "
+        f"validation loss {row['val_loss']:.4f}, macro-F1 at 0.5 {row['macro_f1']:.4f}, "
+        f"{row['rows_per_second']:.0f} rows/s, {row['seconds']:.0f} s"
+    )
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return bool(torch.cuda.is_available() or torch.backends.mps.is_available())
+
+
+def _has_accelerate_config() -> bool:
+    from accelerate.commands.config.config_args import default_config_file
+
+    return Path(default_config_file).is_file()
