@@ -93,6 +93,8 @@ STYLE: dict[str, Any] = {
     "axes.spines.right": False,
     "axes.axisbelow": True,
     "axes.grid": True,
+    "figure.constrained_layout.w_pad": 0.07,
+    "figure.constrained_layout.h_pad": 0.05,
     "grid.linewidth": 0.6,
     "lines.linewidth": 1.6,
     "lines.markersize": 4,
@@ -153,6 +155,21 @@ def grid_panels(
     for spare in flat[n_panels:]:
         spare.remove()
     return figure, flat[:n_panels]
+
+
+def break_name(name: str, width: int = 16, lines: int = 2) -> str:
+    """Return a name in at most `lines` lines of `width` characters; a name too long ends in "…"."""
+    name = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
+    parts: list[str] = []
+    for word in re.split(r"(?<=[ _/-])", name):
+        if parts and len(parts[-1]) + len(word.rstrip()) <= width:
+            parts[-1] += word
+        else:
+            parts.append(word)
+    parts = [piece for part in parts for piece in _cut(part.rstrip(), width)]
+    if len(parts) > lines:
+        parts = [*parts[: lines - 1], f"{parts[lines - 1][: width - 1]}…"]
+    return "\n".join(parts)
 
 
 def ramp() -> Colormap:
@@ -244,6 +261,10 @@ _STYLE = re.compile(r'\bstyle="[^"]*"')
 _METADATA = re.compile(r"<metadata>.*?</metadata>", re.DOTALL)
 _ATTRIBUTE = re.compile(r'\b(?:d|x|y|points|transform)="[^"]*"')
 _LONG = re.compile(r"-?\d+\.\d{3,}")
+
+
+def _cut(word: str, width: int) -> list[str]:
+    return [word[start : start + width] for start in range(0, len(word), width)] or [""]
 
 
 def _name_colours(style: re.Match[str]) -> str:
