@@ -12,8 +12,10 @@ import io
 import json
 import os
 import shutil
+import time
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +27,11 @@ from numpy.typing import NDArray
 from semeval_kit.competition.examples import Examples, read_examples
 from semeval_kit.competition.task import Task, load_task
 from semeval_kit.errors import KitError
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system: nothing keeps two commands off one run there
+    fcntl = None  # type: ignore[assignment]
 
 Row = dict[str, Any]
 
@@ -383,6 +390,38 @@ def remove_tree(path: Path) -> None:
     hidden = path.with_name(f".{path.name}.removed-{os.getpid()}")
     os.replace(path, hidden)
     shutil.rmtree(hidden)
+
+
+@contextmanager
+def hold_lock(folder: Path, seconds: float = 0.0) -> Iterator[None]:
+    """Hold a folder for this process alone; the system lets go when the process ends.
+
+    Args:
+        folder: an existing directory.
+        seconds: how long to wait for another process.
+
+    Raises:
+        KitError: another process holds it.
+    """
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    give_up = time.monotonic() + seconds
+    try:
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() >= give_up:
+                    raise KitError(
+                        f"{folder}: another process is at work here. Wait for it or stop it."
+                    ) from error
+                time.sleep(0.1)
+        yield
+    finally:
+        os.close(handle)
 
 
 _LEFT_BY_CREATE = {"task.toml", "recipe.toml"}

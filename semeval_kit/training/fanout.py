@@ -120,7 +120,7 @@ def _start(run: Run, job: FoldJob, slots: Slots, processes: int, events: queue.Q
         launch_command(job.arguments, processes),
         stdout=subprocess.PIPE,
         stderr=job.log,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
         env=_environment(slots, job.slot, processes),
         encoding="utf-8",
         errors="replace",
@@ -139,6 +139,7 @@ def _environment(slots: Slots, slot: int, processes: int) -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
         "PYTHONUNBUFFERED": "1",
+        "SEMEVAL_KIT_WATCH_PARENT": "1",
     }
     root = str(Path(__file__).parents[2])
     env["PYTHONPATH"] = os.pathsep.join(filter(None, [root, env.get("PYTHONPATH", "")]))

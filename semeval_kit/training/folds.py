@@ -95,9 +95,8 @@ def scarce_labels(
 
 def _number_groups(texts: Sequence[str]) -> NDArray[np.int64]:
     numbers: dict[str, int] = {}
-    return np.array(
-        [numbers.setdefault(normalize_text(t), len(numbers)) for t in texts], dtype=np.int64
-    )
+    keys = [normalize_text(text) for text in texts]
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
 
 
 def _group_evidence(

@@ -44,9 +44,7 @@ def plan_slots(n_folds: int, jobs: int | None, threads: int | None, model_bytes:
     """
     import torch
 
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    cores = count_cores()
     if torch.cuda.is_available():
         n_devices = torch.cuda.device_count()
         chosen = min(jobs or n_devices, max(n_folds, 1))
@@ -58,6 +56,13 @@ def plan_slots(n_folds: int, jobs: int | None, threads: int | None, model_bytes:
     fitting = max(1, int(psutil.virtual_memory().available * 0.8 // per_job))
     chosen = jobs or max(1, min(n_folds, cores, fitting))
     return Slots(chosen, threads or max(1, cores // chosen), ())
+
+
+def count_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def choose_precision(asked: str, device_type: str) -> str:
@@ -121,9 +126,9 @@ def fingerprint(threads: int, world_size: int, device_type: str, precision: str)
 def _cpu_name() -> str:
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = [
-                line.split(":", 1)[1].strip() for line in file if line.startswith("model name")
-            ]
+            models = [line for line in file if line.startswith("model name")]
     except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()
+        models = []
+    if models:
+        return models[0].split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

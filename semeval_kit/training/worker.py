@@ -12,8 +12,10 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -25,7 +27,15 @@ from semeval_kit.competition.examples import Examples
 from semeval_kit.competition.targets import encode_labels, target_names
 from semeval_kit.competition.task import Task
 from semeval_kit.errors import KitError
-from semeval_kit.run import Probs, Run, remove_tree, write_atomic, write_json, write_probs
+from semeval_kit.run import (
+    Probs,
+    Run,
+    hold_lock,
+    remove_tree,
+    write_atomic,
+    write_json,
+    write_probs,
+)
 from semeval_kit.training.batches import encode_texts
 from semeval_kit.training.checkpoint import staged_dir
 from semeval_kit.training.config import TrainConfig, make_config
@@ -35,7 +45,9 @@ from semeval_kit.training.machine import choose_precision, fingerprint
 from semeval_kit.training.predict import FoldModel, load_fold
 
 Event = dict[str, Any]
+WATCH_PARENT = "SEMEVAL_KIT_WATCH_PARENT"
 _EVENT_SECONDS = 0.5
+_LOCK_SECONDS = 20
 _CHECKED_ROWS = 16
 _TOLERANCE = 1e-3
 # What `score` watches while a fold trains; Pearson r has no meaning for single events.
@@ -189,12 +201,31 @@ def write_history(run: Run, fold: int, history: list[Event]) -> None:
     write_atomic(run.history_file(fold), lines)
 
 
+@contextmanager
+def _fold_lock(run: Run, fold: int) -> Iterator[None]:
+    """Keep a second process off the fold: an orphan of a killed run may need a moment to end."""
+    folder = run.fold_dir(fold)
+    folder.mkdir(parents=True, exist_ok=True)
+    with hold_lock(folder, seconds=_LOCK_SECONDS):
+        yield
+
+
+def _end_with_parent() -> None:
+    """Leave when stdin closes: the parent holds its other end for as long as it lives."""
+
+    def wait() -> None:
+        while os.read(0, 1):
+            continue
+        os._exit(128 + signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 class _Emitter:
     """Prints events as JSON lines from the main process, steps at most twice a second."""
 
-    def __init__(self, run: Run, fold: int) -> None:
-        self.run, self.fold = run, fold
-        self.history: list[Event] = []
+    def __init__(self, fold: int) -> None:
+        self.fold = fold
         self.last = 0.0
 
     def __call__(self, event: Event) -> None:
@@ -228,13 +259,17 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _stop)
     if "OMP_NUM_THREADS" in os.environ:
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    if WATCH_PARENT in os.environ:
+        _end_with_parent()
     run = Run.open(asked.run)
-    emit = _Emitter(run, asked.fold)
+    emit = _Emitter(asked.fold)
+    is_main = int(os.environ.get("RANK", "0")) == 0
     try:
-        if asked.job == "train":
-            train_fold(run, asked.fold, emit)
-        else:
-            predict_fold(run, asked.fold, asked.split, emit)
+        with _fold_lock(run, asked.fold) if is_main else nullcontext():
+            if asked.job == "train":
+                train_fold(run, asked.fold, emit)
+            else:
+                predict_fold(run, asked.fold, asked.split, emit)
     except KitError as error:
         emit({"event": "error", "text": error.message})
         raise SystemExit(1) from error
