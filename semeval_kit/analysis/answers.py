@@ -90,13 +90,6 @@ def read_answers(run: Run, split: str) -> Answers | None:
     return _decide(run, split, examples, probs, tuned=_decode(run, probs, thresholds))
 
 
-def read_train(run: Run) -> Examples:
-    """The rows that the run was trained on, all splits and languages."""
-    data, languages = run.settings["data"], run.settings["train_languages"]
-    splits = run.settings["splits"]["train"]
-    return Examples.concat([read_examples(run.task, data, split, languages) for split in splits])
-
-
 def cross_fit(run: Run, probs: Probs, examples: Examples, groups: tuple[int, ...]) -> IntArray:
     """Preds `(n, L)` of each training fold by the rule tuned on the other folds.
 
@@ -128,7 +121,7 @@ def cross_fit(run: Run, probs: Probs, examples: Examples, groups: tuple[int, ...
 
 def _read_oof(run: Run) -> Answers:
     probs = run.read_oof()
-    examples = _align(run, read_train(run), probs)
+    examples = _align(run, run.read_train(), probs)
     tuned = cross_fit(run, probs, examples, _group_texts(examples))
     return _decide(run, "oof", examples, probs, tuned)
 
