@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics
+
+from semeval_kit.decision.tallies import find_metric, score_labels
+from semeval_kit.errors import KitError
+
+
+def score(name: str, gold: np.ndarray, preds: np.ndarray, scored=None) -> float:
+    metric = find_metric(name)
+    mask = np.ones(gold.shape[1], dtype=bool) if scored is None else scored
+    return float(metric.score(metric.tally(gold.astype(float), preds, mask).sum(axis=0), mask))
+
+
+cells = st.lists(st.lists(st.integers(0, 7), min_size=3, max_size=3), min_size=1, max_size=20)
+
+
+@given(cells)
+@settings(max_examples=100, deadline=None)
+def test_f1_and_overlap_equal_scikit_learn(drawn: list[list[int]]) -> None:
+    gold, preds = np.array(drawn) & 1, (np.array(drawn) >> 1) & 1
+    for name, average in (
+        ("macro_f1", "macro"),
+        ("micro_f1", "micro"),
+        ("weighted_f1", "weighted"),
+    ):
+        expected = metrics.f1_score(gold, preds, average=average, zero_division=0)
+        assert score(name, gold, preds) == pytest.approx(expected, abs=1e-12)
+    assert score("accuracy", gold, preds) == metrics.accuracy_score(gold, preds)
+    both_empty = ~(gold | preds).any(axis=1)
+    rows = [
+        1.0 if empty else metrics.jaccard_score(g, p)
+        for g, p, empty in zip(gold, preds, both_empty, strict=True)
+    ]
+    assert score("jaccard", gold, preds) == pytest.approx(np.mean(rows), abs=1e-12)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=2, max_size=15))
+@settings(max_examples=150, deadline=None)
+def test_pearson_equals_numpy_and_counts_constants_as_the_scorer_does(
+    drawn: list[tuple[int, int]],
+) -> None:
+    gold, preds = np.array(drawn).T[:, :, None]
+    if len(set(gold[:, 0])) > 1 and len(set(preds[:, 0])) > 1:
+        expected = float(np.corrcoef(gold[:, 0], preds[:, 0])[0, 1])
+    else:
+        expected = 1.0 if (gold == preds).all() else 0.0
+    assert score("pearson", gold, preds) == pytest.approx(expected, abs=1e-9)
+
+
+def test_not_annotated_cells_count_for_nothing() -> None:
+    gold = np.array([[1, np.nan], [0, np.nan], [1, 1.0]])
+    preds = np.array([[1, 1], [0, 1], [0, 1]])
+    metric = find_metric("macro_f1")
+    sums = metric.tally(gold, preds, np.ones(2, dtype=bool)).sum(axis=0)
+    assert sums.tolist() == [[1, 0, 1, 3], [1, 0, 0, 1]]
+    assert score_labels(metric, sums).tolist() == [2 / 3, 1.0]
+
+
+def test_labels_that_do_not_count() -> None:
+    """EmoContext: micro-F1 without 'others', whose own errors still show in the other labels."""
+    gold = np.eye(3)[[0, 1, 2, 2]]
+    preds = np.eye(3, dtype=int)[[0, 2, 2, 1]]
+    assert score("micro_f1", gold, preds, np.array([True, True, False])) == 2 * 1 / (2 + 1 + 1)
+
+
+def test_unknown_metric() -> None:
+    with pytest.raises(KitError, match="metric 'bleu' is unknown here. Choose one of macro_f1"):
+        find_metric("bleu")
