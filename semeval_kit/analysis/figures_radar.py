@@ -1,0 +1,150 @@
+"""The encoder before fine-tuning against after it, as a radar chart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from semeval_kit.analysis.answers import Answers, read_answers
+from semeval_kit.analysis.palette import (
+    BAND_ALPHA,
+    BLUE,
+    VERMILION,
+    break_name,
+    new_figure,
+    styled,
+)
+from semeval_kit.analysis.scores import score_answers
+from semeval_kit.errors import KitError
+from semeval_kit.run import Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+@styled
+def draw_radar(
+    after: Mapping[str, float], before: Mapping[str, float], names: tuple[str, str]
+) -> Figure:
+    """Radar chart of scores of the fine-tuned encoder against the same one before fine-tuning.
+
+    With fewer than three scores there is no polygon; then bars are drawn.
+
+    Args:
+        after: score (0 to 1) by its name.
+        before: the same names.
+        names: what to call after and before.
+    """
+    figure = new_figure(4.0 if len(after) > 2 else 2.6)
+    series = [(before, VERMILION, names[1]), (after, BLUE, names[0])]
+    if len(after) > 2:
+        # Automatic layout does not see the words around a circle; they get an inch on each side.
+        figure.set_layout_engine("none")
+        _fill_radar(figure.add_axes((0.25, 0.13, 0.5, 0.625), projection="polar"), series)
+    else:
+        _fill_bars(figure.subplots(), series)
+    figure.legend(
+        loc="upper left" if len(after) > 2 else "outside upper left",
+        ncols=2 if max(map(len, names)) < 26 else 1,
+    )
+    return figure
+
+
+def score_axes(run: Run, answers: Answers) -> dict[str, float]:
+    """The scores of the chart by name: F1 or Pearson r per label, or measures of all classes."""
+    score = score_answers(run.task, answers, "tuned", n_resamples=0)
+    if run.task.kind == "singlelabel":
+        return {
+            short: score.measures[name]
+            for name, short in (
+                ("accuracy", "accuracy"),
+                ("weighted_precision", "precision"),
+                ("weighted_recall", "recall"),
+                ("weighted_f1", "F1"),
+                ("macro_auc", "AUC"),
+            )
+        }
+    return {label.label: label.score for label in score.labels}
+
+
+def read_before(run: Run, oof: Answers, before: Run) -> Answers:
+    """Out-of-fold answers of the same encoder before fine-tuning.
+
+    Args:
+        run: the fine-tuned one.
+        oof: its out-of-fold answers.
+        before: a run with `epochs = 0`.
+
+    Raises:
+        KitError: `before` was trained, or has another task, encoder or rows.
+    """
+    _require_before(run, before)
+    earlier = read_answers(before, "oof")
+    if earlier is None or set(earlier.keys) != set(oof.keys):
+        raise KitError(
+            f"{before.path}: its rows are not those of {run.name}. Make it on the same data."
+        )
+    return earlier
+
+
+def _require_before(run: Run, before: Run) -> None:
+    """Raise an error unless the run is the same encoder on the same task without training."""
+    if int(before.recipe["epochs"]) != 0:
+        raise KitError(
+            f"{before.path}: was trained for {before.recipe['epochs']} epochs, so it does not show "
+            "the encoder before fine-tuning. Make a run with --epochs 0 for that."
+        )
+    pairs = {
+        "task": (before.task.name, run.task.name),
+        "encoder": (before.recipe["encoder"], run.recipe["encoder"]),
+    }
+    for field, (theirs, ours) in pairs.items():
+        if theirs != ours:
+            raise KitError(
+                f"{before.path}: its {field} is {theirs}, that of {run.name} is {ours}. "
+                f"Make the run before fine-tuning with the same {field}."
+            )
+
+
+def _fill_radar(axes: Axes, series: Sequence[tuple[Mapping[str, float], str, str]]) -> None:
+    labels = list(series[0][0])
+    angles = 2 * np.pi * np.arange(len(labels)) / len(labels)
+    around = np.append(angles, angles[0])
+    polar: Any = axes
+    polar.set_theta_offset(np.pi / 2)
+    polar.set_theta_direction(-1)
+    for scores, colour, name in series:
+        values = np.nan_to_num([scores[label] for label in [*labels, labels[0]]])
+        axes.plot(around, values, color=colour, marker="o", label=name)
+        axes.fill(around, values, color=colour, alpha=BAND_ALPHA, linewidth=0)
+    axes.set_ylim(0, 1)
+    polar.set_rgrids([0.25, 0.5, 0.75, 1.0], ["", "0.5", "", "1"], fontsize=7)
+    polar.set_rlabel_position(180 / len(labels))
+    shown = [
+        f"{break_name(label, 14)}\n{series[0][0][label]:.2f} → {series[1][0][label]:.2f}"
+        for label in labels
+    ]
+    axes.set_xticks(angles, shown)
+    for angle, tick in zip(angles, axes.get_xticklabels(), strict=True):
+        side = np.sin(angle)
+        tick.set_horizontalalignment(
+            "center" if abs(side) < 0.1 else "left" if side > 0 else "right"
+        )
+    axes.spines["polar"].set_visible(False)
+
+
+def _fill_bars(axes: Axes, series: Sequence[tuple[Mapping[str, float], str, str]]) -> None:
+    labels = list(series[0][0])
+    for place, (scores, colour, name) in enumerate(series):
+        spots = np.arange(len(labels)) + (place - 0.5) * 0.38
+        bars = axes.barh(spots, [scores[label] for label in labels], 0.34, color=colour, label=name)
+        axes.bar_label(bars, fmt="%.2f", padding=2, fontsize=8)
+    axes.set_yticks(range(len(labels)), [break_name(label) for label in labels])
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.set_xlim(0, 1.1)
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1.0])
+    axes.set_xlabel("score (0 to 1)")
+    axes.grid(False, axis="y")
