@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,14 +37,16 @@ Place = str | Path | Mapping[str, Reference]
 """Where references come from: a folder, a file for one language, or references themselves."""
 
 
-def find_references(task: Task, place: Place) -> dict[str, Reference]:
-    """References of every language that a folder or file holds.
+def find_references(
+    task: Task, place: Place, *, only: Collection[str] | None = None
+) -> dict[str, Reference]:
+    """References of every language that a folder or file holds, or of some of them only.
 
     A folder holds `<language>.csv`, or the gold or test files of the task's own layout; a file
     belongs to the language that its name gives, or to the task's only one.
 
     Raises:
-        KitError: nothing is found, or a file has problems.
+        KitError: the place holds no language of the task, or a file has problems.
     """
     if not isinstance(place, str | Path):
         return dict(place)
@@ -54,17 +56,18 @@ def find_references(task: Task, place: Place) -> dict[str, Reference]:
         return {language: read_reference(task, path, language)}
     if not path.is_dir():
         raise KitError(f"{path}: no such file or folder. Give the gold labels or the test files.")
-    found = {}
-    for language in task.scoring.languages:
-        file = _find_reference_file(task, path, language)
-        if file is not None:
-            found[language] = read_reference(task, file, language)
-    if not found:
+    files = {
+        language: file
+        for language in task.scoring.languages
+        if (file := _find_reference_file(task, path, language)) is not None
+    }
+    if not files:
         raise KitError(
             f"{path}: holds no file of a language of {task.name}. Expected <language>.csv "
             f"(such as {task.scoring.languages[0]}.csv) or the layout of the test files."
         )
-    return found
+    wanted = files if only is None else {name: files[name] for name in files if name in only}
+    return {language: read_reference(task, file, language) for language, file in wanted.items()}
 
 
 def read_reference(task: Task, path: Path, language: str) -> Reference:

@@ -121,7 +121,7 @@ class Submission(Section):
     def name_pattern(self) -> re.Pattern[str]:
         """The last part of `member` as a pattern whose group `lang` is the language."""
         head, mark, tail = PurePosixPath(self.member).name.partition("{lang}")
-        group = "(?P<lang>.+)" if mark else ""
+        group = "(?P<lang>.*)" if mark else ""
         return re.compile(f"{re.escape(head)}{group}{re.escape(tail)}", re.DOTALL)
 
     @property

@@ -20,14 +20,17 @@ class Problems:
 
     place: str
     lines: list[str] = field(default_factory=list)
+    rules: list[str] = field(default_factory=list)
+    """The rule that each of the lines breaks, where rules have names."""
     count: int = 0
 
-    def add(self, message: str, line: int | None = None) -> None:
+    def add(self, message: str, line: int | None = None, rule: str = "") -> None:
         """Note a problem, at a physical line (from 1) if it has one."""
         self.count += 1
         if len(self.lines) < MAX_SHOWN:
             where = self.place if line is None else f"{self.place}, line {line}"
             self.lines.append(f"{where}: {message}")
+            self.rules.append(rule)
 
     def raise_if_any(self) -> None:
         """Raise one KitError with all that was noted.
@@ -73,13 +76,28 @@ def read_table(
         KitError: not readable, too large, not UTF-8, NUL bytes, or quotes that do not close.
     """
     problems = Problems(str(path))
-    text, notes = decode_text(_read_bytes(path, max_bytes), problems)
+    table = parse_table(
+        _read_bytes(path, max_bytes),
+        problems,
+        delimiter=delimiter,
+        quoted=quoted,
+        split_from_right=split_from_right,
+    )
     problems.raise_if_any()
-    if quoted:
+    return table
+
+
+def parse_table(
+    data: bytes, problems: Problems, *, delimiter: str, quoted: bool, split_from_right: int = 0
+) -> Table:
+    """Split the bytes of a file into records; what is wrong is added to the problems."""
+    records: list[Record] = []
+    blank = 0
+    text, notes = decode_text(data, problems)
+    if not problems.count and quoted:
         records, blank = _split_quoted(text, delimiter, problems)
-    else:
+    elif not problems.count:
         records, blank = _split_plain(text, delimiter, split_from_right)
-    problems.raise_if_any()
     if blank:
         notes.append(f"{blank} blank lines skipped")
     return Table(tuple(records), tuple(notes))
@@ -89,11 +107,11 @@ def decode_text(data: bytes, problems: Problems) -> tuple[str, list[str]]:
     """Decode UTF-8 with or without a BOM; problems are added, oddities that are fine returned."""
     notes: list[str] = []
     if data.startswith(_UTF16):
-        problems.add("this is UTF-16 text. Save the file as UTF-8.")
+        problems.add("this is UTF-16 text. Save the file as UTF-8.", rule="encoding")
         return "", notes
     if b"\x00" in data:
         line = data[: data.index(b"\x00")].count(b"\n") + 1
-        problems.add("holds a NUL byte. Remove it; the file may be damaged.", line)
+        problems.add("holds a NUL byte. Remove it; the file may be damaged.", line, "nul")
         return "", notes
     try:
         text = data.decode("utf-8-sig")
@@ -103,7 +121,7 @@ def decode_text(data: bytes, problems: Problems) -> tuple[str, list[str]]:
                 raw.decode("utf-8")
             except UnicodeDecodeError as error:
                 byte = f"0x{raw[error.start]:02x}"
-                problems.add(f"byte {byte} is not UTF-8. Save the file as UTF-8.", number)
+                problems.add(f"byte {byte} is not UTF-8. Save as UTF-8.", number, "encoding")
         return "", notes
     if data.startswith(b"\xef\xbb\xbf"):
         notes.append("starts with a byte order mark (BOM): accepted and skipped")
@@ -139,9 +157,9 @@ def _split_quoted(text: str, delimiter: str, problems: Problems) -> tuple[list[R
                 blank += 1
             line = reader.line_num + 1
     except csv.Error as error:
-        problems.add(f"cannot be split into cells ({error}). Check the quotes.", line)
+        problems.add(f"cannot be split into cells ({error}). Check the quotes.", line, "quotes")
     if records and not problems.count and _ends_inside_quotes(text, records[-1].line, delimiter):
-        problems.add("a quote opens here and never closes. Close it.", records[-1].line)
+        problems.add("a quote opens here and never closes.", records[-1].line, "open_quote")
     return records, blank
 
 
