@@ -101,6 +101,7 @@ def read_results(
     *,
     answers: Mapping[str, Answers | None] | None = None,
     n_resamples: int = N_RESAMPLES,
+    by_label: bool = True,
 ) -> RunResults:
     """Read a finished run.
 
@@ -108,7 +109,8 @@ def read_results(
         run: with all folds done.
         splits: which of "oof", "dev" and "test" to score.
         answers: per split, if they have been read already.
-        n_resamples: bootstraps per interval.
+        n_resamples: bootstraps per interval; 0 leaves intervals out.
+        by_label: whether single labels have intervals too.
 
     Raises:
         KitError: a stage has not run, or the data folder has changed since.
@@ -120,7 +122,9 @@ def read_results(
         found = answers[split] if answers and split in answers else read_answers(run, split)
         if found is not None:
             scores[split] = {
-                rule: score_answers(run.task, found, rule, n_resamples=n_resamples)
+                rule: score_answers(
+                    run.task, found, rule, n_resamples=n_resamples, by_label=by_label
+                )
                 for rule in ("half", "tuned")
             }
     return RunResults(

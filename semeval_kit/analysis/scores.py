@@ -106,7 +106,13 @@ def scored_labels(task: Task) -> NDArray[np.bool_]:
 
 
 def score_answers(
-    task: Task, answers: Answers, rule: str, *, n_resamples: int = N_RESAMPLES, seed: int = 0
+    task: Task,
+    answers: Answers,
+    rule: str,
+    *,
+    n_resamples: int = N_RESAMPLES,
+    by_label: bool = True,
+    seed: int = 0,
 ) -> SplitScore:
     """Score the answers of a run on a split.
 
@@ -114,7 +120,8 @@ def score_answers(
         task: metrics, and the labels that count.
         answers: of one split.
         rule: "half" or "tuned".
-        n_resamples: bootstraps per interval.
+        n_resamples: bootstraps per interval; 0 leaves intervals out.
+        by_label: whether single labels have intervals too.
         seed: of the bootstraps.
     """
     preds = answers.preds(rule)
@@ -143,7 +150,7 @@ def score_answers(
         ),
         languages=languages,
         labels=tuple(
-            _score_label(task, answers, preds, column, n_resamples, seed)
+            _score_label(task, answers, preds, column, n_resamples * by_label, seed)
             for column in range(len(task.all_labels))
             if not np.isnan(answers.gold[:, column]).all()
         ),

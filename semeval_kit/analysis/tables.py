@@ -99,6 +99,11 @@ def show_interval(low: float | None, high: float | None, digits: int = 4) -> str
     return f"[{low:.{digits}f}, {high:.{digits}f}]"
 
 
+def show_p(p_value: float) -> str:
+    """A p-value with three digits; `<0.001` for smaller ones."""
+    return "<0.001" if p_value < 0.001 else f"{p_value:.3f}"
+
+
 def show_spread(values: Sequence[float], digits: int = 4) -> str:
     """Mean ± sample standard deviation; the mean alone for a single value."""
     import numpy as np

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import importlib.util
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -337,6 +336,7 @@ def _lay_split(
     run: Run, rng: np.random.Generator, quality: float, split: str, thresholds: Thresholds
 ) -> None:
     from semeval_kit.competition.examples import read_examples
+    from semeval_kit.competition.submission import write_predictions
     from semeval_kit.decision.decode import decode_probs
 
     data = Path(run.settings["data"])
@@ -346,15 +346,10 @@ def _lay_split(
         probs = _make_probs(run.task, examples, rng, quality, gold)
         write_probs(run.probs_file(split, language), probs)
         preds = decode_probs(run.task.kind, probs.values, thresholds, probs.languages)
-        if importlib.util.find_spec("semeval_kit.competition.submission") is not None:
-            from semeval_kit.competition.submission import write_predictions
-
-            write_predictions(run.task, language, examples, preds, run.pred_file(split, language))
+        write_predictions(run.task, language, examples, preds, run.pred_file(split, language))
 
 
 def _lay_submission(run: Run, gold: Path | None) -> None:
-    if importlib.util.find_spec("semeval_kit.competition.submission") is None:
-        return
     from semeval_kit.competition.scorer import score_submission
     from semeval_kit.competition.submission import pack_submission
 
