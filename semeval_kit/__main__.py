@@ -1,0 +1,5 @@
+"""`python -m semeval_kit`."""
+
+from semeval_kit.cli import main
+
+main()

@@ -1,0 +1,178 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from semeval_kit.pipeline import Engine, Plan
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+EPILOG_RUN = "Example:  semeval-kit {name} submissions/my-run"
+
+# Recipe fields as flags: name, type, metavar. Their meaning is in `semeval-kit recipes --fields`.
+_FIELDS: tuple[tuple[str, Any], ...] = (
+    ("revision", str),
+    ("pooling", click.Choice(["mean", "cls"])),
+    ("folds", int),
+    ("holdout", float),
+    ("epochs", int),
+    ("batch_size", int),
+    ("accumulation", int),
+    ("eval_batch_size", int),
+    ("max_length", int),
+    ("lr", float),
+    ("head_lr", float),
+    ("weight_decay", float),
+    ("warmup", float),
+    ("max_grad_norm", float),
+    ("hidden_dropout", float),
+    ("attention_dropout", float),
+    ("head_dropout", float),
+    ("freeze_embeddings", bool),
+    ("freeze_layers", int),
+    ("positive_weight", click.Choice(["none", "sqrt", "balanced"])),
+    (
+        "select_by",
+        click.Choice(["score", "macro_f1", "micro_f1", "weighted_f1", "loss", "last"]),
+    ),
+    ("patience", int),
+    ("stop_by", click.Choice(["score", "macro_f1", "micro_f1", "weighted_f1", "loss"])),
+    ("precision", click.Choice(["auto", "fp32", "bf16", "fp16"])),
+    ("seed", int),
+)
+
+
+def plan_options(command: Command) -> Command:
+    """Add the options that say what a run is: task, data, languages, encoder, recipe."""
+    for name, kind in reversed(_FIELDS):
+        flag = f"--{name.replace('_', '-')}"
+        command = click.option(flag, name, type=kind, default=None, help="Recipe field.")(command)
+    for option in reversed(
+        (
+            click.option(
+                "--task", default="demo", show_default=True, help="Name, or a .toml file."
+            ),
+            click.option(
+                "--data",
+                type=click.Path(file_okay=False, path_type=Path),
+                default=Path("data"),
+                show_default=True,
+                help="Folder of the organisers' files.",
+            ),
+            click.option(
+                "--langs",
+                default=None,
+                help="Languages to predict: codes separated by commas or blanks, or 'all'.",
+            ),
+            click.option(
+                "--train-langs",
+                default=None,
+                help="Languages to learn from. Default: as predicted (cross-lingual: the others).",
+            ),
+            click.option(
+                "--train-splits",
+                default="train",
+                show_default=True,
+                help="Splits to learn from, such as train,dev.",
+            ),
+            click.option(
+                "--model",
+                default=None,
+                help="Encoder: hub id, local folder or 'embedded'. Default: as the recipe says.",
+            ),
+            click.option(
+                "--recipe",
+                default=None,
+                help="Recipe name or .toml file. Default: 'demo' for task demo, else 'default'.",
+            ),
+            click.option("--run", "run_name", default=None, help="Name of the run's folder."),
+            click.option(
+                "--submissions",
+                type=click.Path(file_okay=False, path_type=Path),
+                default=Path("submissions"),
+                show_default=True,
+                help="Where runs are kept.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def engine_options(command: Command) -> Command:
+    """Add the options that say how a run is computed."""
+    for option in (
+        click.option("--processes", type=click.IntRange(1), default=1, help="Processes per fold."),
+        click.option("--threads", type=click.IntRange(1), default=None, help="Threads per fold."),
+        click.option("--jobs", type=click.IntRange(1), default=None, help="Folds side by side."),
+    ):
+        command = option(command)
+    return command
+
+
+def read_plan(given: dict[str, Any]) -> tuple[Path, Plan]:
+    """Turn the options of `plan_options` into the run's folder and plan; they leave `given`.
+
+    Raises:
+        KitError: a recipe or task cannot be used.
+    """
+    from semeval_kit.competition.task import load_task
+    from semeval_kit.pipeline import Plan
+    from semeval_kit.training.config import load_recipe
+
+    fields = {name: given.pop(name) for name, _ in _FIELDS}
+    fields["encoder"] = given.pop("model")
+    overrides = {name: value for name, value in fields.items() if value is not None}
+    task_name, recipe, name = given.pop("task"), given.pop("recipe"), given.pop("run_name")
+    task = load_task(task_name)
+    recipe = recipe or ("demo" if task.name.startswith("demo") else "default")
+    config = load_recipe(recipe, overrides)
+    languages = _read_languages(given.pop("langs"), task.predict_languages)
+    plan = Plan(
+        task=str(task_name),
+        data=given.pop("data"),
+        languages=languages,
+        config=config,
+        train_languages=_read_languages(given.pop("train_langs") or "", task.train_languages),
+        train_splits=tuple(given.pop("train_splits").replace(",", " ").split()),
+    )
+    name = name or _name_run(task.name, languages, config.encoder, Path(recipe).stem)
+    return given.pop("submissions") / name, plan
+
+
+def read_engine(given: dict[str, Any]) -> Engine:
+    """Turn the options of `engine_options` into an engine; they leave `given`."""
+    from semeval_kit.pipeline import Engine
+
+    return Engine(
+        jobs=given.pop("jobs"), threads=given.pop("threads"), processes=given.pop("processes")
+    )
+
+
+def say(text: str) -> None:
+    """Tell a person how it goes, beside the results: on stderr."""
+    click.echo(text, err=True)
+
+
+def _read_languages(text: str | None, every: tuple[str, ...]) -> tuple[str, ...]:
+    if text is None:
+        return every if len(every) == 1 else _ask_for_languages(every)
+    if text.strip() == "all":
+        return every
+    return tuple(dict.fromkeys(text.replace(",", " ").split()))
+
+
+def _ask_for_languages(every: tuple[str, ...]) -> tuple[str, ...]:
+    raise click.UsageError(f"--langs is missing: name one or more of {' '.join(every)}, or 'all'.")
+
+
+def _name_run(task: str, languages: tuple[str, ...], encoder: str, recipe: str) -> str:
+    spoken = "-".join(languages) if len(languages) <= 3 else f"{len(languages)}-languages"
+    model = Path(encoder).name.lower()
+    return f"{task}_{spoken}_{model}_{recipe}"

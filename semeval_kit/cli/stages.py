@@ -1,0 +1,94 @@
+"""The stages of a run as commands of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from semeval_kit.cli.options import engine_options, plan_options, read_engine, read_plan, say
+
+_RUN = click.argument(
+    "run_path", metavar="RUN", type=click.Path(exists=True, file_okay=False, path_type=Path)
+)
+
+
+@click.command(
+    epilog="Example:  semeval-kit prepare --task semeval2025-task11-a --data official --langs eng"
+)
+@plan_options
+def prepare(**given: Any) -> None:
+    """Read and check the data, make the folds, and freeze the run's settings."""
+    from semeval_kit import pipeline
+
+    path, plan = read_plan(given)
+    click.echo(pipeline.prepare(path, plan, say).path)
+
+
+@click.command(epilog="Example:  semeval-kit train submissions/my-run --fold 0 --fold 1")
+@_RUN
+@engine_options
+@click.option("--fold", "folds", type=click.IntRange(0), multiple=True, help="Only this fold.")
+def train(run_path: Path, folds: tuple[int, ...], **given: Any) -> None:
+    """Train the folds that are not finished."""
+    from dataclasses import replace
+
+    from semeval_kit import pipeline
+    from semeval_kit.run import Run, hold_lock
+
+    run = Run.open(run_path)
+    with hold_lock(run.path):
+        pipeline.train(run, replace(read_engine(given), folds=folds), say)
+    for fold in range(run.n_folds):
+        state = "done" if run.is_done(fold) else "not finished"
+        click.echo(f"fold {fold}: {state}")
+
+
+@click.command(epilog="Example:  semeval-kit probs submissions/my-run --split test")
+@_RUN
+@engine_options
+@click.option("--split", "splits", type=click.Choice(["dev", "test"]), multiple=True)
+def probs(run_path: Path, splits: tuple[str, ...], **given: Any) -> None:
+    """Write the fold-mean probabilities of the dev and test splits."""
+    from semeval_kit import pipeline
+    from semeval_kit.run import Run, hold_lock
+
+    run = Run.open(run_path)
+    engine = read_engine(given)
+    with hold_lock(run.path):
+        for split in splits or pipeline.SPLITS:
+            pipeline.predict(run, split, engine, say)
+            for language in run.languages:
+                if run.probs_file(split, language).is_file():
+                    click.echo(run.probs_file(split, language))
+
+
+@click.command(epilog="Example:  semeval-kit tune submissions/my-run")
+@_RUN
+def tune(run_path: Path) -> None:
+    """Tune thresholds on out-of-fold rows and estimate honestly what they will score."""
+    from semeval_kit import pipeline
+    from semeval_kit.cli.summary import describe_estimate
+    from semeval_kit.run import Run, hold_lock
+
+    run = Run.open(run_path)
+    with hold_lock(run.path):
+        estimate = pipeline.tune(run, say)
+    click.echo(describe_estimate(estimate))
+
+
+@click.command(epilog="Example:  semeval-kit pack submissions/my-run")
+@_RUN
+@click.option("--gold", type=click.Path(exists=True, path_type=Path), default=None)
+def pack(run_path: Path, gold: Path | None) -> None:
+    """Write predictions in the organisers' layout, zip and validate them; score where possible."""
+    from semeval_kit import pipeline
+    from semeval_kit.cli.summary import summarise
+    from semeval_kit.run import Run, hold_lock
+
+    run = Run.open(run_path)
+    with hold_lock(run.path):
+        pipeline.pack(run, say)
+        pipeline.score(run, gold, say)
+    click.echo(summarise(run))
