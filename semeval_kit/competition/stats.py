@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semeval_kit.competition.examples import Examples
+from semeval_kit.competition.examples import Examples, find_file, read_file
+from semeval_kit.competition.overlap import find_overlap, text_keys
+from semeval_kit.competition.task import SPLITS, Task
+from semeval_kit.errors import KitError
 
 QUANTILES = (0.0, 0.05, 0.5, 0.95, 1.0)
 
@@ -88,6 +94,41 @@ def describe_split(examples: Examples, language: str, split: str) -> SplitStats:
         words=_measure([len(text.split()) for text in texts]),
         characters=_measure([len(text) for text in texts]),
     )
+
+
+def describe_task(
+    task: Task, folder: str | Path, languages: Sequence[str] | None = None
+) -> tuple[list[SplitStats], dict[str, int]]:
+    """Describe every file of a task that is there, and count the texts that splits share.
+
+    Args:
+        task: whose files are read.
+        folder: the folder that its file patterns start from.
+        languages: only these; default: all that have files.
+
+    Returns:
+        One entry per language and split, and by name of a pair of splits, such as
+        `eng: train and test`, the rows of the second whose text the first has.
+
+    Raises:
+        KitError: a file has problems, or none is there.
+    """
+    entries: list[SplitStats] = []
+    overlaps: dict[str, int] = {}
+    for language in task.check_languages(languages or task.languages):
+        found = {split: find_file(task, folder, split, language) for split in SPLITS}
+        rows = {s: read_file(task, path, language, s) for s, path in found.items() if path}
+        entries += [describe_split(part, language, split) for split, part in rows.items()]
+        keys = {split: text_keys(part) for split, part in rows.items()}
+        for one, other in combinations(rows, 2):
+            overlap = find_overlap(rows[one], rows[other], keys=(keys[one], keys[other]))
+            overlaps[f"{language}: {one} and {other}"] = len(overlap.rows)
+    if not entries:
+        raise KitError(
+            f"{folder}: holds no file of {task.name}. Give the folder with --data, or bring the "
+            f"files with: semeval-kit data fetch {task.name}"
+        )
+    return entries, overlaps
 
 
 def _count_values(column: NDArray[np.float64]) -> dict[str, int]:

@@ -1,0 +1,295 @@
+"""Commands for the organisers' files: bring them here, check them, describe them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from semeval_kit.competition.check import CheckReport, FileReport
+    from semeval_kit.competition.fetch import Fetched
+    from semeval_kit.competition.stats import SplitStats
+    from semeval_kit.competition.task import Task
+
+MAX_NAMED_FILES = 3
+DATA_EXAMPLE = "\b\nExample:\n  semeval-kit data check semeval2025-task11-a --data FOLDER\n"
+FETCH_EXAMPLE = (
+    "\b\nExample:\n"
+    "  semeval-kit data fetch semeval2025-task11-a --langs eng,deu --to data/official\n"
+    "  semeval-kit data fetch semeval2025-task11-a --from ~/Downloads/public_data\n"
+)
+CHECK_EXAMPLE = (
+    "\b\nExample:\n"
+    "  semeval-kit data check semeval2025-task11-a --data FOLDER\n"
+    "  semeval-kit data check semeval2025-task11-a semeval2025-task11-b --data FOLDER\n"
+)
+STATS_EXAMPLE = (
+    "\b\nExample:\n"
+    "  semeval-kit data stats semeval2025-task11-a --langs eng --data FOLDER --plot stats.png\n"
+)
+
+
+@click.group(epilog=DATA_EXAMPLE)
+def data() -> None:
+    """Bring, check and describe the organisers' files."""
+
+
+@data.command(epilog=FETCH_EXAMPLE)
+@click.argument("task")
+@click.option("--from", "source", type=click.Path(path_type=Path), help="Copy from this folder.")
+@click.option(
+    "--to",
+    "folder",
+    type=click.Path(path_type=Path),
+    default=Path("data"),
+    show_default=True,
+    help="Folder to write to.",
+)
+@click.option("--langs", default="all", show_default=True, help="Languages, joined by commas.")
+@click.option("--hub", "repo", help="Another hub data set, or a local folder of its layout.")
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest entries as JSON.")
+def fetch(
+    task: str, source: Path | None, folder: Path, langs: str, repo: str | None, as_json: bool
+) -> None:
+    """Bring the official files of TASK into a folder.
+
+    From the hub data set that the task file names, or from a folder that has them already. Files
+    are never overwritten: those in place are verified against manifest.json and kept.
+    """
+    from semeval_kit.competition.fetch import fetch_from_folder, fetch_from_hub
+    from semeval_kit.competition.task import load_task
+
+    loaded = load_task(task)
+    chosen = split_languages(langs)
+    if source is not None:
+        done = fetch_from_folder(loaded, source, folder, chosen)
+    else:
+        done = fetch_from_hub(
+            loaded,
+            folder,
+            chosen,
+            repo=repo,
+            on_language=lambda language: click.echo(f"fetching {language}", err=True),
+        )
+    if as_json:
+        click.echo(json.dumps([vars(file) for file in done.files], indent=2, ensure_ascii=False))
+    else:
+        _show_fetched(done)
+
+
+@data.command(epilog=CHECK_EXAMPLE)
+@click.argument("tasks", nargs=-1, required=True)
+@click.option(
+    "--data",
+    "folder",
+    type=click.Path(path_type=Path),
+    default=Path("data"),
+    show_default=True,
+    help="Folder with the official files.",
+)
+@click.option("--langs", default="all", show_default=True, help="Languages, joined by commas.")
+@click.option("--verbose", is_flag=True, help="Name every pair of ids with the same text.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@click.pass_context
+def check(
+    context: click.Context,
+    tasks: tuple[str, ...],
+    folder: Path,
+    langs: str,
+    verbose: bool,
+    as_json: bool,
+) -> None:
+    """Read all files of TASKS as training would, and tell what is odd.
+
+    Goes on after an error in a file and exits with 1 at the end if there was one. Several tasks
+    are compared with each other too: a track's test rows may stand in another's train file.
+    """
+    from semeval_kit.competition.check import check_tasks, report_to_json
+    from semeval_kit.competition.task import load_task
+
+    loaded = [load_task(name) for name in dict.fromkeys(tasks)]
+    report = check_tasks(loaded, folder, split_languages(langs))
+    if as_json:
+        click.echo(json.dumps(report_to_json(report), indent=2, ensure_ascii=False))
+    else:
+        for task in loaded:
+            _show_table(task, [file for file in report.files if file.task == task.name])
+        _show_findings(report, verbose)
+    if report.n_errors:
+        context.exit(1)
+
+
+@data.command(epilog=STATS_EXAMPLE)
+@click.argument("task")
+@click.option(
+    "--data",
+    "folder",
+    type=click.Path(path_type=Path),
+    default=Path("data"),
+    show_default=True,
+    help="Folder with the official files.",
+)
+@click.option("--langs", default="all", show_default=True, help="Languages, joined by commas.")
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also draw into this file (.png or .svg).",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def stats(task: str, folder: Path, langs: str, plot: Path | None, as_json: bool) -> None:
+    """Describe the files of TASK: labels, what occurs together, lengths, overlap."""
+    from semeval_kit.competition.stats import describe_task
+    from semeval_kit.competition.task import load_task
+
+    loaded = load_task(task)
+    entries, overlaps = describe_task(loaded, folder, split_languages(langs))
+    if as_json:
+        shown = {"splits": [entry.to_json() for entry in entries], "overlaps": overlaps}
+        click.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+    else:
+        _show_stats(entries)
+        _echo_section(
+            "Texts that occur in both", [f"{name}: {n}" for name, n in overlaps.items() if n]
+        )
+    if plot:
+        from semeval_kit.analysis.data_figures import plot_data_stats
+
+        path = plot_data_stats(entries, overlaps, plot, loaded.title)
+        click.echo(f"Drawn: {path}", err=True)
+
+
+def split_languages(langs: str) -> tuple[str, ...] | None:
+    """Return the codes of a comma-separated list, or None for `all`."""
+    codes = tuple(dict.fromkeys(code for code in langs.replace(",", " ").split() if code))
+    return None if codes in ((), ("all",)) else codes
+
+
+def align_rows(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[str]:
+    """Lay out rows of cells as lines of a table; the columns in `right` are flush right."""
+    flush = set(right)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if place in flush else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+def _show_fetched(done: Fetched) -> None:
+    rows = [("file", "rows", "labels above 0", "sha256", "")]
+    for file in done.files:
+        labels = " ".join(f"{label} {count}" for label, count in file.labels.items())
+        state = "kept" if file.path in done.kept else "new"
+        rows.append((file.path, str(file.rows), labels or "blank", file.sha256[:12], state))
+    click.echo("\n".join(align_rows(rows, right=[1])))
+    _echo_section("Missing", done.missing)
+    click.echo(f"\n{len(done.files)} files in {done.folder}; see {done.folder / 'manifest.json'}")
+
+
+def _show_table(task: Task, files: Sequence[FileReport]) -> None:
+    """One line per file; positives in the order of the labels named above."""
+    click.echo(f"{task.name}: positives in the order {' / '.join(task.all_labels)}")
+    titles = ("split", "language", "rows", "labels", "positives", "notes", "warnings", "errors")
+    rows: list[tuple[str, ...]] = [titles]
+    for file in files:
+        counts = [str(file.positives.get(label, "-")) for label in task.all_labels]
+        found = (len(file.notes), len(file.warnings), len(file.errors))
+        rows.append(
+            (
+                file.split,
+                file.language,
+                str(file.n_rows),
+                str(file.n_labels) if file.n_labels else "blank",
+                " / ".join(counts) if file.positives else "",
+                *(str(n) if n else "" for n in found),
+            )
+        )
+    click.echo("\n".join(align_rows(rows, right=[2, 3, 5, 6, 7])) + "\n")
+
+
+def _show_findings(report: CheckReport, verbose: bool) -> None:
+    errors = [
+        line if line.startswith(file.path) else f"{file.path}: {line}"
+        for file in report.files
+        for line in file.errors
+    ]
+    warnings = [f"{file.path}: {line}" for file in report.files for line in file.warnings]
+    notes = defaultdict(list)
+    for file in report.files:
+        for note in file.notes:
+            notes[note].append(f"{file.split}/{file.language}")
+    _echo_section("Accepted", [f"{note} ({_name_some(files)})" for note, files in notes.items()])
+    _echo_section("Files that belong to no language", report.strays)
+    _echo_section("Missing", report.missing)
+    _echo_section("Warnings", warnings)
+    overlaps = []
+    for overlap in report.overlaps:
+        overlaps.append(overlap.describe())
+        if verbose:
+            overlaps += [f"  {other} = {one}" for one, other in overlap.pairs]
+    _echo_section("Overlaps: train or dev texts among texts that should be new", overlaps)
+    _echo_section("Errors", [*report.errors, *errors])
+    click.echo(
+        f"{len(report.files)} files, {sum(file.n_rows for file in report.files)} rows: "
+        f"{report.n_errors} errors, {report.n_warnings} warnings"
+    )
+
+
+def _show_stats(entries: Sequence[SplitStats]) -> None:
+    rows = [("language", "split", "rows", "neutral", "labels/row", "words", "characters")]
+    for entry in entries:
+        rows.append(
+            (
+                entry.language,
+                entry.split,
+                str(entry.n_rows),
+                str(entry.n_neutral) if entry.labels else "-",
+                f"{entry.mean_labels:.2f}" if entry.labels else "-",
+                _show_lengths(entry.words.quantiles),
+                _show_lengths(entry.characters.quantiles),
+            )
+        )
+    click.echo("Lengths: median (5% to 95%)")
+    click.echo("\n".join(align_rows(rows, right=[2, 3, 4])))
+    for entry in entries:
+        if entry.labels:
+            click.echo(f"\n{entry.language} {entry.split}: rows with both labels (diagonal: one)")
+            click.echo("\n".join(_cooccurrence_lines(entry)))
+    click.echo("")
+
+
+def _cooccurrence_lines(entry: SplitStats) -> list[str]:
+    levels = sorted({value for counts in entry.values.values() for value in counts})
+    graded = [level for level in levels if level != "0"] if len(levels) > 2 else []
+    rows = [("", *entry.labels, "share", *(f"={level}" for level in graded))]
+    for label, counts in zip(entry.labels, entry.cooccurrence, strict=True):
+        share = entry.positives()[label] / max(1, entry.annotated[label])
+        by_level = [str(entry.values[label].get(level, 0)) for level in graded]
+        rows.append((label, *map(str, counts), f"{share:.1%}", *by_level))
+    return align_rows(rows, right=range(1, len(rows[0])))
+
+
+def _show_lengths(quantiles: Sequence[float]) -> str:
+    _, low, middle, high, _ = quantiles
+    return f"{middle:.0f} ({low:.0f} to {high:.0f})"
+
+
+def _echo_section(title: str, lines: Sequence[str]) -> None:
+    if lines:
+        click.echo(f"{title}:")
+        click.echo("\n".join(f"  {line}" for line in lines) + "\n")
+
+
+def _name_some(files: Sequence[str]) -> str:
+    counted = list(Counter(files))
+    shown = ", ".join(counted[:MAX_NAMED_FILES])
+    more = len(counted) - MAX_NAMED_FILES
+    return f"{shown} and {more} more files" if more > 0 else shown
