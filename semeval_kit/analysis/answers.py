@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semeval_kit.competition.examples import Examples, normalize_text, read_examples
+from semeval_kit.competition.examples import Examples, find_file, normalize_text, read_examples
 from semeval_kit.competition.reference import Reference, find_references
 from semeval_kit.competition.targets import encode_labels
 from semeval_kit.decision.decode import decode_probs
+from semeval_kit.decision.partitions import split_units
 from semeval_kit.decision.rules import Thresholds
+from semeval_kit.decision.sweep import index_units
 from semeval_kit.decision.tuning import tune_rule, untuned_rule
 from semeval_kit.errors import KitError
 from semeval_kit.run import Probs, Run, read_json
@@ -93,13 +96,15 @@ def read_answers(run: Run, split: str) -> Answers | None:
 def cross_fit(run: Run, probs: Probs, examples: Examples, groups: tuple[int, ...]) -> IntArray:
     """Preds `(n, L)` of each training fold by the rule tuned on the other folds.
 
-    This is the first partition of `decision.estimate.estimate_score`. A hold-out has only one fold:
-    its rows are judged by the run's own thresholds, which saw them.
+    This is the first partition of `decision.estimate.estimate_score`: the training folds, or five
+    random parts for a hold-out.
     """
     fold_of = run.read_folds()
+    seed = int(run.settings["seed"])
     folds = np.array([fold_of[key] for key in zip(probs.languages, probs.ids, strict=True)])
     if len(np.unique(folds)) < 2:
-        return _decode(run, probs, Thresholds.from_json(read_json(run.thresholds_file)))
+        rng = np.random.default_rng([seed, 3, 0])
+        folds = split_units(index_units(len(probs), groups), list(probs.languages), 5, rng)
     targets = encode_labels(run.task, examples.labels)
     preds = np.zeros(examples.labels.shape, dtype=np.int64)
     for fold in np.unique(folds):
@@ -112,7 +117,7 @@ def cross_fit(run: Run, probs: Probs, examples: Examples, groups: tuple[int, ...
             probs.target_names,
             folds=folds[others],
             groups=[groups[row] for row in others],
-            seed=int(run.recipe["seed"]),
+            seed=seed,
             n_levels=run.task.max_intensity,
         )
         preds[own] = _decode(run, probs.take(own), rule)
@@ -127,20 +132,26 @@ def _read_oof(run: Run) -> Answers:
 
 
 def _read_gold(run: Run, split: str, language: str) -> Examples | None:
-    """Examples of a split with their labels, those of test from the gold folder or file."""
-    labelled = None if split == "test" else True
+    """Examples of a split with their labels; None for a test split whose labels are not known."""
+    labelled = split == "dev"
     examples = read_examples(run.task, run.settings["data"], split, [language], labelled=labelled)
-    if not np.isnan(examples.labels).all():
+    if labelled:
         return examples
-    gold = _find_gold(run, language) if split == "test" else None
-    if gold is None or gold.gold is None:
+    place = _find_gold(run, language)
+    reference = find_references(run.task, place).get(language) if place else None
+    if reference is None or reference.gold is None:
         return None
-    return _with_labels(run, examples, gold)
+    return _with_labels(run, examples, reference)
 
 
-def _find_gold(run: Run, language: str) -> Reference | None:
-    gold = run.settings.get("gold")
-    return find_references(run.task, gold).get(language) if gold else None
+def _find_gold(run: Run, language: str) -> str | None:
+    """Where the gold labels of the test split lie: what the run was scored with, or its data."""
+    if run.score_file.is_file():
+        place = read_json(run.score_file).get("gold")
+        if place and Path(place).exists():
+            return str(place)
+    found = find_file(run.task, run.settings["data"], "gold", language)
+    return str(found.parent) if found else None
 
 
 def _with_labels(run: Run, examples: Examples, reference: Reference) -> Examples:

@@ -83,6 +83,7 @@ def lay_run(
     encoder: str = "embedded",
     gold: bool = True,
     scored: bool = True,
+    holdout: float = 0.0,
     recipe: dict[str, object] | None = None,
 ) -> Run:
     """Lay down a finished run under `folder/submissions/name`.
@@ -96,16 +97,18 @@ def lay_run(
         languages: of training and prediction.
         folds: number of folds.
         encoder: named in the recipe and in done.json.
-        gold: give the run the labels of the test split.
+        gold: lay the labels of the test split beside the data.
         scored: write score.json (needs gold).
+        holdout: share held out instead of folds.
         recipe: more recipe fields.
     """
     text = task_text(kind, languages)
-    data = folder / f"data-{kind}-{'-'.join(languages)}"
+    data = folder / f"data-{kind}-{'-'.join(languages)}{'' if gold else '-nogold'}"
     if not data.is_dir():
-        _write_data(data, kind, languages)
-    config = TrainConfig(encoder=encoder, folds=folds, seed=seed, epochs=4, **(recipe or {}))
-    settings = _settings(name, kind, languages, data, seed, data / "gold" if gold else None)
+        _write_data(data, kind, languages, "gold" if gold else "kept-back")
+    fields = {"folds": folds, "holdout": holdout, "epochs": 4, **(recipe or {})}
+    config = TrainConfig(encoder=encoder, seed=seed, **fields)
+    settings = _settings(name, kind, languages, data, seed)
     run = Run.create(
         folder / "submissions" / name,
         task_text=text,
@@ -164,7 +167,7 @@ languages = {listed}
 '''
 
 
-def _write_data(data: Path, kind: str, languages: Sequence[str]) -> None:
+def _write_data(data: Path, kind: str, languages: Sequence[str], gold_folder: str) -> None:
     rng = np.random.default_rng(2025)
     words = ("rain", "door", "bus", "late", "we", "sang", "an", "old", "dog", "slept", "today")
     for language in languages:
@@ -185,7 +188,7 @@ def _write_data(data: Path, kind: str, languages: Sequence[str]) -> None:
             _write_csv(data / split / f"{language}.csv", ["id", "text", *head], rows)
             if not known:
                 gold = [[i, *c] for i, c in zip(ids, cells, strict=True)]
-                _write_csv(data / "gold" / f"{language}.csv", ["id", *head], gold)
+                _write_csv(data / gold_folder / f"{language}.csv", ["id", *head], gold)
 
 
 def _draw_labels(rng: np.random.Generator, kind: str, n_rows: int, n_labels: int) -> np.ndarray:
@@ -203,19 +206,17 @@ def _spell(values: np.ndarray, kind: str, labels: Sequence[str]) -> list[list[st
 
 
 def _settings(
-    name: str, kind: str, languages: Sequence[str], data: Path, seed: int, gold: Path | None
+    name: str, kind: str, languages: Sequence[str], data: Path, seed: int
 ) -> dict[str, object]:
-    files = sorted(path for path in data.rglob("*.csv") if "gold" not in path.parts)
+    files = sorted((data / "train").glob("*.csv"))
     return {
         "name": name,
         "task": f"made-{kind}",
         "languages": list(languages),
         "train_languages": list(languages),
         "data": str(data),
-        "splits": {"train": ["train"], "dev": True, "test": True},
         "train_splits": ["train"],
         "seed": seed,
-        "gold": None if gold is None else str(gold),
         "created": "2025-01-31T12:00:00+00:00",
         "versions": {
             "python": "3.13.1",
@@ -261,12 +262,12 @@ def _lay_folds(
     from semeval_kit.competition.examples import read_examples
 
     train = read_examples(run.task, run.settings["data"], "train", run.languages)
-    fold_of = np.arange(len(train)) % run.n_folds
+    fold_of = _choose_folds(run, len(train))
     run.write_folds(train.ids, train.languages, [int(fold) for fold in fold_of])
-    oof = _make_probs(run.task, train, rng, quality, train.labels)
+    probs = _make_probs(run.task, train, rng, quality, train.labels)
     large = encoder == "embedded"
     for fold in range(run.n_folds):
-        write_probs(run.oof_file(fold), oof.take(np.flatnonzero(fold_of == fold)))
+        write_probs(run.oof_file(fold), probs.take(np.flatnonzero(fold_of == fold)))
         history = [_epoch(run, epoch, fold, quality) for epoch in range(1, 5)]
         write_atomic(run.history_file(fold), "".join(json.dumps(row) + "\n" for row in history))
         done = {
@@ -283,7 +284,15 @@ def _lay_folds(
             "encoder": encoder,
         }
         write_json(run.done_file(fold), done)
-    return train, oof
+    held_out = np.flatnonzero(fold_of >= 0)
+    return train.take(held_out), run.read_oof()
+
+
+def _choose_folds(run: Run, n_rows: int) -> np.ndarray:
+    """Folds by turns; of a hold-out every third row."""
+    if run.recipe["holdout"]:
+        return np.where(np.arange(n_rows) % 3 == 0, 0, -1)
+    return np.arange(n_rows) % run.n_folds
 
 
 def _lay_decisions(run: Run, train: Examples, oof: Probs) -> Thresholds:
@@ -293,9 +302,8 @@ def _lay_decisions(run: Run, train: Examples, oof: Probs) -> Thresholds:
     from semeval_kit.decision.estimate import estimate_score
     from semeval_kit.decision.tuning import tune_rule
 
-    rows = {key: row for row, key in enumerate(zip(train.languages, train.ids, strict=True))}
-    assert [rows[key] for key in zip(oof.languages, oof.ids, strict=True)] == list(range(len(oof)))
-    folds = np.arange(len(train)) % run.n_folds
+    fold_of = run.read_folds()
+    folds = np.array([fold_of[key] for key in zip(oof.languages, oof.ids, strict=True)])
     groups = [normalize_text(text) for text in train.texts]
     given = (
         run.task.kind,
@@ -355,12 +363,14 @@ def _lay_submission(run: Run, gold: Path | None) -> None:
 
     pack_submission(run.task, {g: run.pred_file("test", g) for g in run.languages}, run.zip_file)
     if gold is not None:
-        write_json(run.score_file, score_submission(run.task, run.zip_file, gold).to_json())
+        score = score_submission(run.task, run.zip_file, gold)
+        write_json(run.score_file, {"gold": str(gold), **score.to_json()})
 
 
 def _read_gold(task: Task, data: Path, language: str) -> np.ndarray:
     """Labels of the test split `(n, L)` in the order of task.all_labels."""
-    with (data / "gold" / f"{language}.csv").open(encoding="utf-8", newline="") as file:
+    folder = data / "gold" if (data / "gold").is_dir() else data / "kept-back"
+    with (folder / f"{language}.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     if task.kind == "singlelabel":
         return np.array(
