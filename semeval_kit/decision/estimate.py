@@ -19,12 +19,12 @@ from semeval_kit.decision.intervals import find_interval, resample_scores
 from semeval_kit.decision.partitions import split_units
 from semeval_kit.decision.rules import FloatArray, IntArray, Thresholds
 from semeval_kit.decision.sweep import index_units
-from semeval_kit.decision.tallies import Mask, Metric, find_metric, score_labels
+from semeval_kit.decision.tallies import Mask, Metric, find_metric, score_labels, score_rows
 from semeval_kit.decision.thresholds import check_rows, split_languages
 from semeval_kit.decision.tuning import tune_rule, untuned_rule
 from semeval_kit.errors import KitError
 
-DEFAULT_METRIC = {"multilabel": "macro_f1", "singlelabel": "accuracy", "intensity": "pearson"}
+DEFAULT_METRIC = {"multilabel": "macro_f1", "singlelabel": "accuracy", "intensity": "pearson_r"}
 
 _PARTS = 5
 
@@ -124,7 +124,8 @@ def estimate_score(
         target_names: the C names.
         folds: `(n,)`, the training folds: the first partition. With fewer than two of them
             (a hold-out), every partition is random.
-        metric: a name that `find_metric` knows; None: the usual one of the kind.
+        metric: a name of `competition.metrics`; None, or "macro_auc", which preds do not have:
+            the usual one of the kind.
         scored: `(L,)`, which labels count (EmoContext leaves out "others"); None: all.
         groups: `(n,)`, rows that belong together (copies of a text).
         seed: of every random choice.
@@ -140,39 +141,74 @@ def estimate_score(
     check_rows(probs, targets, languages, target_names)
     if not len(probs):
         raise KitError("estimate: no out-of-fold rows. Train at least one fold.")
-    names, spoken = tuple(target_names), list(languages)
+    if metric is None or metric == "macro_auc":
+        metric = DEFAULT_METRIC[kind]
     units = index_units(len(probs), groups)
-    partitions = _list_partitions(np.asarray(folds), units, spoken, n_partitions, seed)
-
-    def tune(rows: IntArray, parts: IntArray) -> Thresholds:
-        own = [spoken[row] for row in rows]
-        return tune_rule(
-            kind, probs[rows], targets[rows], own, names,
-            folds=parts[rows], groups=units[rows].tolist(), seed=seed, n_levels=n_levels, **tuning,
-        )  # fmt: skip
-
-    def decode(rule: Thresholds, rows: IntArray) -> IntArray:
-        return decode_probs(kind, probs[rows], rule, [spoken[row] for row in rows], n_levels)
-
-    everything = np.arange(len(probs))
-    answers = [
-        decode(untuned_rule(kind, probs, targets, spoken, names), everything),
-        decode(tune(everything, partitions[0]), everything),
-    ]
-    for parts in partitions:
-        preds = np.zeros_like(answers[0])
-        for part in np.unique(parts):
-            rule = tune(np.flatnonzero(parts != part), parts)
-            held_out = np.flatnonzero(parts == part)
-            preds[held_out] = decode(rule, held_out)
-        answers.append(preds)
-    gold = join_levels(targets, n_levels) if kind == "intensity" else targets
-    labels = names if kind != "intensity" else _strip_levels(names, n_levels)
-    counted = np.ones(len(labels), dtype=bool) if scored is None else np.asarray(scored, dtype=bool)
+    partitions = _list_partitions(np.asarray(folds), units, languages, n_partitions, seed)
+    bench = _Bench(
+        kind, probs, targets, tuple(languages), tuple(target_names), units,
+        {**tuning, "seed": seed, "n_levels": n_levels},
+    )  # fmt: skip
+    answers = [bench.answer_untuned(), bench.answer_in_sample(partitions[0])]
+    answers += [bench.answer_cross_fitted(parts) for parts in partitions]
+    labels = bench.names if kind != "intensity" else _strip_levels(bench.names, n_levels)
     board = _Board(
-        find_metric(metric or DEFAULT_METRIC[kind]), gold, spoken, labels, counted, units
+        metric=find_metric(metric),
+        gold=join_levels(targets, n_levels) if kind == "intensity" else targets,
+        languages=bench.languages,
+        labels=labels,
+        scored=np.ones(len(labels), bool) if scored is None else np.asarray(scored, bool),
+        units=units,
     )
     return _sum_up(board, answers, kind, best_epoch_on_valid, n_resamples, seed)
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """Out-of-fold rows, and rules tuned on some of them and applied to others."""
+
+    kind: str
+    probs: FloatArray
+    targets: FloatArray
+    languages: tuple[str, ...]
+    names: tuple[str, ...]
+    units: IntArray
+    tuning: dict[str, Any]
+
+    def answer_untuned(self) -> IntArray:
+        rule = untuned_rule(self.kind, self.probs, self.targets, self.languages, self.names)
+        return self.apply(rule, np.arange(len(self.probs)))
+
+    def answer_in_sample(self, parts: IntArray) -> IntArray:
+        rows = np.arange(len(self.probs))
+        return self.apply(self.tune(rows, parts), rows)
+
+    def answer_cross_fitted(self, parts: IntArray) -> IntArray:
+        """Preds `(n, L)`, each part decoded by the rule of all others."""
+        found: list[tuple[IntArray, IntArray]] = []
+        for part in np.unique(parts):
+            held_out = np.flatnonzero(parts == part)
+            rule = self.tune(np.flatnonzero(parts != part), parts)
+            found.append((held_out, self.apply(rule, held_out)))
+        rows = np.concatenate([rows for rows, _ in found])
+        preds = np.concatenate([preds for _, preds in found])
+        return preds[np.argsort(rows)]
+
+    def tune(self, rows: IntArray, parts: IntArray) -> Thresholds:
+        return tune_rule(
+            self.kind,
+            self.probs[rows],
+            self.targets[rows],
+            [self.languages[row] for row in rows],
+            self.names,
+            folds=parts[rows],
+            groups=self.units[rows].tolist(),
+            **self.tuning,
+        )
+
+    def apply(self, rule: Thresholds, rows: IntArray) -> IntArray:
+        spoken = [self.languages[row] for row in rows]
+        return decode_probs(self.kind, self.probs[rows], rule, spoken, self.tuning["n_levels"])
 
 
 def _sum_up(
@@ -218,7 +254,7 @@ class _Board:
 
     metric: Metric
     gold: FloatArray
-    languages: list[str]
+    languages: tuple[str, ...]
     labels: tuple[str, ...]
     scored: Mask
     units: IntArray
@@ -226,23 +262,15 @@ class _Board:
     def read(self, answers: list[IntArray], drawn: FloatArray) -> Reading:
         """The mean reading of several answers `(n, L)`, their bootstraps `(n_resamples, S)`."""
         low, high = find_interval(drawn.mean(axis=1))
-        cells = self.metric if self.metric.name == "pearson" else find_metric("macro_f1")
         languages, labels = {}, {}
         for language, rows in split_languages(self.languages).items():
             has = np.atleast_1d(~np.isnan(self.gold[rows]).all(axis=0))
-            scores, tables = [], []
-            for preds in answers:
-                sums = self.metric.tally(self.gold[rows], preds[rows], self.scored).sum(axis=0)
-                scores.append(self.metric.score(sums, self.scored & has))
-                table = cells.tally(self.gold[rows], preds[rows], self.scored).sum(axis=0)
-                tables.append(score_labels(cells, table))
+            gold, name = self.gold[rows], self.metric.name
+            scores = [score_rows(name, gold, preds[rows], self.scored & has) for preds in answers]
+            tables = [score_labels(name, gold, preds[rows]) for preds in answers]
             languages[language] = float(np.mean(scores))
-            mean = np.mean(tables, axis=0)
-            labels[language] = {
-                name: float(value)
-                for name, value, own in zip(self.labels, mean, has, strict=True)
-                if own
-            }
+            columns = zip(self.labels, np.mean(tables, axis=0), has, strict=True)
+            labels[language] = {label: float(value) for label, value, own in columns if own}
         return Reading(float(np.mean(list(languages.values()))), low, high, languages, labels)
 
 

@@ -18,7 +18,7 @@ from semeval_kit.decision.cuts import apply_cuts, tune_cuts, tune_shared_cuts
 from semeval_kit.decision.partitions import split_units
 from semeval_kit.decision.rules import FloatArray, IntArray, IntensityRule, Thresholds
 from semeval_kit.decision.sweep import draw_counts, index_units
-from semeval_kit.decision.tallies import find_metric
+from semeval_kit.decision.tallies import score_rows
 from semeval_kit.decision.thresholds import (
     count_positives,
     split_languages,
@@ -213,9 +213,8 @@ def _compare_methods(tuner: _Tuner, rows: _Rows, folds: IntArray) -> dict[str, A
 
 
 def _mean_r(gold: FloatArray, preds: IntArray, languages: Sequence[str]) -> float:
-    metric, found = find_metric("pearson"), []
+    found = []
     for own in split_languages(languages).values():
-        known = np.atleast_1d(~np.isnan(gold[own]).all(axis=0))
-        sums = metric.tally(gold[own], preds[own], known).sum(axis=0)
-        found.append(float(metric.score(sums, known)))
+        has = np.atleast_1d(~np.isnan(gold[own]).all(axis=0))
+        found.append(score_rows("pearson_r", gold[own], preds[own], has))
     return float(np.mean(found))

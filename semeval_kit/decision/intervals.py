@@ -14,7 +14,7 @@ import numpy as np
 
 from semeval_kit.decision.rules import FloatArray, IntArray
 from semeval_kit.decision.sweep import index_units
-from semeval_kit.decision.tallies import Mask, Metric, find_metric
+from semeval_kit.decision.tallies import Mask, Metric, find_metric, score_rows
 from semeval_kit.decision.thresholds import split_languages
 from semeval_kit.errors import KitError
 
@@ -69,8 +69,8 @@ def compare_systems(
     """Say by how much A beats B, with a 95% interval and a p-value.
 
     Args:
-        metric: "macro_f1", "micro_f1", "weighted_f1", "pearson", "accuracy" or "jaccard"; averaged
-            over languages.
+        metric: a name of `competition.metrics` ("macro_f1", "pearson_r", ...), except "macro_auc";
+            averaged over languages.
         gold: `(n, L)`, NaN for not annotated.
         preds_a: `(n, L)`.
         preds_b: `(n, L)`, the same rows.
@@ -94,7 +94,9 @@ def compare_systems(
     tallies = np.stack([found.tally(gold, preds, mask) for preds in (preds_a, preds_b)])
     units = index_units(len(gold), groups)
     languages_of = split_languages(languages)
-    score_a, score_b = score_tallies(found, tallies, gold, languages_of, mask)
+    score_a, score_b = (
+        score_languages(metric, gold, preds, languages_of, mask) for preds in (preds_a, preds_b)
+    )
     drawn = resample_scores(found, tallies, gold, languages_of, units, mask, n_resamples, seed)
     low, high = find_interval(drawn[:, 0] - drawn[:, 1])
     shuffled = _shuffle_scores(found, tallies, gold, languages_of, units, mask, n_shuffles, seed)
@@ -102,9 +104,9 @@ def compare_systems(
     extreme = (np.abs(shuffled[:, 0] - shuffled[:, 1]) >= abs(difference) - 1e-12).sum()
     return Comparison(
         metric=metric,
-        score_a=float(score_a),
-        score_b=float(score_b),
-        difference=float(difference),
+        score_a=score_a,
+        score_b=score_b,
+        difference=difference,
         low=low,
         high=high,
         p_value=float((extreme + 1) / (n_shuffles + 1)),
@@ -113,19 +115,19 @@ def compare_systems(
     )
 
 
-def score_tallies(
-    metric: Metric,
-    tallies: FloatArray,
+def score_languages(
+    metric: str,
     gold: FloatArray,
+    preds: IntArray | FloatArray,
     languages_of: dict[str, IntArray],
     scored: Mask,
-) -> FloatArray:
-    """Scores `(S,)` of S systems from tallies `(S, n, U, K)`: the mean over languages."""
-    per_language = [
-        metric.score(tallies[:, rows].sum(axis=1), _present(gold, rows, scored))
+) -> float:
+    """The mean over languages of the official score, each over the labels that it has."""
+    scores = [
+        score_rows(metric, gold[rows], preds[rows], _present(gold, rows, scored))
         for rows in languages_of.values()
     ]
-    return np.asarray(np.mean(per_language, axis=0))
+    return float(np.mean(scores))
 
 
 def resample_scores(
@@ -213,8 +215,7 @@ def _sum_units(tallies: FloatArray, units: IntArray) -> FloatArray:
 
 def _present(gold: FloatArray, rows: IntArray, scored: Mask) -> Mask:
     """The scored labels that a language has: some cell is annotated."""
-    result: Mask = scored & ~np.isnan(gold[rows]).all(axis=0)
-    return result
+    return np.asarray(scored & ~np.isnan(gold[rows]).all(axis=0))
 
 
 def _batches(n_rounds: int, n_units: int) -> list[tuple[int, int]]:

@@ -1,7 +1,8 @@
 """Metrics as sums over rows, so that bootstraps and shuffles are matrix products.
 
 Every metric here is a function of sums of per-row tallies `(n, U, K)`: U is the number of labels
-(or 1), K the number of things counted. A resample of rows only reweighs the rows.
+(or 1), K the number of things counted. A resample of rows only reweighs the rows. Scores of whole
+sets of rows come from `competition.metrics`; the sums agree with it (tested).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from semeval_kit.competition import metrics as official
 from semeval_kit.decision.rules import FloatArray
 from semeval_kit.errors import KitError
 
@@ -23,7 +25,7 @@ class Metric:
     """A metric by its two halves.
 
     Attributes:
-        name: as the task files spell it.
+        name: as `competition.metrics` spells it.
         tally: gold `(n, L)` with NaN for not annotated, preds `(n, L)` -> tallies `(n, U, K)`; the
             last of the K counts annotated cells.
         combine: sums `(..., U, K)` and the units that count `(U,)` -> scores `(...)`.
@@ -50,9 +52,42 @@ def find_metric(name: str) -> Metric:
     return _METRICS[name]
 
 
-def score_labels(metric: Metric, sums: FloatArray) -> FloatArray:
-    """F1 or Pearson's r of every label `(..., L)` from sums `(..., L, K)`."""
-    return _correlate(sums) if metric.name == "pearson" else _divide_f1(sums)
+def score_rows(name: str, gold: FloatArray, preds: NDArray[np.generic], scored: Mask) -> float:
+    """One score by the official arithmetic of `competition.metrics`; shapes as for `Metric`.
+
+    Args:
+        name: of the metric.
+        gold: `(n, L)`, NaN for not annotated.
+        preds: `(n, L)`.
+        scored: `(L,)`, which labels count.
+
+    Raises:
+        KitError: the name is unknown.
+    """
+    find_metric(name)
+    truth, answers = gold[:, scored], preds[:, scored]
+    if not truth.size:
+        return 0.0
+    known = ~np.isnan(truth)
+    if name == "pearson_r":
+        return float(np.mean(list(score_labels(name, truth, answers))))
+    if not known.all():
+        # A cell that nobody judged is neither right nor wrong.
+        rows = known.any(axis=1)
+        truth, answers = np.where(known, truth, 0.0)[rows], np.where(known, answers, 0)[rows]
+    return float(official.METRICS[name](truth, answers))
+
+
+def score_labels(name: str, gold: FloatArray, preds: NDArray[np.generic]) -> list[float]:
+    """F1 of every label `(L,)`, or Pearson's r for "pearson_r", by the official arithmetic."""
+    if name != "pearson_r":
+        return [counts.f1 for counts in official.count_labels(gold, preds)]
+    known = ~np.isnan(gold)
+    columns = zip(gold.T, preds.T, known.T, strict=True)
+    return [
+        official.pearson(truth[own].astype(int).tolist(), answers[own].tolist())
+        for truth, answers, own in columns
+    ]
 
 
 def _tally_cells(gold: FloatArray, preds: NDArray[np.generic], scored: Mask) -> FloatArray:
@@ -88,11 +123,23 @@ def _tally_overlap(gold: FloatArray, preds: NDArray[np.generic], scored: Mask) -
     return np.stack([overlap * counted, counted.astype(np.float64)], axis=-1)[:, None]
 
 
-def _divide_f1(sums: FloatArray) -> FloatArray:
-    """2 TP / (2 TP + FP + FN), 0 where there is nothing to find and nothing called."""
-    hits = 2.0 * sums[..., 0]
-    total = hits + sums[..., 1] + sums[..., 2]
-    return np.where(total > 0, hits / np.maximum(total, 1e-300), 0.0)
+def _divide(part: FloatArray, whole: FloatArray) -> FloatArray:
+    """The share, 0 where there is nothing to share."""
+    return np.where(whole > 0, part / np.maximum(whole, 1e-300), 0.0)
+
+
+def _find_precision(sums: FloatArray) -> FloatArray:
+    return _divide(sums[..., 0], sums[..., 0] + sums[..., 1])
+
+
+def _find_recall(sums: FloatArray) -> FloatArray:
+    return _divide(sums[..., 0], sums[..., 0] + sums[..., 2])
+
+
+def _find_f1(sums: FloatArray) -> FloatArray:
+    """2pr / (p + r), the form of the official programs."""
+    precision, recall = _find_precision(sums), _find_recall(sums)
+    return _divide(2 * precision * recall, precision + recall)
 
 
 def _correlate(sums: FloatArray) -> FloatArray:
@@ -111,30 +158,36 @@ def _mean_labels(values: FloatArray, scored: Mask) -> FloatArray:
     return np.asarray(values[..., scored].mean(axis=-1), dtype=np.float64)
 
 
-def _combine_weighted(sums: FloatArray, scored: Mask) -> FloatArray:
-    kept = sums[..., scored, :]
-    support = kept[..., 0] + kept[..., 2]
-    total = np.maximum(support.sum(axis=-1), 1e-300)
-    return np.asarray((_divide_f1(kept) * support).sum(axis=-1) / total)
+def _weigh_labels(values: FloatArray, sums: FloatArray, scored: Mask) -> FloatArray:
+    support = (sums[..., 0] + sums[..., 2])[..., scored]
+    return _divide((values[..., scored] * support).sum(axis=-1), support.sum(axis=-1))
 
 
 def _combine_rate(sums: FloatArray, scored: Mask) -> FloatArray:
-    return np.asarray(sums[..., 0, 0] / np.maximum(sums[..., 0, 1], 1.0))
+    return _divide(sums[..., 0, 0], sums[..., 0, 1])
+
+
+def _macro(find: Callable[[FloatArray], FloatArray]) -> Callable[[FloatArray, Mask], FloatArray]:
+    return lambda sums, scored: _mean_labels(find(sums), scored)
+
+
+def _weighted(find: Callable[[FloatArray], FloatArray]) -> Callable[[FloatArray, Mask], FloatArray]:
+    return lambda sums, scored: _weigh_labels(find(sums), sums, scored)
+
+
+def _micro(sums: FloatArray, scored: Mask) -> FloatArray:
+    return _find_f1(sums[..., scored, :].sum(axis=-2))
 
 
 _METRICS = {
     metric.name: metric
     for metric in (
-        Metric(
-            "macro_f1", _tally_cells, lambda sums, scored: _mean_labels(_divide_f1(sums), scored)
-        ),
-        Metric(
-            "micro_f1", _tally_cells, lambda sums, scored: _divide_f1(sums[..., scored, :].sum(-2))
-        ),
-        Metric("weighted_f1", _tally_cells, _combine_weighted),
-        Metric(
-            "pearson", _tally_moments, lambda sums, scored: _mean_labels(_correlate(sums), scored)
-        ),
+        Metric("macro_f1", _tally_cells, _macro(_find_f1)),
+        Metric("micro_f1", _tally_cells, _micro),
+        Metric("weighted_precision", _tally_cells, _weighted(_find_precision)),
+        Metric("weighted_recall", _tally_cells, _weighted(_find_recall)),
+        Metric("weighted_f1", _tally_cells, _weighted(_find_f1)),
+        Metric("pearson_r", _tally_moments, _macro(_correlate)),
         Metric("accuracy", _tally_exact, _combine_rate),
         Metric("jaccard", _tally_overlap, _combine_rate),
     )
