@@ -74,7 +74,7 @@ def write_figures(
     answers = read_all_answers(run)
     return [
         path
-        for picture in draw_figures(run, answers, before)
+        for picture in draw_figures(run, run.read_train(), answers, before)
         for path in save_figure(picture.figure, run.figures_dir, picture.name, formats)
     ]
 
@@ -92,18 +92,20 @@ def read_all_answers(run: Run) -> dict[str, Answers | None]:
     }
 
 
-def draw_figures(run: Run, answers: AnswersBySplit, before: Run | None = None) -> Iterator[Picture]:
+def draw_figures(
+    run: Run, train: Examples, answers: AnswersBySplit, before: Run | None = None
+) -> Iterator[Picture]:
     """Draw the pictures that suit the run, one at a time.
 
     Args:
         run: as far as it has come.
+        train: its training examples, from `run.read_train`.
         answers: per split, from `read_all_answers`.
         before: the same encoder without fine-tuning, for the radar chart.
 
     Raises:
         KitError: `before` does not fit, or matplotlib is missing.
     """
-    train = run.read_train()
     yield from _draw_data(run, train, answers)
     yield from _draw_training(run)
     oof = answers.get("oof")

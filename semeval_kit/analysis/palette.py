@@ -232,11 +232,9 @@ def recolour_svg(svg: str, name: str) -> str:
 
     The page must define the variables: see `css_variables`.
     """
-    start = svg.index("<svg")
-    svg = _METADATA.sub("", svg[start:])
-    svg = re.sub(r'\bid="', f'id="{name}-', svg)
-    svg = svg.replace('href="#', f'href="#{name}-').replace("url(#", f"url(#{name}-")
-    return _STYLE.sub(_name_colours, svg)
+    svg = _METADATA.sub("", svg[svg.index("<svg") :])
+    # Only within tags: the same letters in a person's words stay what they are.
+    return _TAG.sub(lambda tag: _recolour_tag(tag.group(), name), svg)
 
 
 def css_variables(dark: bool = False) -> str:
@@ -258,6 +256,7 @@ _NAMES = {
 _VARIABLES = {colour: f"var({_variable(colour)})" for colour in DARK}
 _COLOUR = re.compile(r"#[0-9a-f]{6}\b")
 _STYLE = re.compile(r'\bstyle="[^"]*"')
+_TAG = re.compile(r"<[a-z][^<>]*>")
 _METADATA = re.compile(r"<metadata>.*?</metadata>", re.DOTALL)
 _ATTRIBUTE = re.compile(r'\b(?:d|x|y|points|transform)="[^"]*"')
 _LONG = re.compile(r"-?\d+\.\d{3,}")
@@ -267,8 +266,13 @@ def _cut(word: str, width: int) -> list[str]:
     return [word[start : start + width] for start in range(0, len(word), width)] or [""]
 
 
+def _recolour_tag(tag: str, name: str) -> str:
+    tag = re.sub(r'\bid="', f'id="{name}-', tag)
+    tag = tag.replace('href="#', f'href="#{name}-').replace("url(#", f"url(#{name}-")
+    return _STYLE.sub(_name_colours, tag)
+
+
 def _name_colours(style: re.Match[str]) -> str:
-    # Only where a style says so: the same letters in a person's text stay what they are.
     return _COLOUR.sub(lambda hit: _VARIABLES.get(hit.group(), hit.group()), style.group())
 
 
