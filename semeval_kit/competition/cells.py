@@ -126,7 +126,7 @@ class LabelReader:
         for label in own:
             row[self._index[label]] = 0.0
         joined = data.label_layout == "joined"
-        if joined and data.none_word and cell == data.none_word:
+        if joined and cell == data.none_word and cell not in own:
             return
         for name in cell.split(data.label_joiner) if joined else [cell]:
             label = data.aliases.get(name.strip(), name.strip())

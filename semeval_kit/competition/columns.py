@@ -69,7 +69,7 @@ def find_columns(
         labels={} if needed is False else {name: where[name] for name in own if name in where},
         foreign={} if needed is False else {name: where[name] for name in foreign},
         names=None if needed is False or own else where.get(data.label_column),
-        label_order=order if len(order) == len(own) else task.labels_for(language),
+        label_order=order if own and len(order) == len(own) else task.labels_for(language),
         notes=tuple(notes),
     )
 

@@ -186,7 +186,7 @@ class _Rows:
         if text != cell:
             self.n_spaced += 1
         joined = layout.label_layout == "joined"
-        if joined and layout.none_word and text == layout.none_word:
+        if joined and text and text == layout.none_word and text not in self.labels:
             return values
         names = text.split(layout.label_joiner) if joined else [text]
         for name, count in Counter(names).items():

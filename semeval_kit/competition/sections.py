@@ -114,6 +114,7 @@ class Submission(Section):
     label_column: str = "label"
     label_joiner: str = "/"
     none_word: str = ""
+    """What a row without labels says in the layout joined; it may be a label, such as neutral."""
     uploads_per_day: int | None = None
     uploads_total: int | None = None
 

@@ -51,6 +51,9 @@ def write_predictions(
     labels = examples.label_order.get(language) or task.labels_for(language)
     columns = [examples.label_names.index(label) for label in labels]
     chosen = _check_values(task, examples, values[rows][:, columns], rows, labels, path)
+    if task.submission.none_word in labels:
+        # The word for "nothing" may be a label itself, such as neutral.
+        chosen[~chosen.any(axis=1), labels.index(task.submission.none_word)] = 1
     reference = Reference(
         language=language,
         place="the test examples",
