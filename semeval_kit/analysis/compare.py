@@ -10,7 +10,7 @@ import numpy as np
 from semeval_kit.analysis.answers import Answers, read_answers
 from semeval_kit.analysis.comparison import Entry, RunComparison, train_splits
 from semeval_kit.analysis.results import RunResults, read_results
-from semeval_kit.analysis.scores import RESAMPLED, scored_labels
+from semeval_kit.analysis.scores import scored_labels
 from semeval_kit.decision.intervals import Comparison, compare_systems
 from semeval_kit.errors import KitError
 from semeval_kit.run import Run
@@ -34,17 +34,19 @@ def compare_runs(
     split: str = "oof",
     *,
     sort: str = "score",
+    reference: str = "",
     seed: int = 0,
     n_resamples: int = 2000,
     n_shuffles: int = 10_000,
     tell: Callable[[str], None] | None = None,
 ) -> RunComparison:
-    """Compare finished runs with the best of those that have the same task and metric.
+    """Compare finished runs with the best of those that answered the same rows of the same task.
 
     Args:
         runs: at least one.
         split: "oof" (cross-fitted thresholds) or "dev" (mean over folds, the run's thresholds).
         sort: one of SORTS.
+        reference: name of the run to compare with instead of the best one.
         seed: of bootstraps and shuffles.
         n_resamples: bootstraps per interval.
         n_shuffles: shuffles per p-value.
@@ -58,27 +60,13 @@ def compare_runs(
     for run in runs:
         if tell:
             tell(run.name)
-        answers = read_answers(run, split)
-        if answers is None:
-            raise KitError(f"{run.path}: no answers with gold labels for {split}. Use --split oof.")
-        known = {split: answers}
-        results = read_results(run, [split], answers=known, n_resamples=n_resamples, by_label=False)
-        read.append((results, answers))
-    leaders: dict[tuple[str, str], tuple[RunResults, Answers]] = {}
+        read.append(_read(run, split, n_resamples))
+    entries = []
     for results, answers in read:
-        group = (results.task.name, results.metric)
-        best = leaders.get(group)
-        if best is None or _score(results, split)[0] > _score(best[0], split)[0]:
-            leaders[group] = (results, answers)
-    entries = [
-        _enter(
-            results, answers, leaders[results.task.name, results.metric],
-            split, n_resamples, n_shuffles, seed,
-        )
-        for results, answers in read
-    ]  # fmt: skip
-    ordered = _sort(entries, sort)
-    return RunComparison(split, tuple(ordered), _notes(ordered, split, len(leaders)))
+        leader = _find_leader(results, answers, read, split, reference)
+        entries.append(_enter(results, answers, leader, n_resamples, n_shuffles, seed))
+    ordered = tuple(_sort(entries, sort))
+    return RunComparison(split, ordered, _notes(ordered, split))
 
 
 def measure_difference(
@@ -96,12 +84,12 @@ def measure_difference(
     row_of = {key: row for row, key in enumerate(other.keys)}
     shared = sum(key in row_of for key in answers.keys)
     if shared != len(answers) or len(other) != len(answers):
-        return f"other rows ({shared} of {len(answers)} shared)"
+        return f"other rows: {len(answers)} here, {len(other)} there, {shared} shared"
     rows = np.array([row_of[key] for key in answers.keys])
     if not np.array_equal(answers.gold, other.gold[rows], equal_nan=True):
         return "other gold labels"
     return compare_systems(
-        RESAMPLED[results.metric],
+        results.metric,
         answers.gold,
         answers.tuned,
         other.tuned[rows],
@@ -130,7 +118,7 @@ def _check_request(runs: Sequence[Run], split: str, sort: str) -> None:
 def _score(results: RunResults, split: str) -> tuple[float, float | None, float | None]:
     """The headline score with its interval: from estimate.json where that has it."""
     reading = results.reading("cross_fitted") if split == "oof" else {}
-    if reading and results.estimate.get("metric") == RESAMPLED[results.metric]:
+    if reading and results.estimate.get("metric") == results.metric:
         return float(reading["score"]), float(reading["low"]), float(reading["high"])
     tuned = results.split_score(split)
     if tuned is None:
@@ -139,22 +127,53 @@ def _score(results: RunResults, split: str) -> tuple[float, float | None, float 
     return tuned.score, low, high
 
 
+def _read(run: Run, split: str, n_resamples: int) -> tuple[RunResults, Answers]:
+    answers = read_answers(run, split)
+    if answers is None:
+        raise KitError(f"{run.path}: no answers with gold labels for {split}. Use --split oof.")
+    results = read_results(
+        run, [split], answers={split: answers}, n_resamples=n_resamples, by_label=False
+    )
+    return results, answers
+
+
+def _find_leader(
+    results: RunResults,
+    answers: Answers,
+    read: Sequence[tuple[RunResults, Answers]],
+    split: str,
+    reference: str,
+) -> tuple[RunResults, Answers]:
+    """The reference, or the best on the same rows; for a run alone on its rows, the best other."""
+    task = (results.task.name, results.metric)
+    same_task = [pair for pair in read if (pair[0].task.name, pair[0].metric) == task]
+    if reference:
+        return next((pair for pair in read if pair[0].name == reference), (results, answers))
+    rows = set(answers.keys)
+    same_rows = [pair for pair in same_task if set(pair[1].keys) == rows]
+    others = [pair for pair in same_task if pair[0].name != results.name]
+    candidates = same_rows if len(same_rows) > 1 or not others else others
+    return max(candidates, key=lambda pair: _score(pair[0], split)[0])
+
+
 def _enter(
     results: RunResults,
     answers: Answers,
     leader: tuple[RunResults, Answers],
-    split: str,
     n_resamples: int,
     n_shuffles: int,
     seed: int,
 ) -> Entry:
     best, best_answers = leader
-    found: Comparison | str = "the best"
-    if best.name != results.name:
+    found: Comparison | str = ""
+    if results.metric != best.metric or results.task.name != best.task.name:
+        found = "another task or metric"
+    elif best.name != results.name:
         found = measure_difference(
             results, answers, best_answers,
             n_resamples=n_resamples, n_shuffles=n_shuffles, seed=seed,
         )  # fmt: skip
+    split = answers.split
     score, low, high = _score(results, split)
     half = results.split_score(split, "half")
     return Entry(
@@ -199,30 +218,27 @@ def _sort(entries: Sequence[Entry], sort: str) -> list[Entry]:
     return sorted(entries, key=key)
 
 
-def _notes(entries: Sequence[Entry], split: str, n_groups: int) -> tuple[str, ...]:
-    notes = []
-    if split == "oof":
+def _notes(entries: Sequence[Entry], split: str) -> tuple[str, ...]:
+    notes = [
+        "Scores are of out-of-fold rows with cross-fitted thresholds (mean over partitions of "
+        "the rows); differences and p are of the partition into training folds."
+        if split == "oof"
+        else "Scores are of dev rows: mean over the folds' models, thresholds tuned out of fold."
+    ]
+    trained = [e.results.name for e in entries if "dev" in train_splits(e.results)]
+    if split == "dev" and trained:
+        notes.append(f"Trained on dev, so its figures here mean nothing: {', '.join(trained)}.")
+    leaders = list(dict.fromkeys(e.best for e in entries if e.versus_best))
+    if leaders:
         notes.append(
-            "Scores are of out-of-fold rows with cross-fitted thresholds (mean over partitions of "
-            "the rows); differences and p are of the partition into training folds."
+            f"p: paired approximate randomisation against {' or '.join(leaders)}, two-sided, not "
+            "corrected for the number of runs. The best of several runs is an optimistic choice "
+            "on the rows that chose it."
         )
-    else:
-        notes.append(
-            "Scores are of dev rows: mean over the folds' models, thresholds tuned out of fold."
-        )
-        trained = [e.results.name for e in entries if "dev" in train_splits(e.results)]
-        if trained:
-            notes.append(f"Trained on dev, so its figures here mean nothing: {', '.join(trained)}.")
-    notes.append(
-        "Intervals: 95%, bootstrap over groups of equal texts. p: paired approximate "
-        "randomisation against the best run, two-sided, not corrected for the number of runs. "
-        "The best of several runs is an optimistic choice on the rows that chose it."
-    )
-    if n_groups > 1:
-        notes.append(f"{n_groups} tasks or metrics: each has a best run of its own.")
-    for entry in entries:
-        if entry.no_test_because and entry.best != entry.results.name:
-            notes.append(
-                f"No p for {entry.results.name}: {entry.no_test_because} than {entry.best}."
-            )
+    notes.append("Intervals: 95%, bootstrap over groups of equal texts.")
+    notes += [
+        f"No p for {entry.results.name} against {entry.best}: {entry.no_test_because}."
+        for entry in entries
+        if entry.no_test_because
+    ]
     return tuple(notes)

@@ -29,7 +29,7 @@ class Entry:
         labels_at_half: the same at 0.5.
         best: name of the run that this one is compared with.
         versus_best: this run minus the best; None for the best itself and where rows differ.
-        no_test_because: why there is no test; empty where there is one.
+        no_test_because: why there is no test; empty where there is one, and for the best itself.
     """
 
     results: RunResults

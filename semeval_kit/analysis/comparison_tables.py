@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from semeval_kit.analysis.comparison import Entry, RunComparison
+from semeval_kit.analysis.markup import escape_markdown
 from semeval_kit.analysis.tables import (
     Table,
     show_count,
@@ -28,12 +30,27 @@ MEASURE_TITLES = {
 }
 SPLIT_TITLES = {"oof": "out of fold", "dev": "dev", "test": "test"}
 _LABELS_PER_TABLE = 5
+_MEASURES_BESIDE = 2
 
 
 def comparison_tables(comparison: RunComparison) -> list[Table]:
-    """Scores, labels and training of all runs; labels in tables of five."""
-    tables = [_scores(comparison), *_labels(comparison), _training(comparison)]
-    return [table for table in tables if table.rows]
+    """Scores, other metrics, labels, folds and cost, in tables of a page's width.
+
+    Runs of another task or metric have tables of their own.
+    """
+    groups: dict[tuple[str, str], list[Entry]] = {}
+    for entry in comparison.entries:
+        groups.setdefault((entry.results.task.name, entry.results.metric), []).append(entry)
+    tables: list[Table] = []
+    for number, ((task, _), entries) in enumerate(groups.items(), start=1):
+        part = RunComparison(comparison.split, tuple(entries), ())
+        found = [_scores(part), *_measures(part), *_labels(part)]
+        if len(groups) > 1:
+            found = [
+                replace(t, title=f"{task}: {t.title}", key=f"{t.key}-task-{number}") for t in found
+            ]
+        tables += found
+    return [*tables, _folds(comparison), _cost(comparison)]
 
 
 def measure_title(name: str, kind: str = "multilabel") -> str:
@@ -45,30 +62,10 @@ def measure_title(name: str, kind: str = "multilabel") -> str:
 
 def _scores(comparison: RunComparison) -> Table:
     entries = comparison.entries
-    others = [name for name in _measures(entries) if not _is_headline(name, entries)]
-    metrics = dict.fromkeys(
-        measure_title(e.results.metric, e.results.task.kind) for e in comparison.entries
-    )
     kind = entries[0].results.task.kind
-    rows = []
-    for entry in entries:
-        tuned = entry.results.split_score(comparison.split)
-        measures = tuned.measures if tuned else {}
-        test = entry.versus_best
-        rows.append(
-            (
-                entry.results.name,
-                show_number(entry.score),
-                show_interval(entry.low, entry.high, 3),
-                show_number(test.difference if test else None),
-                show_p(test.p_value)
-                if test
-                else ("best" if entry.best == entry.results.name else "-"),
-                show_number(entry.at_half),
-                *(show_number(measures.get(name)) for name in others),
-            )
-        )
-    title = "/".join(metrics)
+    title = measure_title(entries[0].results.metric, kind)
+    others = _other_measures(entries)
+    others = others if len(others) <= _MEASURES_BESIDE else []
     return Table(
         key="scores",
         title=f"{title}, {SPLIT_TITLES[comparison.split]}",
@@ -81,8 +78,35 @@ def _scores(comparison: RunComparison) -> Table:
             "at 0.5" if kind != "singlelabel" else "argmax",
             *(measure_title(name, kind) for name in others),
         ),
-        rows=tuple(rows),
+        rows=tuple(
+            (
+                entry.results.name,
+                show_number(entry.score),
+                show_interval(entry.low, entry.high, 3),
+                show_number(entry.versus_best.difference if entry.versus_best else None),
+                _show_test(entry),
+                show_number(entry.at_half),
+                *_show_measures(entry, others),
+            )
+            for entry in entries
+        ),
     )
+
+
+def _measures(comparison: RunComparison) -> list[Table]:
+    """The other metrics, where they do not fit beside the first."""
+    entries, others = comparison.entries, _other_measures(comparison.entries)
+    if len(others) <= _MEASURES_BESIDE:
+        return []
+    kind = entries[0].results.task.kind
+    return [
+        Table(
+            key="measures",
+            title=f"Other metrics, {SPLIT_TITLES[comparison.split]}",
+            columns=("run", *(measure_title(name, kind) for name in others)),
+            rows=tuple((e.results.name, *_show_measures(e, others)) for e in entries),
+        )
+    ]
 
 
 def _show_test(entry: Entry) -> str:
@@ -121,32 +145,38 @@ def _show_label(entry: Entry, name: str, thresholds: bool) -> str:
     return f"{tuned} ({show_number(entry.labels_at_half.get(name), 3)})"
 
 
-def _training(comparison: RunComparison) -> Table:
-    rows = []
-    for entry in comparison.entries:
-        results = entry.results
-        rows.append(
-            (
-                results.name,
-                shown_encoder(results.encoder),
-                show_count(results.parameters),
-                str(results.recipe.get("seed", "")),
-                show_spread(results.fold_values("train_loss"), 3),
-                show_spread(results.fold_values("val_loss"), 3),
-                show_spread(results.fold_values("macro_f1"), 3),
-                show_seconds(results.seconds),
-                f"{results.peak_rss_mb / 1000:.1f}",
-            )
-        )
+def _folds(comparison: RunComparison) -> Table:
+    names = ("train_loss", "val_loss", "macro_f1", "micro_f1", "subset_accuracy")
     return Table(
-        key="training",
-        title="Training: mean ± sd over folds, at the best epoch",
-        columns=(
-            "run", "encoder", "params", "seed", "train loss", "val loss", "F1 at 0.5", "time", "GB",
+        key="folds",
+        title="Folds: mean ± sd of each fold's best epoch, at 0.5",
+        columns=("run", "train loss", "val loss", "macro-F1", "micro-F1", "subset acc."),
+        rows=tuple(
+            (e.results.name, *(show_spread(e.results.fold_values(name), 3) for name in names))
+            for e in comparison.entries
         ),
-        rows=tuple(rows),
+    )
+
+
+def _cost(comparison: RunComparison) -> Table:
+    return Table(
+        key="cost",
+        title="Cost: time of all folds together, largest memory of one",
+        columns=("run", "encoder", "params", "seed", "folds", "time", "GB"),
+        rows=tuple(
+            (
+                entry.results.name,
+                shown_encoder(entry.results.encoder),
+                show_count(entry.results.parameters),
+                str(entry.results.recipe.get("seed", "")),
+                str(len(entry.results.folds)),
+                show_seconds(entry.results.seconds),
+                f"{entry.results.peak_rss_mb / 1000:.1f}",
+            )
+            for entry in comparison.entries
+        ),
         n_text=2,
-    )  # fmt: skip
+    )
 
 
 def shown_encoder(encoder: str) -> str:
@@ -154,13 +184,38 @@ def shown_encoder(encoder: str) -> str:
     return encoder.rstrip("/").rpartition("/")[2]
 
 
-def _measures(entries: Sequence[Entry]) -> list[str]:
+def _other_measures(entries: Sequence[Entry]) -> list[str]:
+    """Metrics beside the headline; Jaccard is left to the CSV unless a task asks for it."""
     found: dict[str, None] = {}
     for entry in entries:
         tuned = entry.results.split_score(entry.split)
-        found |= dict.fromkeys(tuned.measures if tuned else ())
-    return list(found)
+        asked = entry.results.task.scoring.metrics
+        names = tuned.measures if tuned else {}
+        found |= dict.fromkeys(n for n in names if n != "jaccard" or n in asked)
+    return [name for name in found if any(entry.results.metric != name for entry in entries)]
 
 
-def _is_headline(name: str, entries: Sequence[Entry]) -> bool:
-    return all(entry.results.metric == name for entry in entries)
+def _show_measures(entry: Entry, names: Sequence[str]) -> list[str]:
+    tuned = entry.results.split_score(entry.split)
+    return [show_number(tuned.measures.get(name) if tuned else None) for name in names]
+
+
+def to_markdown(comparison: RunComparison) -> str:
+    """The tables and notes as Markdown."""
+    parts = [
+        f"### {escape_markdown(table.title)}\n\n{table.to_markdown()}"
+        for table in comparison_tables(comparison)
+    ]
+    notes = "\n".join(f"- {escape_markdown(note)}" for note in comparison.notes)
+    return "\n".join([*parts, notes]) + "\n"
+
+
+def to_latex(comparison: RunComparison) -> str:
+    """The tables as LaTeX to include in a document that loads booktabs and adjustbox."""
+    head = (
+        "% Needs \\usepackage{booktabs} and \\usepackage{adjustbox} in the preamble.\n"
+        "\\providecommand{\\nonlatin}[1]{#1}\n"
+    )
+    notes = "".join(f"% {' '.join(note.split())}\n" for note in comparison.notes)
+    tables = [table.to_latex() for table in comparison_tables(comparison)]
+    return head + notes + "\n" + "\n".join(tables)

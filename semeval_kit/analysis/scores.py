@@ -28,15 +28,6 @@ MEASURES = {
     ),
     "intensity": ("pearson_r",),
 }
-# The names that decision.tallies can resample, by their names in task files.
-RESAMPLED = {
-    "macro_f1": "macro_f1",
-    "micro_f1": "micro_f1",
-    "weighted_f1": "weighted_f1",
-    "accuracy": "accuracy",
-    "jaccard": "jaccard",
-    "pearson_r": "pearson",
-}
 N_RESAMPLES = 1000
 
 
@@ -96,7 +87,7 @@ class SplitScore:
 def headline_metric(task: Task) -> str:
     """The metric that ranks, or the first of the kind that has an interval."""
     candidates = (*task.scoring.metrics, *MEASURES[task.kind])
-    return next(name for name in candidates if name in RESAMPLED)
+    return next(name for name in candidates if name in METRICS)
 
 
 def scored_labels(task: Task) -> NDArray[np.bool_]:
@@ -221,7 +212,7 @@ def _interval(
 ) -> Interval:
     if n_resamples < 1:
         return None
-    metric = find_metric(RESAMPLED[name])
+    metric = find_metric(name)
     gold = answers.gold[rows]
     drawn = resample_scores(
         metric,
