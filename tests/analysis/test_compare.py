@@ -88,16 +88,16 @@ def test_kinds_have_tables_of_their_own(made_runs):
     found = compare_runs(runs, "dev", **QUICK)
     titles = [table.title for table in comparison_tables(found)]
     assert titles == [
-        "made-intensity: Pearson r, dev",
-        "made-intensity: r per label, dev (at 0.5)",
-        "made-multilabel: macro-F1, dev",
-        "made-multilabel: F1 per label, dev (at 0.5)",
         "made-singlelabel: accuracy, dev",
         "made-singlelabel: Other metrics, dev",
         "made-singlelabel: F1 per label, dev",
+        "made-multilabel: macro-F1, dev",
+        "made-multilabel: F1 per label, dev (at 0.5)",
+        "made-intensity: Pearson r, dev",
+        "made-intensity: r per label, dev (at 0.5)",
         "Folds: mean ± sd of each fold's best epoch, at 0.5",
         "Cost: time of all folds together, largest memory of one",
-    ] or sorted(titles) == sorted(titles)
+    ]
     assert all(entry.versus_best is None for entry in found.entries)
 
 
@@ -124,10 +124,8 @@ def test_csv_holds_every_number_in_full(three):
 
 def test_markdown_and_latex_hold_the_tables(three):
     markdown, latex = to_markdown(three), to_latex(three)
-    assert (
-        f"| strong | {next(e.score for e in three.entries if e.results.name == 'strong'):.4f} |"
-        in (markdown)
-    )
+    best = three.entries[0]
+    assert f"| {best.results.name} | {best.score:.4f} |" in markdown
     assert markdown.count("| run |") == 4
     assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 4
     assert latex.count(r"\toprule") == latex.count(r"\midrule") == latex.count(r"\bottomrule") == 4
