@@ -11,6 +11,7 @@ from semeval_kit import __version__
 # name -> where it is, and the line of help in the list of commands
 _COMMANDS = {
     "run": ("main_job:run", "All stages: from the organisers' files to the zip and its score."),
+    "sweep": ("main_job:sweep", "Several encoders under one recipe, compared in one table."),
     "prepare": ("stages:prepare", "Check the data, make the folds, freeze the run."),
     "train": ("stages:train", "Train the folds that are not finished."),
     "probs": ("stages:probs", "Probabilities of the dev and test splits."),

@@ -49,3 +49,42 @@ def run(gold: Path | None, per_language: bool, report: bool, **given: Any) -> No
 
         write_pages(done, say)
     click.echo(summarise(done))
+
+
+@click.command(
+    epilog="Example:  semeval-kit sweep --model roberta-base --model bert-base-cased "
+    "--task semeval2025-task11-a --data official --langs eng"
+)
+@click.option("--model", "models", multiple=True, required=True, help="An encoder; repeat it.")
+@plan_options
+@engine_options
+@click.option(
+    "--gold",
+    type=click.Path(exists=True, path_type=Path),
+    default=None,
+    help="Labels of the test split (file or folder), to score the zips with.",
+)
+@click.pass_context
+def sweep(context: click.Context, models: tuple[str, ...], gold: Path | None, **given: Any) -> None:
+    """Train several encoders under one recipe, then compare them in one table.
+
+    An encoder that fails is reported at the end; the others are trained and compared.
+    """
+    from semeval_kit.cli.compare import compare
+    from semeval_kit.errors import KitError
+    from semeval_kit.pipeline import run_all
+
+    if given["run_name"] is not None:
+        raise click.UsageError("--run names one run; a sweep names each by its encoder.")
+    done, failed = [], []
+    for position, model in enumerate(models, start=1):
+        path, plan = read_plan({**given, "model": model})
+        say(f"[{position}/{len(models)}] {model}: {path}")
+        try:
+            done.append(run_all(path, plan, read_engine(dict(given)), gold, say).path)
+        except KitError as error:
+            failed.append(f"{model}: {error.message}")
+    if done:
+        context.invoke(compare, runs=tuple(done))
+    if failed:
+        raise KitError("not every encoder could be trained.\n" + "\n".join(failed))

