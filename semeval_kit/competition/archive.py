@@ -149,7 +149,7 @@ def _check_overlap(
         end = start + _LOCAL_HEADER.size + name_size + extra_size + info.compress_size
         spans.append((start, end, info.filename))
     spans.sort()
-    following = [*(start for start, _, _ in spans[1:]), central]
+    following = [*(start for start, _, _ in spans[1:]), central][: len(spans)]
     for (_, end, name), after in zip(spans, following, strict=True):
         if end > after:
             contents.refuse("overlap", f"member '{name}' overlaps what follows it. Zip again.")

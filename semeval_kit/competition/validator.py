@@ -39,6 +39,7 @@ STRICTER = {
     "absolute": "unpackers differ in what they make of it",
     "parent": "unpackers differ in what they make of it",
     "bad_name": "unpackers differ in what they make of it",
+    "folder_named_so": "it takes a file of the same language that comes later",
     "folder": "the evaluation of 2025 wanted the folder",
 }
 """Rules that refuse what the scoring programs of 2026 accept, or do not look at: rule -> why."""
@@ -158,15 +159,10 @@ def _add(validation: Validation, task: Task, rule: str, message: str, official: 
 def _find_members(task: Task, contents: Contents, validation: Validation) -> dict[str, str]:
     pattern = task.submission.name_pattern
     expected = PurePosixPath(task.submission.member).name
-    official = task.scoring.rules != "generic"
+    _check_folder_names(task, contents, validation)
     members: dict[str, str] = {}
-    for folder in contents.all_folders():
-        if pattern.fullmatch(PurePosixPath(folder).name):
-            message = f"'{folder}' is a folder named like a prediction file. Rename it."
-            _add(validation, task, "folder_named_so", message, "IsADirectoryError")
-    for path in sorted(contents.files):
-        name = PurePosixPath(path).name
-        match = pattern.fullmatch(name)
+    for path in sorted(contents.files, key=PurePosixPath):
+        match = pattern.fullmatch(PurePosixPath(path).name)
         language = match.groupdict().get("lang", task.scoring.languages[0]) if match else ""
         if match is None:
             message = (
@@ -180,16 +176,33 @@ def _find_members(task: Task, contents: Contents, validation: Validation) -> dic
                 f"'{path}' is of language '{language}', which {task.name} does not have{hint}."
             )
             _add(validation, task, "language", message, "Unsupported prediction files")
-        elif language in members:
-            message = f"'{path}' and '{members[language]}' are of one language. Keep one."
-            _add(validation, task, "two_files", message, None)
         else:
+            if language in members:
+                message = f"'{members[language]}' and '{path}' are of one language. Keep one."
+                _add(validation, task, "two_files", message, None)
             members[language] = path
             _check_folder(task, path, contents, validation)
     if not members and not contents.hazards:
         message = f"{contents.place}: no prediction file. Expected {task.submission.member}."
-        _add(validation, task, "no_predictions", message, "No prediction files" if official else "")
+        _add(validation, task, "no_predictions", message, "No prediction files")
     return dict(sorted(members.items()))
+
+
+def _check_folder_names(task: Task, contents: Contents, validation: Validation) -> None:
+    """A folder named like a prediction file stops the official scorer, if it takes it for one."""
+    folders = contents.all_folders()
+    try:
+        taken = rules_2026.find_predictions([*contents.files, *folders])
+    except Rejected:
+        taken = {}
+    for folder in folders:
+        match = task.submission.name_pattern.fullmatch(PurePosixPath(folder).name)
+        if match:
+            language = match.groupdict().get("lang", "")
+            passed_over = language in task.scoring.languages and taken.get(language) != folder
+            message = f"'{folder}' is a folder named like a prediction file. Rename it."
+            official = None if passed_over else "IsADirectoryError"
+            _add(validation, task, "folder_named_so", message, official)
 
 
 def _check_folder(task: Task, path: str, contents: Contents, validation: Validation) -> None:
