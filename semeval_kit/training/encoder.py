@@ -22,7 +22,7 @@ from transformers import (
 
 from semeval_kit.errors import KitError
 from semeval_kit.training import pooling
-from semeval_kit.training.config import TrainConfig
+from semeval_kit.training.config import TrainConfig, peak_lr
 from semeval_kit.training.source import resolve_encoder
 
 _DROPOUTS = {
@@ -187,6 +187,7 @@ def parameter_groups(
     Biases and the weights of norms, which are the parameters of one dimension, do not decay.
     """
     inside = {id(p) for p in model.backbone.parameters()}
+    lr = peak_lr(config, int(model.backbone.config.hidden_size))
     groups = []
     for in_encoder in (True, False):
         for decays in (True, False):
@@ -199,7 +200,7 @@ def parameter_groups(
                 groups.append(
                     {
                         "params": params,
-                        "lr": config.lr if in_encoder else config.head_lr,
+                        "lr": lr if in_encoder else config.head_lr,
                         "weight_decay": config.weight_decay if decays else 0.0,
                     }
                 )
