@@ -104,12 +104,15 @@ def _draw_cooccurrence(axes: Axes, stats: Sequence[SplitStats]) -> None:
     if not labels:
         _say(axes, "no labels")
         return
-    counts = np.zeros((len(labels), len(labels)))
+    both, given = np.zeros((2, len(labels), len(labels)))
     for entry in stats:
         if entry.labels:
             places = [labels.index(label) for label in entry.labels]
-            counts[np.ix_(places, places)] += np.asarray(entry.cooccurrence, dtype=np.float64)
-    shares = counts / np.maximum(1.0, counts.diagonal())[:, None]
+            counts = np.asarray(entry.cooccurrence, dtype=np.float64)
+            both[np.ix_(places, places)] += counts
+            # Rows of languages without the column's label say nothing about the pair.
+            given[np.ix_(places, places)] += counts.diagonal()[:, None]
+    shares = both / np.maximum(1.0, given)
     colours = ramp()
     axes.imshow(shares, vmin=0, vmax=1, cmap=colours)
     for (row, column), share in np.ndenumerate(shares):
@@ -143,9 +146,10 @@ def _draw_overlaps(axes: Axes, overlaps: Mapping[str, int]) -> None:
         _say(axes, "no overlap")
         return
     shown = shown[:MAX_OVERLAP_BARS]
-    bars = axes.barh([name for _, name in shown], [n for n, _ in shown], color=PURPLE)
+    bars = axes.barh([name for _, name in shown], [n for n, _ in shown], 0.6, color=PURPLE)
     axes.bar_label(bars, padding=2)
-    axes.invert_yaxis()
+    # Room for some bars, so that a lone one stays a bar.
+    axes.set_ylim(max(len(shown), 6) - 0.5, -0.5)
     axes.grid(False, axis="y")
     axes.set_xlabel("rows")
 
@@ -156,7 +160,9 @@ def _say(axes: Axes, words: str) -> None:
 
 
 def _label_union(stats: Sequence[SplitStats]) -> list[str]:
-    return list(dict.fromkeys(label for entry in stats for label in entry.labels))
+    # The longest set first: its order is that of the organisers' columns.
+    longest_first = sorted(stats, key=lambda entry: -len(entry.labels))
+    return list(dict.fromkeys(label for entry in longest_first for label in entry.labels))
 
 
 def _share(stats: Sequence[SplitStats], label: str) -> float:

@@ -231,7 +231,7 @@ def _show_findings(report: CheckReport, verbose: bool) -> None:
     _echo_section("Missing", report.missing)
     _echo_section("Warnings", warnings)
     overlaps = []
-    for overlap in report.overlaps:
+    for overlap in sorted(report.overlaps, key=lambda overlap: -len(overlap.pairs)):
         overlaps.append(overlap.describe())
         if verbose:
             overlaps += [f"  {other} = {one}" for one, other in overlap.pairs]

@@ -32,6 +32,16 @@ def test_bars_and_cells_hold_the_numbers(stats: list[SplitStats]) -> None:
     assert [bar.get_width() for bar in overlaps.patches] == [3]
 
 
+def test_languages_without_a_label_say_nothing_about_it(stats: list[SplitStats]) -> None:
+    labels = np.array([[1, 1, 1], [1, 0, 0]], dtype=np.float64)
+    names = ("joy", "fear", "disgust")
+    more = Examples(("f", "g"), ("six", "seven"), ("deu",) * 2, names, labels)
+    _, matrix, _, _ = draw_overview([*stats, describe_split(more, "deu", "train")], {}).axes
+    cells = [text.get_text() for text in matrix.texts]
+    # Of 2 + 2 rows with joy 1 + 1 have fear; of the 2 that could, 1 has disgust.
+    assert cells[:3] == ["1.00", "0.50", "0.50"]
+
+
 @pytest.mark.parametrize(("name", "start"), [("a.png", b"\x89PNG"), ("b.svg", b"<?xml")])
 def test_the_ending_decides_the_format(
     stats: list[SplitStats], tmp_path: Path, name: str, start: bytes
