@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,3 +32,19 @@ def scorer_vectors() -> Path:
     if not folder.is_dir():
         pytest.skip("the recorded answers of the official scorer are not on this machine")
     return folder
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A running chromium, see browser.py: `browser.open(path, width=390, dark=True)`."""
+    # Tests are no package, so their helper is loaded by its path.
+    spec = importlib.util.spec_from_file_location("browser", Path(__file__).with_name("browser.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["browser"] = module
+    spec.loader.exec_module(module)
+    if module.find_chromium() is None:
+        pytest.skip("chromium is not on this machine (Debian: apt-get install chromium)")
+    with module.Browser() as running:
+        yield running

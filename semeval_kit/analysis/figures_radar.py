@@ -12,6 +12,7 @@ from semeval_kit.analysis.palette import (
     BAND_ALPHA,
     BLUE,
     VERMILION,
+    WIDTH,
     break_name,
     new_figure,
     styled,
@@ -23,6 +24,9 @@ from semeval_kit.run import Run
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+_SIDE = 1.2
+"""Inches beside the circle, for the longest line of words."""
 
 
 @styled
@@ -38,12 +42,15 @@ def draw_radar(
         before: the same names.
         names: what to call after and before.
     """
-    figure = new_figure(4.0 if len(after) > 2 else 2.6)
+    figure = new_figure(WIDTH - 2 * _SIDE + 1.6 if len(after) > 2 else 2.6)
     series = [(before, VERMILION, names[1]), (after, BLUE, names[0])]
     if len(after) > 2:
         # Automatic layout does not see the words around a circle; they get an inch on each side.
         figure.set_layout_engine("none")
-        _fill_radar(figure.add_axes((0.25, 0.13, 0.5, 0.625), projection="polar"), series)
+        wide, high = figure.get_size_inches()
+        size = wide - 2 * _SIDE
+        place = (_SIDE / wide, 0.55 / high, size / wide, size / high)
+        _fill_radar(figure.add_axes(place, projection="polar"), series)
     else:
         _fill_bars(figure.subplots(), series)
     figure.legend(

@@ -57,7 +57,7 @@ DARK = {
 ON_LIGHT, ON_DARK = "#111111", "#fdfdfd"
 _RAMP = ("#f6fafd", "#9ecae1", "#2b7bba", "#08306b")
 
-WIDTH = 5.0
+WIDTH = 4.6
 """Inches: a picture of this width keeps 9 point type readable on a phone and in one column."""
 BAND_ALPHA = 0.22
 DPI = 200

@@ -18,7 +18,7 @@ from semeval_kit.analysis.figures import Picture, draw_figures, read_all_answers
 from semeval_kit.analysis.markup import shorten
 from semeval_kit.analysis.mistakes import find_hardest, find_wrong
 from semeval_kit.analysis.palette import css_variables, recolour_svg, render_svg
-from semeval_kit.analysis.report_tables import list_tables
+from semeval_kit.analysis.report_tables import OWN, list_tables
 from semeval_kit.analysis.results import RunResults, read_results
 from semeval_kit.analysis.tables import show_interval, show_number
 from semeval_kit.decision.rules import Thresholds
@@ -67,7 +67,8 @@ def render_report(run: Run, before: Run | None = None) -> str:
         task=run.task.title,
         summary=_summarize(run, results),
         tiles=_list_tiles(results),
-        notes=results.estimate.get("notes", ()),
+        notes=[_name_readings(note) for note in results.estimate.get("notes", ())],
+        own=OWN,
         tables=list_tables(results, thresholds),
         warnings=thresholds.warnings,
         pictures=pictures,
@@ -155,6 +156,13 @@ def _tile(
         "kind": kind,
         "mark": mark,
     }
+
+
+def _name_readings(note: str) -> str:
+    """A note of the estimate with the titles of the tiles in place of the names of its fields."""
+    return note.replace("tuned_in_sample", "“Tuned in-sample”").replace(
+        "cross_fitted", "the expected score"
+    )
 
 
 def _show_hardest(run: Run, oof: Answers | None) -> list[dict[str, str]]:

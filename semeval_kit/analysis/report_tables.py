@@ -22,6 +22,8 @@ from semeval_kit.competition.task import Task
 from semeval_kit.decision.rules import FloatArray, Thresholds
 
 _N_BASELINES = 6
+OWN = "–"
+"""The source of the run's own row among published results."""
 
 
 def list_tables(results: RunResults, thresholds: Thresholds) -> dict[str, Table]:
@@ -42,23 +44,27 @@ def list_tables(results: RunResults, thresholds: Thresholds) -> dict[str, Table]
 def tabulate_baselines(results: RunResults) -> Table:
     """The published results nearest to this run's, with the run in its place."""
     kind = "test" if results.split_score("test") else "expected"
+    languages = list(results.settings["languages"])
+    several = len(languages) > 1
     rows: list[tuple[str, ...]] = []
-    for language in results.settings["languages"]:
+    for language in languages:
         found = results.task.baselines_for(language, results.metric)
         own = _own_score(results, language)
         if not found or own is None:
             continue
         nearest = sorted(found, key=lambda pair: abs(pair[0] - own))[:_N_BASELINES]
         lines = [(value, b.system, b.source) for value, b in nearest]
-        lines.append((own, f"this run ({kind})", "–"))
+        lines.append((own, f"this run ({kind})", OWN))
         for value, system, source in sorted(lines, key=lambda line: -line[0]):
-            rows.append((language, system, source, show_number(value)))
+            row = (show_number(value), system, source)
+            rows.append((language, *row) if several else row)
+    columns = (measure_title(results.metric, results.task.kind), "system", "source")
     return Table(
         "baselines",
         "Nearest published results",
-        ("language", "system", "source", measure_title(results.metric, results.task.kind)),
+        ("language", *columns) if several else columns,
         tuple(rows),
-        n_text=3,
+        n_text=4 if several else 3,
         notes=("Published values are on the official test split.",),
     )
 
@@ -102,7 +108,7 @@ def tabulate_labels(results: RunResults, thresholds: Thresholds) -> Table:
     )
     return Table(
         "labels",
-        "Labels",
+        "Per label",
         columns,
         tuple(rows),
         notes=(
@@ -135,7 +141,7 @@ def tabulate_languages(results: RunResults) -> Table:
     ]
     return Table(
         "languages",
-        "Languages",
+        "Per language",
         ("language", *readings),
         tuple(rows) if len(languages) > 1 else (),
         notes=(f"{measure_title(results.metric, results.task.kind)} of each language.",),
@@ -225,7 +231,7 @@ def tabulate_folds(results: RunResults) -> Table:
     ]
     if len(rows) > 1:
         spread = [
-            show_spread(results.fold_values(key)) for key in ("train_loss", "val_loss", *names)
+            show_spread(results.fold_values(key), 3) for key in ("train_loss", "val_loss", *names)
         ]
         memory = f"{results.peak_rss_mb:.0f} MB"
         rows.append(("mean ± sd", "", *spread, f"Σ {show_seconds(results.seconds)}", memory))
@@ -234,7 +240,7 @@ def tabulate_folds(results: RunResults) -> Table:
         titles["subset_accuracy"] = "accuracy"
     return Table(
         "folds",
-        "Folds",
+        "Per fold",
         (
             "fold",
             "kept epoch",
