@@ -27,6 +27,7 @@ from semeval_kit.errors import KitError
 DEFAULT_METRIC = {"multilabel": "macro_f1", "singlelabel": "accuracy", "intensity": "pearson_r"}
 
 _PARTS = 5
+_MANY_ROWS = 10_000
 
 OPTIMISTIC = "tuned_in_sample is optimistic: it is scored on the rows that chose the thresholds."
 RESIDUAL_LEAK = (
@@ -108,7 +109,7 @@ def estimate_score(
     scored: Sequence[bool] | Mask | None = None,
     groups: Sequence[Hashable] | None = None,
     seed: int = 0,
-    n_partitions: int = 5,
+    n_partitions: int | None = None,
     n_resamples: int = 2000,
     n_levels: int = 3,
     best_epoch_on_valid: bool = True,
@@ -129,7 +130,7 @@ def estimate_score(
         scored: `(L,)`, which labels count (EmoContext leaves out "others"); None: all.
         groups: `(n,)`, rows that belong together (copies of a text).
         seed: of every random choice.
-        n_partitions: partitions in all.
+        n_partitions: partitions in all; None: 5, or 2 above 10,000 rows, where they agree.
         n_resamples: bootstraps of the intervals.
         n_levels: the highest level, for "intensity".
         best_epoch_on_valid: whether the epoch was chosen on the validation fold.
@@ -143,6 +144,8 @@ def estimate_score(
         raise KitError("estimate: no out-of-fold rows. Train at least one fold.")
     if metric is None or metric == "macro_auc":
         metric = DEFAULT_METRIC[kind]
+    if n_partitions is None:
+        n_partitions = 5 if len(probs) <= _MANY_ROWS else 2
     units = index_units(len(probs), groups)
     partitions = _list_partitions(np.asarray(folds), units, languages, n_partitions, seed)
     bench = _Bench(

@@ -30,7 +30,7 @@ from semeval_kit.errors import KitError
 METHODS = ("running_and", "expected_value")
 
 # The comparison of the methods needs a ranking, not final thresholds.
-_COMPARISON_BAGS = 25
+_COMPARISON_BAGS = 10
 _COMPARISON_PARTS = 5
 
 

@@ -185,20 +185,19 @@ def _shuffle_scores(
     seed: int,
 ) -> FloatArray:
     """Scores `(n_shuffles, 2)` after the systems' answers to random groups were swapped."""
-    rng = np.random.default_rng([seed, 2])
     total = np.zeros((n_shuffles, 2))
-    n_units = int(units.max()) + 1
-    for start, stop in _batches(n_shuffles, n_units):
-        # A group that spans languages is swapped in all of them.
-        swaps = rng.integers(0, 2, (stop - start, n_units)).astype(np.float64)
-        for rows in languages_of.values():
-            present = _present(gold, rows, scored)
-            numbers = np.unique(units[rows])
-            sums = _sum_units(tallies[:, rows], units[rows])
-            gap = sums[:, 1] - sums[:, 0]
-            moved = gap.reshape(len(gap), -1).any(axis=1)
-            shift = np.tensordot(swaps[:, numbers[moved]], gap[moved], axes=1)
-            whole = sums.sum(axis=0)
+    for number, rows in enumerate(languages_of.values()):
+        rng = np.random.default_rng([seed, 2, number])
+        present = _present(gold, rows, scored)
+        sums = _sum_units(tallies[:, rows], units[rows])
+        gap = sums[:, 1] - sums[:, 0]
+        flat = gap.reshape(len(gap), -1)
+        # Groups whose swap changes the sums alike are one binomial draw, not many coins.
+        patterns, sizes = np.unique(flat[flat.any(axis=1)], axis=0, return_counts=True)
+        whole = sums.sum(axis=0)
+        for start, stop in _batches(n_shuffles, max(len(sizes), gap[0].size)):
+            swaps = rng.binomial(sizes, 0.5, (stop - start, len(sizes))).astype(np.float64)
+            shift = (swaps @ patterns).reshape(stop - start, *gap.shape[1:])
             both = np.stack([whole[0] + shift, whole[1] - shift], axis=1)
             total[start:stop] += metric.score(both, present)
     return total / len(languages_of)
@@ -209,7 +208,10 @@ def _sum_units(tallies: FloatArray, units: IntArray) -> FloatArray:
     numbers, inverse = np.unique(units, return_inverse=True)
     flat = np.moveaxis(tallies, 1, 0).reshape(tallies.shape[1], -1)
     sums = np.zeros((len(numbers), flat.shape[1]))
-    np.add.at(sums, inverse, flat)
+    if len(numbers) == len(flat):
+        sums[inverse] = flat
+    else:
+        np.add.at(sums, inverse, flat)
     return sums.reshape(len(numbers), len(tallies), *tallies.shape[2:])
 
 
