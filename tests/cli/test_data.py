@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -98,7 +97,7 @@ class TestStats:
     def test_prints_labels_lengths_and_overlap(self) -> None:
         result = run("stats", "task.toml")
         assert result.exit_code == 0, result.output
-        assert "eng       train        3        1        1.00  2 (2 to 2)  7 (7 to 10)" in (
+        assert "eng       train     3        1        1.00  2 (2 to 2)  7 (7 to 10)" in (
             result.output
         )
         assert "anger      1     0    0  33.3%" in result.output
@@ -162,12 +161,10 @@ def test_help_has_an_example_and_loads_nothing_heavy(command: list[str]) -> None
     result = run(*command, "--help")
     assert "Example:\n    semeval-kit data" in result.output
     code = (
-        "import sys, time; start = time.perf_counter()\n"
+        "import sys\n"
         "from semeval_kit.cli import main\n"
         f"main(['data', *{command!r}, '--help'], standalone_mode=False)\n"
         "heavy = {'torch', 'pandas', 'datasets', 'matplotlib', 'numpy', 'transformers'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
-    start = time.perf_counter()
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=20)
-    assert time.perf_counter() - start < 20
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)

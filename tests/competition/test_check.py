@@ -205,9 +205,10 @@ def test_a_report_becomes_json(task: Task, folder: Path) -> None:
 
 def test_the_official_files_hold_what_is_known_of_them(official_data: Path) -> None:
     tasks = [load_task(f"semeval2025-task11-{track}") for track in "abc"]
-    start = time.perf_counter()
+    # Processor time, so that what else runs on the machine does not matter.
+    start = time.process_time()
     report = check_tasks(tasks, official_data)
-    assert time.perf_counter() - start < 30
+    assert time.process_time() - start < 30
     counts = {(f.task[-1], f.split): 0 for f in report.files}
     for file in report.files:
         counts[file.task[-1], file.split] += file.n_rows
