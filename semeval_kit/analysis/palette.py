@@ -54,7 +54,7 @@ DARK = {
 """What each colour becomes on a dark ground."""
 
 # Writing on the cells of a matrix, whose colours are the same on every ground.
-ON_LIGHT, ON_DARK = "#111111", "#fdfdfd"
+ON_LIGHT, ON_DARK = "#000000", "#fefefe"
 _RAMP = ("#f6fafd", "#9ecae1", "#2b7bba", "#08306b")
 
 WIDTH = 4.6
@@ -182,7 +182,7 @@ def ramp() -> Colormap:
 
 def writing_on(colour: Sequence[float]) -> str:
     """Return the colour of writing that is read best on a ground given as RGB in 0..1."""
-    return ON_LIGHT if relative_luminance(colour) > 0.3 else ON_DARK
+    return ON_LIGHT if relative_luminance(colour) > 0.179 else ON_DARK
 
 
 def relative_luminance(colour: Sequence[float]) -> float:
