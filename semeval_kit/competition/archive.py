@@ -97,6 +97,8 @@ def read_zip(data: bytes, place: str) -> Contents:
         for info in infos:
             if _is_safe(info, contents):
                 _read_member(archive, info, contents)
+    for name in sorted(set(contents.files) & set(contents.all_folders())):
+        contents.refuse("file_and_folder", f"'{name}' is both a file and a folder. Zip again.")
     return contents
 
 

@@ -70,6 +70,11 @@ def test_nested_zips_are_refused():
     assert rules_of(zip_bytes(("inner.zip", zip_bytes(("pred_eng.csv", CSV))))) == ["nested_zip"]
 
 
+def test_a_path_that_is_both_file_and_folder_is_refused():
+    data = zip_bytes(("pred_eng.csv", CSV), ("pred_eng.csv/x", CSV))
+    assert rules_of(data) == ["file_and_folder"]
+
+
 def test_encrypted_members_are_refused():
     data = bytearray(zip_bytes(("pred_eng.csv", CSV)))
     central = data.index(b"PK\x01\x02")
