@@ -138,7 +138,7 @@ def test_another_language_does_not_move_the_bootstraps_of_this_one(noisy) -> Non
     assert found.values["eng"].tolist() == again.values["eng"].tolist()
 
 
-def test_threshold_above_a_half_is_pointed_out() -> None:
+def test_threshold_far_above_a_half_is_pointed_out() -> None:
     probs = np.linspace(0.6, 0.99, 100)[:, None]
     targets = (probs > 0.8).astype(float)
     found = tune_thresholds(probs, targets, ["eng"] * 100, ["joy"])
