@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from semeval_kit.competition.check import CheckReport, FileReport
+    from semeval_kit.competition.check_report import CheckReport, FileReport
     from semeval_kit.competition.fetch import Fetched
     from semeval_kit.competition.stats import SplitStats
     from semeval_kit.competition.task import Task
@@ -109,13 +109,13 @@ def check(
     Goes on after an error in a file and exits with 1 at the end if there was one. Several tasks
     are compared with each other too: a track's test rows may stand in another's train file.
     """
-    from semeval_kit.competition.check import check_tasks, report_to_json
+    from semeval_kit.competition.check import check_tasks
     from semeval_kit.competition.task import load_task
 
     loaded = [load_task(name) for name in dict.fromkeys(tasks)]
     report = check_tasks(loaded, folder, split_languages(langs))
     if as_json:
-        click.echo(json.dumps(report_to_json(report), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(report.to_json(), indent=2, ensure_ascii=False))
     else:
         for task in loaded:
             _show_table(task, [file for file in report.files if file.task == task.name])

@@ -7,13 +7,14 @@ warning, what training would refuse an error.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from semeval_kit.competition.check_report import CheckReport, FileReport, OverlapReport
 from semeval_kit.competition.examples import Examples, find_file, read_file, split_patterns
 from semeval_kit.competition.overlap import Keys, find_duplicates, find_overlap, text_keys
 from semeval_kit.competition.reference import read_reference
@@ -26,68 +27,12 @@ MAX_NAMED = 3
 
 # What the reader says about duplicates is left out: it is said here with more ids.
 _SAID_HERE = (" duplicate texts (", " texts occur with conflicting labels (")
-_WARNING_MARKS = (" test rows have an empty text", " ids have spaces around them")
-
-
-@dataclass(frozen=True)
-class FileReport:
-    """What one file holds. `positives` counts the rows above 0 of each annotated label."""
-
-    task: str
-    split: str
-    language: str
-    path: str
-    n_rows: int
-    n_labels: int
-    positives: dict[str, int]
-    notes: tuple[str, ...]
-    warnings: tuple[str, ...]
-    errors: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class OverlapReport:
-    """Rows of a dev or test file whose text a train or dev file holds too.
-
-    `pairs` are (id in first, id in second); `n_second` is the number of rows of the second file.
-    """
-
-    first: str
-    second: str
-    language: str
-    n_second: int
-    n_verbatim: int
-    pairs: tuple[tuple[str, str], ...]
-
-    def describe(self) -> str:
-        """Name the overlap in one line, with the first pair of ids."""
-        one, other = self.pairs[0]
-        return (
-            f"{self.language}: {len(self.pairs)} of {self.n_second} texts of {self.second} are "
-            f"also in {self.first}, {self.n_verbatim} of them verbatim (first: {other} = {one})"
-        )
-
-
-@dataclass(frozen=True)
-class CheckReport:
-    """Everything that was found."""
-
-    files: tuple[FileReport, ...]
-    strays: tuple[str, ...]
-    overlaps: tuple[OverlapReport, ...]
-    missing: tuple[str, ...]
-    errors: tuple[str, ...]
-
-    @property
-    def n_errors(self) -> int:
-        """Number of errors over all files."""
-        return len(self.errors) + sum(len(file.errors) for file in self.files)
-
-    @property
-    def n_warnings(self) -> int:
-        """Number of warnings over all files, with strays, overlaps and missing files."""
-        between = len(self.strays) + len(self.overlaps) + len(self.missing)
-        return between + sum(len(file.warnings) for file in self.files)
+NO_DEV_LABELS = "has no labels (not released yet?): it cannot be scored, nor trained on"
+_WARNING_MARKS = (
+    " test rows have an empty text",
+    " ids have spaces around them",
+    NO_DEV_LABELS,
+)
 
 
 @dataclass(frozen=True)
@@ -168,19 +113,6 @@ def describe_positives(examples: Examples) -> dict[str, int]:
     }
 
 
-def report_to_json(report: CheckReport) -> dict[str, Any]:
-    """Return a report as plain dictionaries and lists."""
-    return {
-        "files": [vars(file) for file in report.files],
-        "strays": list(report.strays),
-        "overlaps": [vars(overlap) for overlap in report.overlaps],
-        "missing": list(report.missing),
-        "errors": list(report.errors),
-        "n_errors": report.n_errors,
-        "n_warnings": report.n_warnings,
-    }
-
-
 def _check_once(
     task: Task, path: Path, language: str, split: str, seen: dict[Path, _Seen]
 ) -> FileReport:
@@ -193,7 +125,7 @@ def _check_once(
     try:
         if split == "gold":
             return _describe_gold(task, path, language)
-        examples = read_file(task, path, language, split)
+        examples = _read_rows(task, path, language, split)
     except KitError as error:
         errors = tuple(_strip(line, path) for line in error.message.splitlines())
         return FileReport(task.name, split, language, str(path), 0, 0, {}, (), (), errors)
@@ -201,6 +133,21 @@ def _check_once(
     report = _describe_file(task, path, language, split, examples, keys)
     seen.setdefault(place, _Seen(report, task.labels_for(language), examples, keys))
     return report
+
+
+def _read_rows(task: Task, path: Path, language: str, split: str) -> Examples:
+    """Read a file; a dev split may still be without labels, as long as none has any."""
+    try:
+        return read_file(task, path, language, split)
+    except KitError:
+        if split != "dev":
+            raise
+        # A test split may have labels or not, and its label cells are checked if it has.
+        with contextlib.suppress(KitError):
+            examples = read_file(task, path, language, "test")
+            if np.isnan(examples.labels).all():
+                return replace(examples, notes=(*examples.notes, NO_DEV_LABELS))
+        raise
 
 
 def _describe_file(

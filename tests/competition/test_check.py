@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from semeval_kit.competition.check import CheckReport, FileReport, check_tasks, report_to_json
+from semeval_kit.competition.check import check_tasks
+from semeval_kit.competition.check_report import CheckReport, FileReport
 from semeval_kit.competition.strays import find_strays
 from semeval_kit.competition.task import Task, load_task
 from semeval_kit.errors import KitError
@@ -82,6 +83,20 @@ def test_an_error_in_a_file_does_not_stop_the_others(
     assert line in errors[0]
     assert report.n_errors == len(errors)
     assert report_of(report, "dev").n_rows == 2
+
+
+@pytest.mark.parametrize("content", ["id,text\nd1,hm\n", HEADER + "d1,hm,,,\nd2,no,,,\n"])
+def test_a_dev_split_may_be_without_labels_until_they_are_released(
+    task: Task, folder: Path, content: str
+) -> None:
+    put(folder, "dev/eng.csv", content)
+    dev = report_of(check_tasks([task], folder), "dev")
+    assert dev.errors == ()
+    assert dev.warnings == (
+        "has no labels (not released yet?): it cannot be scored, nor trained on",
+    )
+    put(folder, "dev/eng.csv", HEADER + "d1,hm,1,,\nd2,no,,,\n")
+    assert "label 'anger' is blank" in report_of(check_tasks([task], folder), "dev").errors[0]
 
 
 def test_what_is_accepted_is_said(task: Task, folder: Path) -> None:
@@ -198,9 +213,9 @@ def test_gold_is_read_by_the_rules_of_scoring(
 
 
 def test_a_report_becomes_json(task: Task, folder: Path) -> None:
-    plain = report_to_json(check_tasks([task], folder, on_file=None))
+    plain = check_tasks([task], folder).to_json()
     assert plain["files"][0]["positives"] == {"anger": 1, "fear": 1, "joy": 1}
-    assert (plain["n_errors"], plain["strays"]) == (0, [])
+    assert (plain["n_errors"], plain["strays"]) == (0, ())
 
 
 def test_the_official_files_hold_what_is_known_of_them(official_data: Path) -> None:
