@@ -9,6 +9,8 @@ from importlib import resources
 
 # Patterns of an encoder's name -> keys in templates/known.bib; the first that matches decides.
 _ENCODERS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    # Models further trained for African languages have papers of their own.
+    (r"afro|afri", ()),
     (r"^embedded$|minilm", ("wang2020minilm", "reimers2019sentence")),
     (r"sentence-transformers/.*mpnet|all-mpnet", ("song2020mpnet", "reimers2019sentence")),
     (r"mpnet", ("song2020mpnet",)),

@@ -181,6 +181,8 @@ def _cost(comparison: RunComparison) -> Table:
 
 def shown_encoder(encoder: str) -> str:
     """An encoder's name without its owner, or the last part of its folder."""
+    if encoder == "embedded":
+        return "all-MiniLM-L6-v2"
     return encoder.rstrip("/").rpartition("/")[2]
 
 

@@ -26,6 +26,9 @@ _LATEX = {
     "≥": r"\ensuremath{\geq}",
     "≤": r"\ensuremath{\leq}",
     "Δ": r"\ensuremath{\Delta}",
+    "Σ": r"\ensuremath{\Sigma}",
+    "×": r"\ensuremath{\times}",
+    "→": r"\ensuremath{\rightarrow}",
     "\u00a0": "~",
 }
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]#|!~$])")
@@ -38,6 +41,12 @@ _LONG_WORD = 30
 
 class Latex(str):
     """Text that is LaTeX already and is not escaped again."""
+
+    __slots__ = ()
+
+
+class Markdown(str):
+    """Text that is Markdown already and is not escaped again."""
 
     __slots__ = ()
 
@@ -80,13 +89,15 @@ def escape_latex(text: str) -> Latex:
     return Latex("".join(parts))
 
 
-def escape_markdown(text: str) -> str:
+def escape_markdown(text: str) -> Markdown:
     """Escape a text so that Markdown, also inside a table, shows it as it is."""
+    if isinstance(text, Markdown):
+        return text
     shown = show_controls(text)
     shown = shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     shown = _MARKDOWN.sub(r"\\\1", shown)
     # Bare addresses become links in many renderers.
-    return shown.replace("://", ":&#47;&#47;")
+    return Markdown(shown.replace("://", ":&#47;&#47;"))
 
 
 def escape_cell(text: str) -> str:

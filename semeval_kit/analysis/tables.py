@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from semeval_kit.analysis.markup import escape_cell, escape_latex, escape_markdown
 
@@ -20,7 +20,7 @@ class Table:
         columns: names, one per column.
         rows: cells, one per column each.
         n_text: how many columns at the left hold words; the others are aligned as numbers.
-        wide: how many of those words' columns hold long texts, from the right of them.
+        widths: share of the line for each column, where texts must wrap; empty: as wide as needed.
         notes: sentences below the table.
     """
 
@@ -29,13 +29,28 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     n_text: int = 1
-    wide: int = 0
+    widths: tuple[float, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for row in self.rows:
             if len(row) != len(self.columns):
                 raise ValueError(f"{self.key}: a row has {len(row)} cells, not {len(self.columns)}")
+
+    def pages(self, n_rows: int = 40) -> list[Table]:
+        """This table in pieces of at most `n_rows` rows."""
+        starts = range(0, max(len(self.rows), 1), n_rows)
+        if len(starts) == 1:
+            return [self]
+        return [
+            replace(
+                self,
+                key=f"{self.key}-{number}",
+                title=f"{self.title} ({number} of {len(starts)})",
+                rows=self.rows[start : start + n_rows],
+            )
+            for number, start in enumerate(starts, start=1)
+        ]
 
     def to_csv(self) -> str:
         """Comma-separated values with a header line; no cell is a formula."""
@@ -53,11 +68,12 @@ class Table:
         return "\n".join(lines) + "\n"
 
     def to_latex(self) -> str:
-        """A table environment with booktabs rules; wide ones are scaled to the text width."""
-        narrow = self.n_text - self.wide
-        share = round(0.9 / max(1, self.wide + 1), 2)
-        columns = "l" * narrow + rf"p{{{share}\linewidth}}" * self.wide
-        columns += "r" * (len(self.columns) - self.n_text)
+        """A table environment with booktabs rules; what is too wide is scaled to the text width."""
+        columns = "l" * self.n_text + "r" * (len(self.columns) - self.n_text)
+        if self.widths:
+            columns = "".join(
+                rf">{{\raggedright\arraybackslash}}p{{{share}\linewidth}}" for share in self.widths
+            )
         body = [
             rf"\begin{{tabular}}{{{columns}}}",
             r"\toprule",
@@ -67,8 +83,7 @@ class Table:
             r"\bottomrule",
             r"\end{tabular}",
         ]
-        # Text in p{} columns breaks by itself; number columns that do not fit are scaled down.
-        if not self.wide:
+        if not self.widths:
             body = [r"\begin{adjustbox}{max width=\linewidth}", *body, r"\end{adjustbox}"]
         notes = [rf"\par\smallskip\footnotesize {escape_latex(note)}" for note in self.notes]
         return "\n".join(
