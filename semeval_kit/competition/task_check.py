@@ -126,9 +126,12 @@ def _path_errors(key: str, pattern: str) -> Iterator[str]:
     if not pattern or path.is_absolute() or climbs or "\\" in pattern:
         yield f"{key}: '{pattern}' must be a relative path with / and without '..'. Correct it."
     found = re.findall(r"\{([^{}]*)\}", pattern)
-    unknown = [name for name in found if name not in PLACEHOLDERS]
+    # The validator reads the code out of a member's name, so it stands there as it is.
+    known = PLACEHOLDERS[:1] if key == "submission.member" else PLACEHOLDERS
+    unknown = [name for name in found if name not in known]
     if unknown or pattern.count("{") != len(found) or pattern.count("}") != len(found):
-        yield f"{key}: '{pattern}' has a placeholder other than {{lang}} or {{Lang}}. Correct it."
+        allowed = " or ".join(f"{{{name}}}" for name in known)
+        yield f"{key}: '{pattern}' has a placeholder other than {allowed}. Correct it."
 
 
 def _label_errors(task: Task) -> Iterator[str]:

@@ -42,6 +42,7 @@ def test_the_small_task_is_sound(task: Task) -> None:
             'member = "../pred_',
             "submission.member: '../pred_{lang}.csv'",
         ),
+        ("pred_{lang}", "pred_{Lang}", "has a placeholder other than {lang}."),
         ('member = "', 'zip_name = "a/b.zip"\nmember = "', "no file name that ends in .zip"),
         ('"fear", "joy"]', '"fear", "Fear"]', "'fear' is named 2 times in one set"),
         ('"fear", "joy"]', '"fear", " joy"]', "' joy' has blanks around it"),
