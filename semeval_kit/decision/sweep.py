@@ -51,17 +51,27 @@ def sweep_bags(scores: FloatArray, gold: FloatArray, counts: NDArray[np.int32]) 
     """
     order = np.argsort(-scores, kind="stable")
     levels, ends = _find_levels(scores[order])
-    positive = gold[order].astype(np.int32)
-    found = np.empty(len(counts))
+    hits_at = np.flatnonzero(gold[order])
+    # F1 falls along negatives, so an optimum ends at the level of a positive.
+    candidates = np.unique(np.searchsorted(ends, hits_at))
+    n_hits = np.searchsorted(hits_at, ends, side="right")
+    found = np.full(len(counts), np.nan)
+    if not len(hits_at):
+        return found
     step = max(1, _BATCH_CELLS // len(scores))
     for start in range(0, len(counts), step):
         drawn = counts[start : start + step, order]
-        hits = np.cumsum(drawn * positive, axis=1, dtype=np.int32)
-        total = hits[:, -1:].copy()
-        hits, called = hits[:, ends], np.cumsum(drawn, axis=1, dtype=np.int32)[:, ends]
-        f1 = 2.0 * hits / np.maximum(called + total, 1)
-        middles = _find_middles(levels, f1)
-        found[start : start + step] = np.where(total[:, 0] > 0, middles, np.nan)
+        called = np.cumsum(drawn, axis=1, dtype=np.int32)
+        hits = np.cumsum(drawn[:, hits_at], axis=1, dtype=np.int32)
+        total = hits[:, -1]
+        f1 = 2.0 * hits[:, n_hits[candidates] - 1]
+        f1 /= np.maximum(called[:, ends[candidates]] + total[:, None], 1)
+        first = (f1 >= f1.max(axis=1, keepdims=True) - _PLATEAU).argmax(axis=1)
+        for bag in np.flatnonzero(total):
+            level = candidates[first[bag]]
+            stop = _end_plateau(level, called[bag], hits[bag], ends, n_hits)
+            lower = levels[stop] if stop < len(levels) else -np.inf
+            found[start + bag] = _find_middle(levels[level], lower)
     return found
 
 
@@ -95,7 +105,10 @@ def sweep_global(scores: FloatArray, gold: FloatArray) -> float:
     order = np.argsort(-pooled, kind="stable")
     levels, ends = _find_levels(pooled[order])
     macro = np.cumsum(np.concatenate(changes)[order])[ends] / len(changes)
-    return float(_find_middles(levels, macro[None])[0])
+    worse = macro < macro.max() - _PLATEAU
+    first = int(np.argmin(worse))
+    below = np.flatnonzero(worse[first:])
+    return _find_middle(levels[first], levels[first + below[0]] if len(below) else -np.inf)
 
 
 def draw_counts(n_draws: int, units: IntArray, rng: np.random.Generator) -> NDArray[np.int32]:
@@ -127,15 +140,42 @@ def _find_levels(ordered: FloatArray) -> tuple[FloatArray, IntArray]:
     return ordered[ends], ends
 
 
-def _find_middles(levels: FloatArray, objective: FloatArray) -> FloatArray:
-    """The middle of the first optimal plateau of each row of `objective` `(B, n_levels)`."""
-    n_levels = len(levels)
-    optimal = objective >= objective.max(axis=1, keepdims=True) - _PLATEAU
-    first = optimal.argmax(axis=1)
-    beyond = ~optimal & (np.arange(n_levels) > first[:, None])
-    last = np.where(beyond.any(axis=1), beyond.argmax(axis=1) - 1, n_levels - 1)
-    upper, lower = levels[first], levels[np.minimum(last + 1, n_levels - 1)]
-    middle: FloatArray = lower + (upper - lower) / 2
+def _end_plateau(
+    level: int,
+    called: NDArray[np.int32],
+    hits: NDArray[np.int32],
+    ends: IntArray,
+    n_hits: IntArray,
+) -> int:
+    """The first level below `level` whose F1 is lower in this bootstrap; n_levels if none is.
+
+    Args:
+        level: an optimum, the first of its plateau.
+        called: `(n,)`, rows drawn up to each position.
+        hits: `(P,)`, positives drawn up to each positive.
+        ends: `(n_levels,)`, the last position of each level.
+        n_hits: `(n_levels,)`, positives up to each level, drawn or not.
+    """
+    total = int(hits[-1])
+
+    def score(at: int) -> float:
+        return 2.0 * int(hits[n_hits[at] - 1]) / (int(called[ends[at]]) + total)
+
+    best = score(level)
+    while True:
+        # Levels of which the bootstrap drew no row change nothing.
+        position = int(np.searchsorted(called, called[ends[level]], side="right"))
+        if position == len(called):
+            return len(ends)
+        level = int(np.searchsorted(ends, position))
+        if score(level) < best - _PLATEAU:
+            return level
+
+
+def _find_middle(upper: float, lower: float) -> float:
+    """A threshold that takes in `upper` but not `lower`; just below `upper` if nothing is lower."""
+    if lower == -np.inf:
+        return float(np.nextafter(upper, -np.inf))
+    middle = lower + (upper - lower) / 2
     # Between neighbouring floats the middle rounds to one of them; only the upper one is a cut.
-    middle = np.where(middle > lower, middle, upper)
-    return np.asarray(np.where(last == n_levels - 1, np.nextafter(upper, -np.inf), middle))
+    return float(middle if middle > lower else upper)
