@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
+import json
 import os
+import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from semeval_kit.run import hold_lock
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -48,3 +53,286 @@ def browser() -> Iterator[Any]:
         pytest.skip("chromium is not on this machine (Debian: apt-get install chromium)")
     with module.Browser() as running:
         yield running
+
+
+FAMILIES = (
+    "bert",
+    "roberta",
+    "distilbert",
+    "deberta",
+    "deberta-v2",
+    "electra",
+    "albert",
+    "mpnet",
+    "xlm-roberta",
+    "modernbert",
+)
+TINY_TASK = "semeval2025-task11-a"
+TINY_RECIPE = {
+    "folds": 2,
+    "epochs": 2,
+    "batch_size": 8,
+    "lr": 5e-3,
+    "head_lr": 2e-2,
+    "precision": "fp32",
+    "freeze_embeddings": False,
+}
+TRIGGERS = {
+    "anger": ("grumo", "fristo", "rakka"),
+    "disgust": ("yucho", "blefa", "slimor"),
+    "fear": ("tremba", "quivo", "skarra"),
+    "joy": ("wondi", "lirela", "hapsu"),
+    "sadness": ("mourno", "tearil", "glooma"),
+    "surprise": ("zappo", "whosha", "gaspi"),
+}
+TINY_LABELS = {"eng": [name for name in TRIGGERS if name != "disgust"], "deu": list(TRIGGERS)}
+TINY_SIZES = {"train": 32, "dev": 10, "test": 12}
+FILLERS = tuple(f"{a}{b}" for a in ("ba", "do", "ki", "lu", "me", "no") for b in ("ra", "si", "tu"))
+
+
+@pytest.fixture(scope="session")
+def build_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Build a folder once per test run, however many processes pytest-xdist starts."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+
+    def build(name: str, make: Callable[[Path], object]) -> Path:
+        lock = base / f"{name}.lock"
+        lock.mkdir(exist_ok=True)
+        with hold_lock(lock, seconds=600):
+            folder = base / name
+            finished = lock / "finished"
+            if not finished.exists():
+                folder.mkdir()
+                make(folder)
+                finished.touch()
+        return folder
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def tiny_data(build_once: Callable[..., Path]) -> Path:
+    """Made-up data in the layout of Track A: eng (no disgust) and deu, with gold in gold/.
+
+    A text has trigger words of its labels among fillers, so that tiny encoders can learn it.
+    """
+    return build_once("tiny-data", write_tiny_data)
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(build_once: Callable[..., Path]) -> Callable[[str], Path]:
+    """Give the folder of an untrained encoder of a family: 2 layers, 32 wide, 2 heads."""
+
+    def give(family: str) -> Path:
+        return build_once(f"tiny-{family}", lambda folder: save_tiny_encoder(folder, family))
+
+    return give
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tiny_encoder: Callable[[str], Path]) -> Path:
+    """The folder of the tiny BERT."""
+    return tiny_encoder("bert")
+
+
+@pytest.fixture(scope="session")
+def make_plan(tiny_data: Path, tiny_bert: Path) -> Callable[..., Any]:
+    """Make a plan over the tiny data and encoder; keywords override the recipe."""
+
+    def make(
+        languages: Sequence[str] = ("eng", "deu"),
+        *,
+        task: str = TINY_TASK,
+        data: Path | None = None,
+        train_languages: Sequence[str] = (),
+        train_splits: Sequence[str] = ("train",),
+        **fields: Any,
+    ) -> Any:
+        from semeval_kit.pipeline import Plan
+        from semeval_kit.training.config import make_config
+
+        recipe = {"encoder": str(tiny_bert), **TINY_RECIPE, **fields}
+        return Plan(
+            task=task,
+            data=data or tiny_data,
+            languages=tuple(languages),
+            config=make_config(recipe, "a test"),
+            train_languages=tuple(train_languages),
+            train_splits=tuple(train_splits),
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def trained_run(
+    build_once: Callable[..., Path], make_plan: Callable[..., Any], tiny_data: Path
+) -> Path:
+    """A finished run in both languages, two folds, made by real processes. Do not change it."""
+    from semeval_kit.pipeline import Engine, run_all
+
+    def make(folder: Path) -> None:
+        said: list[str] = []
+        run_all(
+            folder / "tiny",
+            make_plan(),
+            Engine(jobs=2, threads=1),
+            tiny_data / "gold",
+            said.append,
+        )
+        (folder / "said.json").write_text(json.dumps(said), encoding="utf-8")
+
+    return build_once("tiny-run", make) / "tiny"
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
+    """Let the pipeline train and predict in this process, which saves starting others.
+
+    Gives the list that events are added to.
+    """
+    import torch
+
+    from semeval_kit import pipeline
+    from semeval_kit.training import worker
+
+    events: list[dict[str, Any]] = []
+
+    def run_here(run: Any, job: str, folds: Sequence[int], *_: Any, **options: Any) -> None:
+        for fold in folds:
+            if job == "train":
+                worker.train_fold(run, fold, events.append)
+            else:
+                worker.predict_fold(run, fold, options["extra"][1], events.append)
+
+    monkeypatch.setattr(pipeline, "run_folds", run_here)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield events
+    torch.set_num_threads(threads)
+
+
+def write_tiny_data(folder: Path, sizes: Mapping[str, int] | None = None) -> None:
+    """Write the tiny data set into a folder."""
+    draw = random.Random("tiny")
+    for language, labels in TINY_LABELS.items():
+        for split, size in (sizes or TINY_SIZES).items():
+            rows = [_tiny_row(draw, labels) for _ in range(size)]
+            ids = [f"{language}_{split}_track_a_{row:05d}" for row in range(1, size + 1)]
+            shown = [
+                [id_, text, *("" if split == "test" else flag for flag in flags)]
+                for id_, (text, flags) in zip(ids, rows, strict=True)
+            ]
+            path = folder / "track_a" / split / f"{language}.csv"
+            _write_csv(path, [["id", "text", *labels], *shown])
+            if split == "test":
+                gold = [[id_, *flags] for id_, (_, flags) in zip(ids, rows, strict=True)]
+                _write_csv(folder / "gold" / f"{language}.csv", [["id", *labels], *gold])
+
+
+def save_tiny_encoder(folder: Path, family: str, **overrides: Any) -> None:
+    """Save an untrained encoder of a family, with its tokenizer."""
+    import torch
+    from transformers import AutoConfig, AutoModel
+
+    pad_id = 1 if family in ("roberta", "xlm-roberta", "mpnet") else 0
+    vocabulary = _save_tokenizer(folder, pad_id)
+    settings: dict[str, Any] = {
+        "vocab_size": len(vocabulary),
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 48,
+        "max_position_embeddings": 64,
+        "pad_token_id": pad_id,
+    }
+    settings |= _FAMILY_SETTINGS.get(family, {})
+    if family == "distilbert":
+        settings = {
+            "vocab_size": len(vocabulary),
+            "dim": 32,
+            "n_layers": 2,
+            "n_heads": 2,
+            "hidden_dim": 48,
+            "max_position_embeddings": 64,
+        }
+    torch.manual_seed(len(family))
+    model = AutoModel.from_config(AutoConfig.for_model(family, **settings | overrides))
+    with torch.no_grad():  # wider than the usual start, so that tokens tell themselves apart
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+    model.save_pretrained(folder)
+
+
+_DEBERTA = {
+    "relative_attention": True,
+    "pos_att_type": ["c2p", "p2c"],
+    "max_relative_positions": -1,
+    "type_vocab_size": 0,
+}
+_FAMILY_SETTINGS: dict[str, dict[str, Any]] = {
+    "deberta": _DEBERTA,
+    "deberta-v2": {
+        **_DEBERTA,
+        "share_att_key": True,
+        "position_buckets": 16,
+        "norm_rel_ebd": "layer_norm",
+    },
+    "electra": {"embedding_size": 16},
+    "albert": {"embedding_size": 16},
+    "modernbert": {
+        "global_attn_every_n_layers": 2,
+        "local_attention": 16,
+        "cls_token_id": 2,
+        "sep_token_id": 3,
+        "bos_token_id": 2,
+        "eos_token_id": 3,
+    },
+}
+
+
+def _save_tokenizer(folder: Path, pad_id: int) -> dict[str, int]:
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    if pad_id:
+        special = ["[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]"]
+    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
+    words = [word for group in TRIGGERS.values() for word in group]
+    pieces = [*special, *words, *FILLERS, *letters, *(f"##{letter}" for letter in letters)]
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    tokenizer = Tokenizer(models.WordPiece(vocab=vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        special_tokens=[(name, vocabulary[name]) for name in ("[CLS]", "[SEP]")],
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_max_length=48,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+    ).save_pretrained(folder)
+    return vocabulary
+
+
+def _tiny_row(draw: random.Random, labels: Sequence[str]) -> tuple[str, list[int]]:
+    flags = [int(draw.random() < 0.35) for _ in labels]
+    words = [draw.choice(FILLERS) for _ in range(draw.randint(3, 9))]
+    for label, flag in zip(labels, flags, strict=True):
+        words += [draw.choice(TRIGGERS[label])] * flag
+    draw.shuffle(words)
+    return " ".join(words), flags
+
+
+def _write_csv(path: Path, rows: Sequence[Sequence[Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
