@@ -63,7 +63,7 @@ class LabelReader:
             blank = np.isnan(labels[:, self._index[label]])
             if self._rows and blank.all():
                 dropped.append(label)
-            elif blank.any() and not self.problems.count:
+            elif blank.any():
                 self._note_blank_cells(label, blank)
         everything_blank = self._rows and np.isnan(labels).all()
         if everything_blank and self.needed and not self.problems.count:
@@ -88,7 +88,7 @@ class LabelReader:
                 f"label '{label}' is {cell!r}; expected {self._expected()}. Correct the cell.",
                 record.line,
             )
-            return _NAN
+            return 0.0
         if "." in cell:
             self._whole_floats[cell.strip()] += 1
         return value

@@ -98,6 +98,14 @@ def test_all_problems_of_a_file_come_in_one_error(tmp_path, task):
     assert lines[-1].endswith("and 5 more problems of this file")
 
 
+def test_blank_cells_are_told_beside_other_problems(tmp_path, task):
+    message = error_of(tmp_path, task, HEADER + "e1,x,,0,0\ne2,y,7,0,0\ne3,z,1,0,0\n")
+    assert [line.split(";")[0] for line in message.splitlines()] == [
+        "eng.csv, line 3: label 'anger' is '7'",
+        "eng.csv, line 2: label 'anger' is blank",
+    ]
+
+
 def test_reordered_label_columns_are_read_by_name_and_told(tmp_path, task):
     examples = read(tmp_path, task, "id,text,joy,anger,fear\ne1,x,1,0,0\n")
     assert examples.labels.tolist() == [[0, 0, 1]]

@@ -124,6 +124,31 @@ def test_dangerous_archives_are_not_scored(task, gold, make_zip):
         score_submission(task, make_zip({"../pred_eng.csv": RIGHT}), gold)
 
 
+def test_fixed_points_of_the_bundles_of_2026(tmp_path):
+    """A perfect submission scores 0.992857 on Track A, since afr surprise is all 0 there."""
+    for name, perfect in (("codabench2026-task11-a", 0.992857), ("codabench2026-task11-b", 1.0)):
+        task = load_task(name)
+        folder = tmp_path / name
+        for part in ("gold", "pred", "zeros"):
+            (folder / part).mkdir(parents=True)
+        for language in task.scoring.languages:
+            labels = task.labels_for(language)
+            values = np.tile([[1], [0]], len(labels))
+            if language == "afr":
+                values[:, labels.index("surprise")] = 0
+            ids = [f"{language}_1", f"{language}_2"]
+            (folder / f"gold/{language}.csv").write_text(as_csv(ids, labels, values))
+            (folder / f"pred/pred_{language}.csv").write_text(as_csv(ids, labels, values))
+            (folder / f"zeros/pred_{language}.csv").write_text(as_csv(ids, labels, values * 0))
+        metric = f"avg_{task.scoring.metrics[0]}"
+        scores = score_submission(task, folder / "pred", folder / "gold").scores
+        assert scores[metric] == perfect
+        assert scores.get("afr_macro_f1", 0.8) == 0.8
+        zeros = score_submission(task, folder / "zeros", folder / "gold")
+        assert zeros.accepted
+        assert zeros.scores[metric] == 0.0
+
+
 def random_gold(rng, labels, n, top):
     ids = [f"deu_test_track_x_{i:05d}" for i in range(n)]
     values = rng.integers(0, top + 1, (n, len(labels)))
