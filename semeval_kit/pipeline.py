@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from semeval_kit.competition.examples import Examples, find_file, normalize_text
-from semeval_kit.competition.scorer import Score, score_submission
+from semeval_kit.competition.score import Score
+from semeval_kit.competition.scorer import score_submission
 from semeval_kit.competition.submission import pack_submission, write_predictions
 from semeval_kit.competition.targets import encode_labels, target_names
 from semeval_kit.competition.task import Task, load_task, read_task_source
@@ -27,7 +28,17 @@ from semeval_kit.decision.intensity import join_levels
 from semeval_kit.decision.rules import Thresholds
 from semeval_kit.decision.tuning import tune_rule
 from semeval_kit.errors import KitError
-from semeval_kit.run import Probs, Run, hold_lock, read_json, read_probs, write_json, write_probs
+from semeval_kit.run import (
+    Probs,
+    Run,
+    hold_lock,
+    read_json,
+    read_probs,
+    remove_leftovers,
+    remove_tree,
+    write_json,
+    write_probs,
+)
 from semeval_kit.training.config import TrainConfig
 from semeval_kit.training.fanout import run_folds
 from semeval_kit.training.folds import assign_folds, assign_holdout, scarce_labels
@@ -68,7 +79,7 @@ class Engine:
 
     Attributes:
         jobs: folds at a time; None: from the machine.
-        threads: per fold; None: from the machine, or as the run began.
+        threads: per fold; None: from the machine.
         processes: per fold.
         folds: only these; empty: all.
     """
@@ -131,11 +142,20 @@ def run_each_language(path: Path, plan: Plan, engine: Engine, gold: Path | None,
     _, text = read_task_source(plan.task)
     whole = Run.create(path, task_text=text, recipe=_portable(plan.config), settings=settings)
     files = {}
+
+    def learnt_from(language: str) -> tuple[str, ...]:
+        unseen = [g for g in plan.train_languages if not task.cross_lingual or g != language]
+        if plan.train_languages and not unseen:
+            raise KitError(
+                f"task {task.name} is cross-lingual: {language} cannot be learnt from "
+                f"{language}. Name more --train-langs."
+            )
+        return tuple(unseen)
+
     with hold_lock(whole.path):
         for language in languages:
             say(f"{language}:")
-            others = tuple(g for g in plan.train_languages if g != language)
-            own = replace(plan, languages=(language,), train_languages=others)
+            own = replace(plan, languages=(language,), train_languages=learnt_from(language))
             part = run_all(whole.language_dir(language), own, engine, gold, say)
             if part.pred_file("test", language).is_file():
                 files[language] = part.pred_file("test", language)
@@ -173,13 +193,10 @@ def prepare(path: Path, plan: Plan, say: Say) -> Run:
         **_moment(path),
     }
     recipe = _portable(plan.config)
-    existing = Run(path)
-    if existing.settings_file.is_file():
-        existing.require_same(recipe, settings)
-        if existing.folds_file.is_file():
-            return existing
     _, text = read_task_source(plan.task)
     run = Run.create(path, task_text=text, recipe=recipe, settings=settings)
+    if run.folds_file.is_file():
+        return run
     examples = run.read_train()
     for note in examples.notes:
         say(note)
@@ -214,6 +231,7 @@ def train(run: Run, engine: Engine, say: Say) -> None:
         KitError: a fold fails; finished folds and checkpoints are kept.
     """
     _require_same_data(run)
+    _clear_leftovers(run)
     wanted = engine.folds or tuple(range(run.n_folds))
     if not set(wanted) <= set(range(run.n_folds)):
         raise KitError(f"{run.path}: has folds 0 to {run.n_folds - 1}, you ask for {wanted}.")
@@ -235,23 +253,28 @@ def predict(run: Run, split: str, engine: Engine, say: Say) -> None:
         run: a trained run.
         split: dev or test.
         engine: how.
-        say: is told when a split is not there.
+        say: is told when a split is not there, or was learnt from.
 
     Raises:
         KitError: a fold is not finished, or a file of the split has errors.
     """
     task, data = run.task, run.settings["data"]
+    if split in run.settings["train_splits"]:
+        say(f"{split} was learnt from: it is not predicted")
+        return
     missing = [g for g in run.languages if find_file(task, data, split, g) is None]
     if missing:
         say(f"no {split} file for {', '.join(missing)} in {data}: {split} is not predicted")
         return
     examples = run.read_split(split)
-    todo = []
     for fold in range(run.n_folds):
         run.read_done(fold)
-        path = run.fold_probs_file(fold, split)
-        if not path.is_file() or read_probs(path).ids != examples.ids:
-            todo.append(fold)
+    hashes = _hash_files(task, Path(data), (split,), run.languages)
+    if not run.source_file(split).is_file() or read_json(run.source_file(split)) != hashes:
+        for fold in range(run.n_folds):  # of files that were others, or that nobody knows
+            run.fold_probs_file(fold, split).unlink(missing_ok=True)
+        write_json(run.source_file(split), hashes)
+    todo = [f for f in range(run.n_folds) if not run.fold_probs_file(f, split).is_file()]
     if todo:
         say(f"predicting {len(examples)} {split} rows with {len(todo)} models")
         slots = _slots(run, engine)
@@ -469,6 +492,17 @@ def _require_same_data(run: Run) -> None:
             f"{settings['data']}: changed since the run was made: {', '.join(changed)}. "
             "Put the old files back, or start a new run."
         )
+
+
+def _clear_leftovers(run: Run) -> None:
+    """Remove what a kill left behind: half-written files, and checkpoints of finished folds."""
+    for folder in (run.path, *(run.path / split for split in SPLITS)):
+        remove_leftovers(folder)
+    for fold in range(run.n_folds):
+        if run.is_done(fold):
+            remove_leftovers(run.fold_dir(fold))
+            remove_tree(run.checkpoint_dir(fold))
+            run.log_file(fold).unlink(missing_ok=True)
 
 
 def _moment(path: Path) -> dict[str, Any]:

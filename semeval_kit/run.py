@@ -8,63 +8,33 @@ stages wrote and writes atomically, so that calling it again resumes it.
 from __future__ import annotations
 
 import csv
-import io
+import hashlib
 import json
-import os
-import shutil
-import time
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from semeval_kit.competition.examples import Examples, read_examples
 from semeval_kit.competition.task import Task, load_task
 from semeval_kit.errors import KitError
-
-try:
-    import fcntl
-except ImportError:  # not a POSIX system: nothing keeps two commands off one run there
-    fcntl = None  # type: ignore[assignment]
+from semeval_kit.files import hold_lock as hold_lock
+from semeval_kit.files import read_json as read_json
+from semeval_kit.files import remove_leftovers as remove_leftovers
+from semeval_kit.files import remove_tree as remove_tree
+from semeval_kit.files import sync_dir as sync_dir
+from semeval_kit.files import to_csv
+from semeval_kit.files import write_atomic as write_atomic
+from semeval_kit.files import write_json as write_json
+from semeval_kit.probs import Probs as Probs
+from semeval_kit.probs import read_probs as read_probs
+from semeval_kit.probs import write_probs as write_probs
 
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Probs:
-    """Probabilities of examples.
-
-    Attributes:
-        ids: one per example.
-        languages: one per example.
-        target_names: one per column.
-        values: `(n_examples, n_targets)`, each in [0, 1].
-    """
-
-    ids: tuple[str, ...]
-    languages: tuple[str, ...]
-    target_names: tuple[str, ...]
-    values: NDArray[np.float64]
-
-    def __len__(self) -> int:
-        """Return the number of examples."""
-        return len(self.ids)
-
-    def take(self, rows: NDArray[Any] | Sequence[int]) -> Probs:
-        """Return the given rows, in their order."""
-        index = [int(row) for row in rows]
-        return Probs(
-            ids=tuple(self.ids[row] for row in index),
-            languages=tuple(self.languages[row] for row in index),
-            target_names=self.target_names,
-            values=self.values[index],
-        )
 
 
 class Run:
@@ -106,8 +76,10 @@ class Run:
         """
         run = cls(Path(path))
         if run.settings_file.is_file():
-            run.require_same(recipe, settings)
+            run.require_same(recipe, settings, task_text)
             return run
+        if run.path.exists():
+            remove_leftovers(run.path)  # of a kill while the run was being made
         if run.path.exists() and any(p.name not in _LEFT_BY_CREATE for p in run.path.iterdir()):
             raise KitError(
                 f"{path}: exists but is not a run. Choose another --run name, or move it away."
@@ -118,14 +90,19 @@ class Run:
         write_json(run.settings_file, settings)
         return run
 
-    def require_same(self, recipe: Mapping[str, Any], settings: Row) -> None:
+    def require_same(self, recipe: Mapping[str, Any], settings: Row, task_text: str) -> None:
         """Raise an error that names the fields in which the run differs from what is asked.
 
         Raises:
             KitError: a frozen field differs.
         """
-        asked = {**_frozen(settings), **{f"recipe.{k}": v for k, v in recipe.items()}}
-        have = {**_frozen(self.settings), **{f"recipe.{k}": v for k, v in self.recipe.items()}}
+        own_text = self.task_file.read_text(encoding="utf-8")
+        asked = {**_frozen(settings), **_prefixed("recipe", recipe), **_frozen_task(task_text)}
+        have = {
+            **_frozen(self.settings),
+            **_prefixed("recipe", self.recipe),
+            **_frozen_task(own_text),
+        }
         wrong = [
             f"  {field}: the run has {have.get(field)!r}, you ask for {asked.get(field)!r}"
             for field in sorted(asked.keys() | have.keys())
@@ -149,8 +126,9 @@ class Run:
 
     @cached_property
     def task(self) -> Task:
-        """The task as it was when the run was made."""
-        return load_task(self.task_file)
+        """The task as it was when the run was made, narrowed to the run's languages."""
+        train, predict = self.settings["train_languages"], self.settings["languages"]
+        return load_task(self.task_file).narrowed(train or predict, predict)
 
     @property
     def name(self) -> str:
@@ -245,6 +223,10 @@ class Run:
         """Mean probabilities over the folds for one language."""
         return self.path / split / f"probs_{language}.csv"
 
+    def source_file(self, split: str) -> Path:
+        """The sha256 of the files that the probabilities of a split were made from."""
+        return self.path / split / "source.json"
+
     def pred_file(self, split: str, language: str) -> Path:
         """Predictions of one language in the organisers' layout."""
         return self.path / split / f"pred_{language}.csv"
@@ -286,7 +268,7 @@ class Run:
     ) -> None:
         """Write folds.csv: one row per training example."""
         rows = [[i, g, int(f)] for i, g, f in zip(ids, languages, folds, strict=True)]
-        write_atomic(self.folds_file, _to_csv(["id", "language", "fold"], rows))
+        write_atomic(self.folds_file, to_csv(["id", "language", "fold"], rows))
 
     def read_oof(self) -> Probs:
         """Out-of-fold probabilities of all folds, in the order of folds.csv.
@@ -296,15 +278,21 @@ class Run:
         """
         parts = []
         for fold in range(self.n_folds):
-            self.read_done(fold)
+            done = self.read_done(fold)
             parts.append(read_probs(self.oof_file(fold)))
+            digest = hashlib.sha256(self.oof_file(fold).read_bytes()).hexdigest()
+            if digest != done.get("oof_sha256", digest):
+                raise KitError(
+                    f"{self.oof_file(fold)}: is not what the fold wrote (its sha256 differs). "
+                    f"Remove {self.fold_dir(fold)} and run the same command: it trains it again."
+                )
         keys = [key for p in parts for key in zip(p.languages, p.ids, strict=True)]
         position = {key: row for row, key in enumerate(keys)}
         held_out = [key for key, fold in self.read_folds().items() if fold >= 0]
         if len(keys) != len(held_out) or set(position) != set(held_out):
             raise KitError(
                 f"{self.path}: the out-of-fold files do not hold every row of folds.csv once. "
-                "Remove the fold whose oof.csv is wrong and run the same command again."
+                "Remove the folder of the fold that is wrong and run the same command again."
             )
         joined = Probs(
             ids=tuple(i for p in parts for i in p.ids),
@@ -319,138 +307,30 @@ class Run:
         return read_probs(self.probs_file(split, language))
 
 
-def read_probs(path: Path) -> Probs:
-    """Read a probability file: columns id, language, then one per target.
-
-    Raises:
-        KitError: the file is missing or is not such a file.
-    """
-    if not path.is_file():
-        raise KitError(f"{path}: no such file; the stage that writes it has not run.")
-    with path.open(encoding="utf-8", newline="") as file:
-        header, *rows = list(csv.reader(file))
-    if header[:2] != ["id", "language"]:
-        raise KitError(f"{path}: is not a probability file; its header is {header}.")
-    values = np.array([[float(v) for v in row[2:]] for row in rows], dtype=np.float64)
-    return Probs(
-        ids=tuple(row[0] for row in rows),
-        languages=tuple(row[1] for row in rows),
-        target_names=tuple(header[2:]),
-        values=values.reshape(len(rows), len(header) - 2),
-    )
-
-
-def write_probs(path: Path, probs: Probs) -> None:
-    """Write a probability file with full precision, atomically."""
-    rows = [
-        [id_, language, *(repr(float(v)) for v in values)]
-        for id_, language, values in zip(probs.ids, probs.languages, probs.values, strict=True)
-    ]
-    write_atomic(path, _to_csv(["id", "language", *probs.target_names], rows))
-
-
-def read_json(path: Path) -> Row:
-    """Read a JSON object.
-
-    Raises:
-        KitError: the file is missing or damaged.
-    """
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
-        raise KitError(f"{path}: no such file; the stage that writes it has not run.") from error
-    except (ValueError, UnicodeDecodeError) as error:
-        raise KitError(f"{path}: damaged ({error}). Remove it and run the same command.") from error
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON object atomically, two-space indented."""
-    write_atomic(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-
-
-def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write a file so that a reader sees all of it or nothing: temporary name, fsync, rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    data = content.encode("utf-8") if isinstance(content, str) else content
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
-    with os.fdopen(os.open(temporary, flags, 0o644), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    sync_dir(path.parent)
-
-
-def sync_dir(path: Path) -> None:
-    """Make the entries of a directory durable, where the system can."""
-    if os.name != "posix":
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def remove_tree(path: Path) -> None:
-    """Remove a directory: first hidden under another name, so that it never looks whole."""
-    if not path.exists():
-        return
-    hidden = path.with_name(f".{path.name}.removed-{os.getpid()}")
-    os.replace(path, hidden)
-    shutil.rmtree(hidden)
-
-
-@contextmanager
-def hold_lock(folder: Path, seconds: float = 0.0) -> Iterator[None]:
-    """Hold a folder for this process alone; the system lets go when the process ends.
-
-    Args:
-        folder: an existing directory.
-        seconds: how long to wait for another process.
-
-    Raises:
-        KitError: another process holds it.
-    """
-    if fcntl is None:
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    give_up = time.monotonic() + seconds
-    try:
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if time.monotonic() >= give_up:
-                    raise KitError(
-                        f"{folder}: another process is at work here. Wait for it or stop it."
-                    ) from error
-                time.sleep(0.1)
-        yield
-    finally:
-        os.close(handle)
-
-
+# What `create` writes before run.json: a kill in between leaves them alone in the folder.
 _LEFT_BY_CREATE = {"task.toml", "recipe.toml"}
 # Settings that describe the moment and the machine, not the result.
 _NOT_FROZEN = {"created", "versions", "machine", "jobs", "name", "command"}
+# Parts of a task file that change no result; a newer kit may know more of them.
+_TASK_PROSE = {"title", "url", "notes", "citations", "baselines", "hub"}
 
 
 def _frozen(settings: Row) -> Row:
     plain: Row = json.loads(json.dumps(settings))
-    return {key: value for key, value in plain.items() if key not in _NOT_FROZEN}
+    hashes = plain.pop("data_sha256", {})
+    kept = {key: value for key, value in plain.items() if key not in _NOT_FROZEN}
+    return {**kept, **_prefixed("data_sha256", hashes)}
 
 
-def _to_csv(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return buffer.getvalue()
+def _frozen_task(text: str) -> Row:
+    fields = tomllib.loads(text)
+    return _prefixed("task", {k: v for k, v in fields.items() if k not in _TASK_PROSE})
+
+
+def _prefixed(prefix: str, fields: Mapping[str, Any]) -> Row:
+    return {f"{prefix}.{key}": value for key, value in fields.items()}
 
 
 def _to_toml(flat: Mapping[str, Any]) -> str:
-    return "".join(f"{key} = {json.dumps(value)}\n" for key, value in flat.items())
+    # JSON's values are TOML's too, if characters outside the basic plane are written as they are.
+    return "".join(f"{k} = {json.dumps(v, ensure_ascii=False)}\n" for k, v in flat.items())

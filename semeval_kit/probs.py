@@ -1,0 +1,80 @@
+"""Probabilities of examples, and the files that keep them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semeval_kit.errors import KitError
+from semeval_kit.files import to_csv, write_atomic
+
+
+@dataclass(frozen=True)
+class Probs:
+    """Probabilities of examples.
+
+    Attributes:
+        ids: one per example.
+        languages: one per example.
+        target_names: one per column.
+        values: `(n_examples, n_targets)`, each in [0, 1].
+    """
+
+    ids: tuple[str, ...]
+    languages: tuple[str, ...]
+    target_names: tuple[str, ...]
+    values: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        return len(self.ids)
+
+    def take(self, rows: NDArray[Any] | Sequence[int]) -> Probs:
+        """Return the given rows, in their order."""
+        index = [int(row) for row in rows]
+        return Probs(
+            ids=tuple(self.ids[row] for row in index),
+            languages=tuple(self.languages[row] for row in index),
+            target_names=self.target_names,
+            values=self.values[index],
+        )
+
+
+def read_probs(path: Path) -> Probs:
+    """Read a probability file: columns id, language, then one per target.
+
+    Raises:
+        KitError: the file is missing or is not such a file.
+    """
+    if not path.is_file():
+        raise KitError(f"{path}: no such file; the stage that writes it has not run.")
+    with path.open(encoding="utf-8", newline="", errors="replace") as file:
+        header, *rows = list(csv.reader(file)) or [[]]
+    if header[:2] != ["id", "language"]:
+        raise KitError(f"{path}: is not a probability file; its header is {header}.")
+    try:
+        values = np.array([[float(v) for v in row[2:]] for row in rows], dtype=np.float64)
+        values = values.reshape(len(rows), len(header) - 2)
+    except ValueError as error:
+        raise KitError(f"{path}: damaged ({error}). Remove it and run the same command.") from error
+    return Probs(
+        ids=tuple(row[0] for row in rows),
+        languages=tuple(row[1] for row in rows),
+        target_names=tuple(header[2:]),
+        values=values,
+    )
+
+
+def write_probs(path: Path, probs: Probs) -> None:
+    """Write a probability file with full precision, atomically."""
+    rows = [
+        [id_, language, *(repr(float(v)) for v in values)]
+        for id_, language, values in zip(probs.ids, probs.languages, probs.values, strict=True)
+    ]
+    write_atomic(path, to_csv(["id", "language", *probs.target_names], rows))
