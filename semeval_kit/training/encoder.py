@@ -79,6 +79,8 @@ class MeanClassifier(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.targets = targets
+        if backbone.config.model_type == "mpnet":
+            pooling.even_head(backbone)  # chosen by the weights it comes with, not by trained ones
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(backbone.config.hidden_size, len(targets.names))
         nn.init.normal_(self.head.weight, std=0.02)
@@ -155,11 +157,7 @@ def load_classifier(config: TrainConfig, targets: Targets) -> MeanClassifier | O
         weights = {**common, "dtype": torch.float32, "use_safetensors": True, "config": settings}
         own_mean = hasattr(settings, "classifier_pooling")
         if config.pooling == "mean" and not own_mean:
-            if not pooling.can_fold(settings.model_type):
-                raise KitError(
-                    f"encoder '{name}' is of kind '{settings.model_type}', whose mean head cannot "
-                    "be saved as a plain transformers model. Use --pooling cls."
-                )
+            pooling.require_room(settings, len(targets.names))
             backbone = AutoModel.from_pretrained(name, **weights)
             if getattr(backbone, "pooler", None) is not None:
                 backbone.pooler = None

@@ -101,9 +101,24 @@ _CONSTANT = 2.0**12  # against logits of order 1 this leaves the norms linear to
 _SMALL = 2.0**-12  # tanh(x) = x to within x^3 / 3
 
 
-def can_fold(model_type: str) -> bool:
-    """Tell whether a mean head can be folded into an encoder of this kind."""
-    return model_type in _LAYERS
+def require_room(config: Any, n_targets: int) -> None:
+    """See that the head of so many targets can be saved with an encoder.
+
+    Raises:
+        KitError: the kind of encoder is unknown here, or too narrow for the targets.
+    """
+    kind = config.model_type
+    if kind not in _LAYERS or getattr(config, "inner_group_num", 1) != 1:
+        raise KitError(
+            f"encoder of kind '{kind}': its mean head cannot be saved as a plain transformers "
+            "model. Use --pooling cls with this encoder."
+        )
+    room = min(config.hidden_size - 2, 2 * _head_size(config) if kind == "mpnet" else 10**9)
+    if 2 * n_targets > room:
+        raise KitError(
+            f"encoder of kind '{kind}': {n_targets} targets do not fit its hidden size "
+            f"{config.hidden_size}. Use --pooling cls, or a wider encoder."
+        )
 
 
 def token_weights(backbone: PreTrainedModel, mask: Tensor) -> Tensor:
@@ -153,7 +168,7 @@ def fold_mean_head(
     """
     config = copy.deepcopy(backbone.config)
     kind, n_targets = config.model_type, head.out_features
-    _require_room(config, kind, n_targets)
+    require_room(config, n_targets)
     depth = config.num_hidden_layers
     config.num_hidden_layers = depth + 1
     if kind == "albert":
@@ -161,7 +176,7 @@ def fold_mean_head(
     for key, value in settings.items():
         setattr(config, key, value)
     model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
-    base = getattr(model, model.base_model_prefix)
+    base: Any = getattr(model, model.base_model_prefix)
     state = {k: v.detach().cpu().float() for k, v in backbone.state_dict().items()}
     base.load_state_dict(_unshared(state, depth) if kind == "albert" else state, strict=False)
     names = _LAYERS[kind]
@@ -175,7 +190,7 @@ def fold_mean_head(
     return model.eval()
 
 
-def _write_layer(layer: nn.Module, names: dict[str, Any], weight: Tensor, first: int) -> None:
+def _write_layer(layer: Any, names: dict[str, Any], weight: Tensor, first: int) -> None:
     n_targets, width = weight.shape
     for part in names["zero"]:
         if hasattr(layer.get_submodule(part.rpartition(".")[0]), part.rpartition(".")[2]):
@@ -205,7 +220,7 @@ def _write_layer(layer: nn.Module, names: dict[str, Any], weight: Tensor, first:
         norm.bias.zero_()
 
 
-def _write_head(model: PreTrainedModel, kind: str, head: nn.Linear) -> None:
+def _write_head(model: Any, kind: str, head: nn.Linear) -> None:
     dense_name, activation, out_name = _HEADS.get(kind, _ROBERTA_HEAD)
     dense, out = model.get_submodule(dense_name), model.get_submodule(out_name)
     index = torch.arange(head.out_features)
@@ -221,27 +236,15 @@ def _write_head(model: PreTrainedModel, kind: str, head: nn.Linear) -> None:
     out.bias.copy_(head.bias.detach().cpu().float())
 
 
-def _require_room(config: Any, kind: str, n_targets: int) -> None:
-    if kind not in _LAYERS or getattr(config, "inner_group_num", 1) != 1:
-        raise KitError(
-            f"encoder of kind '{kind}': its mean head cannot be saved as a plain transformers "
-            "model. Use --pooling cls with this encoder."
-        )
-    room = min(config.hidden_size - 2, 2 * _head_size(config) if kind == "mpnet" else 10**9)
-    if 2 * n_targets > room:
-        raise KitError(
-            f"encoder of kind '{kind}': {n_targets} targets do not fit its hidden size "
-            f"{config.hidden_size}. Use --pooling cls, or a wider encoder."
-        )
-
-
 def _head_size(config: Any) -> int:
     return int(config.hidden_size // config.num_attention_heads)
 
 
 def _mpnet_bias(backbone: PreTrainedModel, mask: Tensor) -> Tensor:
     # Only the shape of the argument is read: (n_texts, n_tokens, ...).
-    return backbone.encoder.compute_position_bias(mask[:1, :, None])
+    encoder: Any = backbone.encoder
+    bias: Tensor = encoder.compute_position_bias(mask[:1, :, None])
+    return bias
 
 
 def _unshared(state: dict[str, Tensor], depth: int) -> dict[str, Tensor]:
@@ -258,12 +261,12 @@ def _unshared(state: dict[str, Tensor], depth: int) -> dict[str, Tensor]:
     return unshared
 
 
-def _clear(linear: nn.Module) -> None:
+def _clear(linear: Any) -> None:
     linear.weight.zero_()
     if linear.bias is not None:
         linear.bias.zero_()
 
 
-def _clear_biases(attention: nn.Module) -> None:
+def _clear_biases(attention: Any) -> None:
     attention.q_bias.zero_()
     attention.v_bias.zero_()
