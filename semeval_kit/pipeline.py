@@ -197,9 +197,11 @@ def prepare(path: Path, plan: Plan, say: Say) -> Run:
     run = Run.create(path, task_text=text, recipe=recipe, settings=settings)
     if run.folds_file.is_file():
         return run
+    task = run.task
     examples = run.read_train()
     for note in examples.notes:
         say(note)
+    _warn_of_unlearnt_labels(task, examples, say)
     _warn_of_overlap(run, examples, say)
     targets = encode_labels(task, examples.labels)
     config = plan.config
@@ -531,6 +533,21 @@ def _slots(run: Run, engine: Engine) -> Slots:
     """
     size = weights_bytes(str(run.recipe["encoder"]))
     return plan_slots(run.n_folds, engine.jobs, engine.threads, size)
+
+
+def _warn_of_unlearnt_labels(task: Task, examples: Examples, say: Say) -> None:
+    learnt = {
+        label
+        for column, label in enumerate(examples.label_names)
+        if np.nansum(examples.labels[:, column]) > 0
+    }
+    for language in task.predict_languages:
+        missing = [label for label in task.labels_for(language) if label not in learnt]
+        if missing:
+            say(
+                f"warning: {language} has {', '.join(missing)}, but no training row is positive "
+                "for it: it will never be predicted. Add a training language that has it."
+            )
 
 
 def _warn_of_overlap(run: Run, examples: Examples, say: Say) -> None:

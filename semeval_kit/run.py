@@ -163,11 +163,10 @@ class Run:
     def read_split(self, split: str) -> Examples:
         """The examples of a split in the languages that the run predicts.
 
-        The labels of a test split are left out, even where a file has them.
+        Labels are left out, even where a file has them: predicting needs none.
         """
-        labelled = None if split == "dev" else False
-        data, languages = self.settings["data"], self.languages
-        return read_examples(self.task, data, split, languages, labelled=labelled)
+        data = self.settings["data"]
+        return read_examples(self.task, data, split, self.languages, labelled=False)
 
     settings_file = property(lambda self: self.path / "run.json")
     task_file = property(lambda self: self.path / "task.toml")

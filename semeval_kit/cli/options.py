@@ -89,7 +89,7 @@ def plan_options(command: Command) -> Command:
             click.option(
                 "--recipe",
                 default=None,
-                help="Recipe name or .toml file. Default: 'demo' for task demo, else 'default'.",
+                help="Recipe name or .toml file. Default: as the task says.",
             ),
             click.option("--run", "run_name", default=None, help="Name of the run's folder."),
             click.option(
@@ -131,7 +131,7 @@ def read_plan(given: dict[str, Any]) -> tuple[Path, Plan]:
     overrides = {name: value for name, value in fields.items() if value is not None}
     task_name, recipe, name = given.pop("task"), given.pop("recipe"), given.pop("run_name")
     task = load_task(task_name)
-    recipe = recipe or ("demo" if task.name.startswith("demo") else "default")
+    recipe = recipe or task.recipe
     config = load_recipe(recipe, overrides)
     languages = _read_languages(given.pop("langs"), task.predict_languages)
     plan = Plan(

@@ -65,8 +65,8 @@ def _describe_score(run: Run, score: dict[str, Any]) -> str:
             f"  On the leaderboard's average over {n_counted} languages the other "
             f"{n_counted - n_scored} count as 0."
         )
-    if run.task.name.startswith("demo"):
-        lines.append("  This is the demo data: its score says nothing about any leaderboard.")
+    if run.task.practice:
+        lines.append("  This is practice data: its score says nothing about any leaderboard.")
     return "\n".join(lines)
 
 
@@ -82,7 +82,7 @@ def _describe_baselines(run: Run, language: dict[str, Any]) -> list[str]:
 
 
 def _next_step(run: Run) -> str:
-    if run.task.name.startswith("demo"):
+    if run.task.practice:
         return (
             "Next: the real data. Put the organisers' CSV files into a folder and run\n"
             "  make submission TASK=semeval2025-task11-a LANGS=eng DATA=<folder> MODEL=<hub id>"

@@ -50,11 +50,20 @@ class Task(Section):
     hub: Hub | None = None
     citations: tuple[str, ...] = ()
     """BibTeX entries for the task and its data."""
+    recipe: str = "default"
+    """The recipe that is used where a person names none."""
+    practice: bool = False
+    """The data is for trying things out: its scores say nothing about any leaderboard."""
 
     @property
     def languages(self) -> tuple[str, ...]:
         """Every language of the task, those for training first."""
         return tuple(dict.fromkeys((*self.train_languages, *self.predict_languages)))
+
+    def narrowed(self, train: Iterable[str], predict: Iterable[str]) -> Task:
+        """The same task in fewer languages, so that `all_labels` holds only what these have."""
+        languages = {"train_languages": tuple(train), "predict_languages": tuple(predict)}
+        return self.model_copy(update=languages)
 
     @property
     def all_labels(self) -> tuple[str, ...]:
