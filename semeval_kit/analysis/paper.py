@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from semeval_kit.analysis.answers import SPLITS, Answers, read_answers
 from semeval_kit.analysis.citations import collect_citations
 from semeval_kit.analysis.compare import compare_runs
 from semeval_kit.analysis.comparison_tables import measure_title, shown_encoder
-from semeval_kit.analysis.markup import Latex, Markdown, escape_latex, escape_markdown
+from semeval_kit.analysis.drafts import Tables, fill_template
 from semeval_kit.analysis.paper_tables import (
     tabulate_confusion,
     tabulate_data,
@@ -35,10 +34,7 @@ from semeval_kit.analysis.tables import Table, show_count, show_interval, show_n
 from semeval_kit.competition.examples import Examples
 from semeval_kit.competition.overlap import find_overlap
 from semeval_kit.decision.rules import Thresholds
-from semeval_kit.errors import KitError
 from semeval_kit.run import Run, read_json, write_atomic
-
-Tables = dict[str, list[Table]]
 
 
 def write_paper(
@@ -75,8 +71,8 @@ def write_paper(
     tables["ablations"] = _compare(run, others, n_resamples, n_shuffles, tell)
     facts = {**_collect_facts(run, own, rest, answers), "bibliography": bibliography}
     written = {
-        "paper.md": _render("paper.md.j2", Markdown, escape_markdown, facts, tables),
-        "paper.tex": _render("paper.tex.j2", Latex, escape_latex, facts, tables),
+        "paper.md": fill_template("paper.md.j2", facts, tables),
+        "paper.tex": fill_template("paper.tex.j2", facts, tables),
         "references.bib": bibliography.to_bibtex(),
     }
     for name, text in written.items():
@@ -205,61 +201,3 @@ def _show_reading(reading: Mapping[str, Any]) -> str:
     if not reading:
         return ""
     return f"{show_number(reading['score'])} {show_interval(reading['low'], reading['high'])}"
-
-
-def _render(
-    template: str,
-    markup: type[str],
-    escape: Callable[[str], str],
-    facts: Mapping[str, Any],
-    tables: Tables,
-) -> str:
-    """Fill a template; what is not markup already is escaped, and what is unknown is an error."""
-    try:
-        import jinja2
-    except ImportError as error:
-        raise KitError(
-            "The paper needs jinja2. Install it with: pip install 'semeval-kit[analysis]'"
-        ) from error
-    latex = markup is Latex
-    delimiters: dict[str, Any] = (
-        {
-            "block_start_string": "((*", "block_end_string": "*))",
-            "variable_start_string": "(((", "variable_end_string": ")))",
-            "comment_start_string": "((=", "comment_end_string": "=))",
-        }
-        if latex
-        else {}
-    )  # fmt: skip
-    environment = jinja2.Environment(
-        autoescape=False,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        finalize=lambda value: value if isinstance(value, markup) else escape(str(value)),
-        **delimiters,
-    )
-    environment.filters["cite"] = _cite_latex if latex else _cite_markdown
-    drawn = {
-        name: markup("\n".join(_draw(table, latex) for table in group))
-        for name, group in tables.items()
-    }
-    source = resources.files("semeval_kit.analysis").joinpath("templates", template)
-    text = environment.from_string(source.read_text(encoding="utf-8"))
-    return str(text.render(**facts, tables=drawn))
-
-
-def _draw(table: Table, latex: bool) -> str:
-    if latex:
-        return table.to_latex()
-    notes = "".join(f"\n{escape_markdown(note)}\n" for note in table.notes)
-    return f"**{escape_markdown(table.title)}**\n\n{table.to_markdown()}{notes}"
-
-
-def _cite_latex(keys: Sequence[str]) -> Latex:
-    return Latex(rf"~\cite{{{','.join(keys)}}}" if keys else "")
-
-
-def _cite_markdown(keys: Sequence[str]) -> Markdown:
-    return Markdown(f" [{'; '.join(f'@{key}' for key in keys)}]" if keys else "")
