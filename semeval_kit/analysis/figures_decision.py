@@ -226,8 +226,10 @@ def _count_columns(n_panels: int) -> int:
 
 def _name_panel(axes: Axes, name: str, value: str, n_panels: int) -> None:
     narrow = _count_columns(n_panels) == 3
-    between = "" if not value else "\n" if narrow else ": "
-    axes.set_title(break_name(name, 14 if narrow else 18) + between + value)
+    shown = break_name(name, 14 if narrow else 18)
+    long = len(shown.split("\n")[-1]) + len(value) > 20
+    between = "" if not value else "\n" if narrow or long else ": "
+    axes.set_title(shown + between + value)
 
 
 def _add_legend(

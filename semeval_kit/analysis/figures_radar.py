@@ -124,7 +124,7 @@ def _fill_radar(axes: Axes, series: Sequence[tuple[Mapping[str, float], str, str
     polar.set_theta_offset(np.pi / 2)
     polar.set_theta_direction(-1)
     for scores, colour, name in series:
-        values = np.nan_to_num([scores[label] for label in [*labels, labels[0]]])
+        values = np.clip(np.nan_to_num([scores[label] for label in [*labels, labels[0]]]), 0, 1)
         axes.plot(around, values, color=colour, marker="o", label=name)
         axes.fill(around, values, color=colour, alpha=BAND_ALPHA, linewidth=0)
     axes.set_ylim(0, 1)

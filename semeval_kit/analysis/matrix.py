@@ -27,6 +27,7 @@ FloatArray = NDArray[np.float64]
 # Inches that a character of the small type takes, generously.
 _CHARACTER = 0.075
 _MARGIN = 0.75
+_TWO_LINES = 0.34
 
 
 def draw_matrix(
@@ -53,7 +54,9 @@ def draw_matrix(
     longest = max(len(line) for name in names for line in name.split("\n"))
     cell = (WIDTH - _MARGIN - _CHARACTER * longest) / len(columns)
     flat = _fits(columns, cell)
-    heads = [break_name(column) for column in columns]
+    # Upright words need the width of their lines: a narrow cell has room for one.
+    one = not flat and cell < _TWO_LINES
+    heads = [break_name(column, 22, 1) if one else break_name(column) for column in columns]
     deep = 2 if flat else max(len(line) for head in heads for line in head.split("\n"))
     n_lines = max(sum(name.count("\n") + 1 for name in names) / len(names), 1.0)
     high = min(max(cell, 0.19 * n_lines), 0.5 if len(rows) <= 6 else 0.36)

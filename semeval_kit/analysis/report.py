@@ -26,7 +26,7 @@ from semeval_kit.errors import KitError
 from semeval_kit.run import Run, read_json, write_atomic
 
 _TEXT_LENGTH = 500
-_MOST_NOTES = 50
+_MOST_NOTES = 8
 _TAG = re.compile(r"<[a-z][^<>]*>")
 _STYLE = re.compile(r'\bstyle="([^"]*)"')
 
@@ -69,6 +69,7 @@ def render_report(run: Run, before: Run | None = None) -> str:
         tiles=_list_tiles(results),
         notes=[_name_readings(note) for note in results.estimate.get("notes", ())],
         own=OWN,
+        most=_MOST_NOTES,
         tables=list_tables(results, thresholds),
         warnings=thresholds.warnings,
         pictures=pictures,
@@ -200,8 +201,7 @@ def _show_notes(run: Run, notes: Sequence[str]) -> list[str]:
         for prefix in prefixes:
             note = note.replace(prefix, "")
         shown.append(note)
-    more = len(shown) - _MOST_NOTES
-    return shown[:_MOST_NOTES] + ([f"and {more} more"] if more > 0 else [])
+    return shown
 
 
 def _place_picture(picture: Picture, classes: dict[str, str]) -> dict[str, Any]:

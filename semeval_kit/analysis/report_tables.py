@@ -42,30 +42,42 @@ def list_tables(results: RunResults, thresholds: Thresholds) -> dict[str, Table]
 
 
 def tabulate_baselines(results: RunResults) -> Table:
-    """The published results nearest to this run's, with the run in its place."""
+    """The published results nearest to this run's: several for one language, one for each of many.
+
+    A published value is on the official test split; the run's own too, if its labels are known.
+    """
     kind = "test" if results.split_score("test") else "expected"
-    languages = list(results.settings["languages"])
-    several = len(languages) > 1
-    rows: list[tuple[str, ...]] = []
-    for language in languages:
-        found = results.task.baselines_for(language, results.metric)
+    metric = measure_title(results.metric, results.task.kind)
+    found = {}
+    for language in results.settings["languages"]:
         own = _own_score(results, language)
-        if not found or own is None:
-            continue
-        nearest = sorted(found, key=lambda pair: abs(pair[0] - own))[:_N_BASELINES]
-        lines = [(value, b.system, b.source) for value, b in nearest]
-        lines.append((own, f"this run ({kind})", OWN))
-        for value, system, source in sorted(lines, key=lambda line: -line[0]):
-            row = (show_number(value), system, source)
-            rows.append((language, *row) if several else row)
-    columns = (measure_title(results.metric, results.task.kind), "system", "source")
+        published = results.task.baselines_for(language, results.metric)
+        if own is not None and published:
+            found[language] = (own, sorted(published, key=lambda pair: abs(pair[0] - own)))
+    notes = ("Published values are on the official test split.",)
+    if len(results.settings["languages"]) > 1:
+        rows = [
+            (language, show_number(own), show_number(value), nearest.system, nearest.source)
+            for language, (own, ((value, nearest), *_)) in found.items()
+        ]
+        columns = ("language", f"this run ({kind})", metric, "system", "source")
+        return Table("baselines", "Nearest published results", columns, tuple(rows), 5, notes=notes)
+    lines = [
+        line
+        for own, published in found.values()
+        for line in [
+            (own, f"this run ({kind})", OWN),
+            *((value, b.system, b.source) for value, b in published[:_N_BASELINES]),
+        ]
+    ]
+    ordered = sorted(lines, key=lambda line: -line[0])
     return Table(
         "baselines",
         "Nearest published results",
-        ("language", *columns) if several else columns,
-        tuple(rows),
-        n_text=4 if several else 3,
-        notes=("Published values are on the official test split.",),
+        (metric, "system", "source"),
+        tuple((show_number(value), system, source) for value, system, source in ordered),
+        n_text=3,
+        notes=notes,
     )
 
 
