@@ -1,0 +1,156 @@
+"""Attributions: how much each piece of a text moves each probability.
+
+Both methods start from the same base, the text with every token masked, and both are additive:
+base + sum of contributions = probability.
+
+- `shap`: Owen values, i.e. Shapley values over a tree of neighbouring tokens (Lundberg and Lee
+  2017, arXiv 1705.07874; shap's partition explainer). Exact in the sum, whatever the cap.
+- `ig`: integrated gradients on the word embeddings (Sundararajan et al. 2017, arXiv 1703.01365;
+  captum), with Gauss-Legendre steps. The sum is exact up to the integration error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semeval_kit.analysis.gradients import import_captum, integrate_gradients
+from semeval_kit.analysis.masked_text import MaskedText, TextModel
+from semeval_kit.analysis.owen import import_shap, sum_owen
+from semeval_kit.analysis.pieces import Pieces, cut_pieces
+from semeval_kit.errors import KitError
+
+Floats = NDArray[np.float64]
+METHODS = ("shap", "ig")
+DEFAULT_STEPS = 24
+"""Steps of the path per target with `ig`; each is one evaluation with its gradient."""
+# All models together may do so many evaluations per text with `shap`, but each at least 200: with
+# fewer, half the words of a sentence share their contribution with a neighbour.
+_MOST_EVALS, _SHARED_EVALS, _LEAST_EVALS = 500, 1200, 200
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """What moved the probabilities of one text.
+
+    Attributes:
+        pieces: consecutive stretches of the text; they and `rest` join to the text.
+        continued: for each piece whether it goes on with the word before it.
+        rest: the end of the text, if the model does not read it.
+        values: contributions `(n_pieces, C)` in units of probability.
+        base: probabilities of the masked text `(C,)`.
+        probs: probabilities of the text `(C,)`.
+    """
+
+    pieces: tuple[str, ...]
+    continued: tuple[bool, ...]
+    rest: str
+    values: Floats
+    base: Floats
+    probs: Floats
+
+    @property
+    def text(self) -> str:
+        """The whole text."""
+        return "".join(self.pieces) + self.rest
+
+    @property
+    def gaps(self) -> Floats:
+        """What the contributions leave unexplained: probs - base - their sum, `(C,)`."""
+        gaps: Floats = self.probs - self.base - self.values.sum(axis=0)
+        return gaps
+
+
+def explain_texts(
+    models: Sequence[TextModel],
+    texts: Sequence[str],
+    *,
+    method: str = "shap",
+    max_length: int = 128,
+    max_evals: int | None = None,
+    seed: int = 0,
+    on_evals: Callable[[int], None] | None = None,
+) -> Iterator[Attribution]:
+    """Explain the mean probability over the models, text after text.
+
+    Args:
+        models: one per fold, all with the same tokenizer.
+        texts: any strings; a text without tokens has no contributions.
+        method: "shap" or "ig".
+        max_length: tokens per text, as in training.
+        max_evals: evaluations of every model per text, at most; None: see `count_evals`.
+        seed: of ties in the order in which `shap` evaluates.
+        on_evals: is told of evaluations when they are done, those of all models added up.
+
+    Raises:
+        KitError: the method is unknown, its library is missing, or the tokenizers differ.
+    """
+    if method not in METHODS:
+        raise KitError(f"method '{method}' is unknown. Choose one of {', '.join(METHODS)}.")
+    if max_evals is not None and max_evals < 4:
+        raise KitError(f"max-evals {max_evals}: too few to explain anything. Give at least 4.")
+    if method == "ig":
+        import_captum()
+    else:
+        import_shap()
+    _require_same_tokenizer(models)
+    tell = on_evals or (lambda _: None)
+    for text in texts:
+        pieces = cut_pieces(models[0].tokenizer, text, max_length)
+        yield _explain_one(models, pieces, method, max_evals, seed, tell)
+
+
+def count_evals(method: str, n_models: int, n_targets: int, max_evals: int | None) -> int:
+    """Evaluations per text and model, at most: what is asked for, or the method's default.
+
+    The default of `shap` is 500 for one model and less for more of them; that of `ig` is 24 for
+    each target.
+    """
+    if max_evals is not None:
+        return max_evals
+    if method == "ig":
+        return DEFAULT_STEPS * n_targets
+    return max(_LEAST_EVALS, min(_MOST_EVALS, _SHARED_EVALS // n_models))
+
+
+def _explain_one(
+    models: Sequence[TextModel],
+    pieces: Pieces,
+    method: str,
+    max_evals: int | None,
+    seed: int,
+    tell: Callable[[int], None],
+) -> Attribution:
+    function = MaskedText(models, pieces, tell)
+    mask = function.mask_id
+    own = pieces.ids[pieces.places]
+    base, probs = function(np.stack([np.full_like(own, mask), own]))
+    evals = count_evals(method, len(models), len(probs), max_evals)
+    if len(own) < 2:
+        values = np.repeat((probs - base)[None], len(own), axis=0)
+    elif method == "shap":
+        values = sum_owen(function, evals, seed)
+    else:
+        steps = max(2, evals // len(probs))
+        parts = [integrate_gradients(m, pieces, mask, len(probs), steps, tell) for m in models]
+        values = np.mean(parts, axis=0)
+    return Attribution(
+        pieces=pieces.strings,
+        continued=pieces.continued,
+        rest=pieces.rest,
+        values=pieces.sum_pieces(values),
+        base=base,
+        probs=probs,
+    )
+
+
+def _require_same_tokenizer(models: Sequence[TextModel]) -> None:
+    if not models:
+        raise KitError("explain: no model given. Train the run first.")
+    probe = "The same? D\u00e9j\u00e0 vu \u2603"
+    codes = [tuple(m.tokenizer(probe)["input_ids"]) for m in models]
+    if len(set(codes)) > 1:
+        raise KitError("explain: the folds have different tokenizers. Explain one fold: --fold 0.")
