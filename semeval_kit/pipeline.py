@@ -48,7 +48,6 @@ from semeval_kit.training.source import weights_bytes
 Say = Callable[[str], None]
 SPLITS = ("dev", "test")
 _SHOWN = 5
-_METRICS = {"pearson_r": "pearson"}
 
 
 @dataclass(frozen=True)
@@ -182,13 +181,16 @@ def prepare(path: Path, plan: Plan, say: Say) -> Run:
     languages = task.check_languages(plan.languages)
     train_languages = _choose_train_languages(task, languages, plan.train_languages)
     data = plan.data.expanduser().resolve()
+    splits = plan.train_splits
+    if plan.config.holdout_split and plan.config.holdout_split not in splits:
+        splits = (*splits, plan.config.holdout_split)
     settings: dict[str, Any] = {
         "task": task.name,
         "languages": list(languages),
         "train_languages": list(train_languages),
-        "train_splits": list(plan.train_splits),
+        "train_splits": list(splits),
         "data": str(data),
-        "data_sha256": _hash_files(task, data, plan.train_splits, train_languages),
+        "data_sha256": _hash_files(task, data, splits, train_languages),
         "seed": plan.config.seed,
         **_moment(path),
     }
@@ -204,19 +206,15 @@ def prepare(path: Path, plan: Plan, say: Say) -> Run:
     _warn_of_unlearnt_labels(task, examples, say)
     _warn_of_overlap(run, examples, say)
     targets = encode_labels(task, examples.labels)
-    config = plan.config
-    if config.holdout:
-        folds = assign_holdout(
-            examples.texts, targets, examples.languages, config.holdout, config.seed
-        )
-    else:
-        folds = assign_folds(examples.texts, targets, examples.languages, config.folds, config.seed)
-        for warning in scarce_labels(targets, target_names(task), config.folds):
+    folds = _assign(examples, targets, plan.config)
+    if run.n_folds > 1:
+        for warning in scarce_labels(targets, target_names(task), plan.config.folds):
             say(f"warning: {warning}")
     run.write_folds(examples.ids, examples.languages, folds.tolist())
+    held_out = int((folds >= 0).sum())
     say(
-        f"{run.path}: {len(examples)} training rows in {', '.join(train_languages)}; "
-        + (f"{config.holdout:.0%} held out" if config.holdout else f"{config.folds} folds")
+        f"{run.path}: {len(examples)} rows in {', '.join(train_languages)}; "
+        + (f"{run.n_folds} folds" if run.n_folds > 1 else f"{held_out} of them held out")
     )
     return run
 
@@ -322,7 +320,7 @@ def tune(run: Run, say: Say) -> dict[str, Any]:
         oof.languages,
         names,
         folds,
-        metric=_METRICS.get(task.scoring.metrics[0], task.scoring.metrics[0]),
+        metric=task.scoring.metrics[0],
         scored=scored,
         best_epoch_on_valid=run.recipe["select_by"] != "last",
         **common,
@@ -418,6 +416,18 @@ def oof_examples(run: Run) -> tuple[Examples, Any]:
     folds = np.array([fold_of[key] for key in keys])
     held_out = np.flatnonzero(folds >= 0)
     return examples.take(held_out), folds[held_out]
+
+
+def _assign(examples: Examples, targets: Any, config: TrainConfig) -> Any:
+    """Fold numbers `(n_examples,)`; -1 for rows that every model learns from."""
+    if config.holdout_split:
+        held_out = [id_.startswith(f"{config.holdout_split}:") for id_ in examples.ids]
+        return np.where(held_out, 0, -1)
+    if config.holdout:
+        return assign_holdout(
+            examples.texts, targets, examples.languages, config.holdout, config.seed
+        )
+    return assign_folds(examples.texts, targets, examples.languages, config.folds, config.seed)
 
 
 def _choose_train_languages(

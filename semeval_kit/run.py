@@ -143,7 +143,8 @@ class Run:
     @property
     def n_folds(self) -> int:
         """The number of models: folds, or 1 for a hold-out."""
-        return int(self.recipe["folds"]) if not self.recipe.get("holdout") else 1
+        held_out = self.recipe.get("holdout") or self.recipe.get("holdout_split")
+        return 1 if held_out else int(self.recipe["folds"])
 
     def read_train(self) -> Examples:
         """The examples that the run's models learn from, in the order of folds.csv."""

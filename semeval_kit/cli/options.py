@@ -21,6 +21,7 @@ _FIELDS: tuple[tuple[str, Any], ...] = (
     ("pooling", click.Choice(["mean", "cls"])),
     ("folds", int),
     ("holdout", float),
+    ("holdout_split", click.Choice(["dev"])),
     ("epochs", int),
     ("batch_size", int),
     ("accumulation", int),

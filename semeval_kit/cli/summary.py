@@ -13,7 +13,6 @@ _NAMES = {
     "weighted_f1": "weighted F1",
     "accuracy": "accuracy",
     "jaccard": "Jaccard accuracy",
-    "pearson": "Pearson r",
     "pearson_r": "Pearson r",
 }
 
@@ -51,34 +50,14 @@ def describe_estimate(estimate: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _describe_score(run: Run, score: dict[str, Any]) -> str:
-    lines = [f"Score on {score['gold']} (rules of {score['rules']}):"]
-    for language in score["languages"]:
-        figures = ", ".join(
-            f"{_NAMES.get(name, name)} {value:.4f}" for name, value in language["metrics"].items()
-        )
-        lines.append(f"  {language['language']}: {figures}")
-        lines += _describe_baselines(run, language)
-    n_scored, n_counted = len(score["languages"]), score["denominator"]
-    if n_counted > n_scored:
-        lines.append(
-            f"  On the leaderboard's average over {n_counted} languages the other "
-            f"{n_counted - n_scored} count as 0."
-        )
+def _describe_score(run: Run, stored: dict[str, Any]) -> str:
+    from semeval_kit.cli.score_table import describe_score
+    from semeval_kit.competition.score import Score
+
+    lines = [f"Score on {stored['gold']}:", *describe_score(run.task, Score.from_json(stored))]
     if run.task.practice:
-        lines.append("  This is practice data: its score says nothing about any leaderboard.")
+        lines.append("This is practice data: its score says nothing about any leaderboard.")
     return "\n".join(lines)
-
-
-def _describe_baselines(run: Run, language: dict[str, Any]) -> list[str]:
-    metric = run.task.scoring.metrics[0]
-    known = run.task.baselines_for(language["language"], metric)
-    own = language["metrics"].get(metric, 0.0)
-    nearest = sorted(known, key=lambda entry: abs(entry[0] - own))[:3]
-    return [
-        f"      published: {value:.4f}  {baseline.system} ({baseline.source})"
-        for value, baseline in sorted(nearest, key=lambda entry: -entry[0])
-    ]
 
 
 def _next_step(run: Run) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -57,6 +58,22 @@ class Score:
         """The score as plain JSON values; NaN, as the rules of 2025 can give, becomes null."""
         plain: dict[str, Any] = _without_nan(asdict(self))
         return plain
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Score:
+        """The score that `to_json` gave; other keys are passed over, null stays None."""
+        known = {key: value for key, value in stored.items() if key in cls.__dataclass_fields__}
+        languages = tuple(
+            LanguageScore(
+                language=entry["language"],
+                n_examples=entry["n_examples"],
+                metrics=dict(entry["metrics"]),
+                labels=tuple(LabelScore(**label) for label in entry["labels"]),
+            )
+            for entry in known.pop("languages", ())
+        )
+        lists = {key: tuple(known.pop(key)) for key in ("missing", "unscored", "warnings")}
+        return cls(**known, **lists, languages=languages)
 
 
 def _without_nan(value: Any) -> Any:

@@ -25,6 +25,7 @@ class TrainConfig(BaseModel):
     pooling: Literal["mean", "cls"] = Field("mean", description="mean of tokens, or CLS head")
     folds: int = Field(5, ge=2, le=50, description="number of cross-validation folds")
     holdout: float = Field(0.0, ge=0, lt=1, description="share held out instead of folds; 0: folds")
+    holdout_split: Literal["", "dev"] = Field("", description="hold out this split instead")
     epochs: int = Field(5, ge=0, le=1000, description="passes over the training rows, at most")
     batch_size: int = Field(16, ge=1, description="examples per optimizer step and process")
     accumulation: int = Field(1, ge=1, description="batches per optimizer step")
@@ -52,6 +53,12 @@ class TrainConfig(BaseModel):
         "auto", description="auto: bf16 where the device is fast at it, else fp32"
     )
     seed: int = Field(0, ge=0, description="of folds, head, dropout and order")
+
+    @model_validator(mode="after")
+    def _hold_out_once(self) -> TrainConfig:
+        if self.holdout and self.holdout_split:
+            raise ValueError("set holdout or holdout_split, not both")
+        return self
 
     @model_validator(mode="after")
     def _stop_needs_a_number(self) -> TrainConfig:
