@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semeval_kit.competition.examples import Examples, find_file, normalize_text, read_examples
-from semeval_kit.competition.reference import Reference, find_references
+from semeval_kit.competition.reference import Reference, find_references, read_reference
 from semeval_kit.competition.targets import encode_labels
 from semeval_kit.decision.decode import decode_probs
 from semeval_kit.decision.partitions import split_units
@@ -132,15 +132,17 @@ def _read_oof(run: Run) -> Answers:
 
 
 def _read_gold(run: Run, split: str, language: str) -> Examples | None:
-    """Examples of a split with their labels; None for a test split whose labels are not known."""
-    labelled = split == "dev"
-    examples = read_examples(run.task, run.settings["data"], split, [language], labelled=labelled)
-    if labelled:
-        return examples
-    place = _find_gold(run, language)
-    reference = find_references(run.task, place).get(language) if place else None
+    """Examples of a split with their labels; None where the labels are blank or not known."""
+    data = run.settings["data"]
+    if split == "dev":
+        path = find_file(run.task, data, "dev", language)
+        reference = read_reference(run.task, path, language) if path else None
+    else:
+        place = _find_gold(run, language)
+        reference = find_references(run.task, place).get(language) if place else None
     if reference is None or reference.gold is None:
         return None
+    examples = read_examples(run.task, data, split, [language], labelled=False)
     return _with_labels(run, examples, reference)
 
 
@@ -163,7 +165,7 @@ def _with_labels(run: Run, examples: Examples, reference: Reference) -> Examples
     if len(reference.ids) != len(examples) or min(rows) < 0:
         raise KitError(
             f"{reference.place}: its {len(reference.ids)} ids are not those of the "
-            f"{len(examples)} test rows. Give the gold labels of these rows."
+            f"{len(examples)} rows. Give the gold labels of these rows."
         )
     columns = [run.task.all_labels.index(label) for label in reference.labels]
     labels = np.full((len(examples), len(run.task.all_labels)), np.nan)

@@ -87,7 +87,8 @@ def _collect_tables(
     answers: Mapping[str, Answers | None],
 ) -> Tables:
     thresholds = Thresholds.from_json(read_json(run.thresholds_file))
-    errors = answers["dev"] or answers["oof"]
+    errors = None if "dev" in run.settings["train_splits"] else answers["dev"]
+    errors = errors or answers["oof"]
     assert errors is not None
     confusion = tabulate_confusion(run.task, errors)
     languages = tabulate_languages(own)

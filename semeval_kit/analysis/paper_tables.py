@@ -82,7 +82,7 @@ def tabulate_main(results: RunResults) -> Table:
         if score is not None:
             rows.append(
                 (
-                    f"{split}, mean over folds",
+                    _name_rows(results, split),
                     str(score.n_examples),
                     show_number(score.score),
                     _show_interval(score.interval, 4),
@@ -91,6 +91,11 @@ def tabulate_main(results: RunResults) -> Table:
     return Table(
         "main", f"Main results: {metric}", ("rows", "n", metric, "95% interval"), tuple(rows)
     )
+
+
+def _name_rows(results: RunResults, split: str) -> str:
+    shown = f"{split}, mean over folds" if len(results.folds) > 1 else split
+    return f"{shown} (trained on)" if split in results.settings["train_splits"] else shown
 
 
 def tabulate_labels(results: RunResults, score: SplitScore) -> Table:

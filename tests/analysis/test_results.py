@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 
@@ -113,6 +114,19 @@ def test_a_test_split_without_gold_has_no_score(make_run, tmp_path):
     run = make_run(tmp_path, gold=False)
     assert read_answers(run, "test") is None
     assert set(read_results(run, n_resamples=0).splits) == {"oof", "dev"}
+
+
+def test_a_dev_split_with_blank_labels_has_no_score(made_run, tmp_path):
+    copy = tmp_path / "data"
+    shutil.copytree(made_run.settings["data"], copy)
+    shutil.copytree(made_run.path, tmp_path / "run")
+    with (copy / "dev" / "eng.csv").open(encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    with (copy / "dev" / "eng.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([header, *([*row[:2], *[""] * 5] for row in rows)])
+    settings = {**made_run.settings, "data": str(copy)}
+    (tmp_path / "run" / "run.json").write_text(json.dumps(settings), encoding="utf-8")
+    assert read_answers(Run.open(tmp_path / "run"), "dev") is None
 
 
 def test_data_that_changed_is_named(made_run, tmp_path):
