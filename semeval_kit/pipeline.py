@@ -403,6 +403,30 @@ def score(run: Run, gold: Path | None, say: Say) -> Score | None:
     return result
 
 
+def present(run: Run, say: Say) -> None:
+    """Write the report and the model card of a run, or of each language's run inside it.
+
+    Args:
+        run: a finished run.
+        say: is told what is written, or what is missing for it.
+    """
+    if run.settings.get("per_language"):
+        for language in run.languages:
+            present(Run.open(run.language_dir(language)), say)
+        return
+    try:
+        from semeval_kit.analysis.card import write_card
+        from semeval_kit.analysis.report import write_report
+
+        write_card(run)
+        write_report(run)
+    except ImportError as error:
+        say(
+            f"no report: {error.name} is not installed. "
+            "Run `pip install 'semeval-kit[analysis]'`, then `semeval-kit report`."
+        )
+
+
 def oof_examples(run: Run) -> tuple[Examples, Any]:
     """The examples of the out-of-fold rows, in the order of `run.read_oof()`, and their folds."""
     examples = run.read_train()

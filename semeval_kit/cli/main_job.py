@@ -27,7 +27,9 @@ from semeval_kit.cli.options import engine_options, plan_options, read_engine, r
     is_flag=True,
     help="One model per language instead of one for all; one zip all the same.",
 )
-@click.option("--report/--no-report", default=True, show_default=True, help="Write report.html.")
+@click.option(
+    "--report/--no-report", default=True, show_default=True, help="Write report.html and the card."
+)
 def run(gold: Path | None, per_language: bool, report: bool, **given: Any) -> None:
     """All stages: folds, training, probabilities, thresholds, zip and score.
 
@@ -45,9 +47,9 @@ def run(gold: Path | None, per_language: bool, report: bool, **given: Any) -> No
         say(f"\ninterrupted; the same command goes on with {path}")
         raise SystemExit(130) from None
     if report:
-        from semeval_kit.cli.report import write_pages
+        from semeval_kit.pipeline import present
 
-        write_pages(done, say)
+        present(done, say)
     click.echo(summarise(done))
 
 
@@ -65,7 +67,9 @@ def run(gold: Path | None, per_language: bool, report: bool, **given: Any) -> No
     help="Labels of the test split (file or folder), to score the zips with.",
 )
 @click.pass_context
-def sweep(context: click.Context, models: tuple[str, ...], gold: Path | None, **given: Any) -> None:
+def sweep(
+    context: click.Context, /, models: tuple[str, ...], gold: Path | None, **given: Any
+) -> None:
     """Train several encoders under one recipe, then compare them in one table.
 
     An encoder that fails is reported at the end; the others are trained and compared.

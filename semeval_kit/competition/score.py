@@ -62,7 +62,8 @@ class Score:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Score:
         """The score that `to_json` gave; other keys are passed over, null stays None."""
-        known = {key: value for key, value in stored.items() if key in cls.__dataclass_fields__}
+        fields = cls.__dataclass_fields__
+        known: dict[str, Any] = {key: value for key, value in stored.items() if key in fields}
         languages = tuple(
             LanguageScore(
                 language=entry["language"],
@@ -72,8 +73,8 @@ class Score:
             )
             for entry in known.pop("languages", ())
         )
-        lists = {key: tuple(known.pop(key)) for key in ("missing", "unscored", "warnings")}
-        return cls(**known, **lists, languages=languages)
+        known |= {key: tuple(known[key]) for key in ("missing", "unscored", "warnings")}
+        return cls(**known, languages=languages)
 
 
 def _without_nan(value: Any) -> Any:

@@ -83,13 +83,14 @@ def assign_holdout(
 def scarce_labels(
     targets: NDArray[np.float64], target_names: Sequence[str], n_folds: int
 ) -> list[str]:
-    """Say which targets have fewer positives than there are folds."""
+    """Say which annotated targets have fewer positives than there are folds."""
     positives = np.nansum(targets, axis=0).astype(int)
+    annotated = np.logical_not(np.isnan(targets)).any(axis=0).tolist()
     return [
         f"label '{name}' has {count} positive rows for {n_folds} folds: some folds have none. "
         "Consider fewer folds."
-        for name, count in zip(target_names, positives, strict=True)
-        if count < n_folds
+        for name, count, known in zip(target_names, positives, annotated, strict=True)
+        if known and count < n_folds
     ]
 
 
