@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from semeval_kit.errors import KitError
-from semeval_kit.run import remove_tree, sync_dir, write_atomic
+from semeval_kit.run import remove_leftovers, remove_tree, sync_dir, write_atomic
 
 _MANIFEST = "MANIFEST.json"
 _STATE = "state.json"
@@ -90,8 +90,7 @@ def load_newest(folder: Path, warn: Callable[[str], None]) -> Checkpoint | None:
     """
     if not folder.is_dir():
         return None
-    for leftover in folder.glob(".*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+    remove_leftovers(folder)
     for path in _by_age(folder):
         fault = find_fault(path)
         if fault is None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
@@ -263,7 +264,7 @@ def _refuse_foreign_code(name: str, revision: str) -> None:
         from transformers import PreTrainedConfig
 
         content, _ = PreTrainedConfig.get_config_dict(name, revision=revision or None)
-    found = [key for key in _FORBIDDEN_KEYS if key in content]
+    found = sorted({key for key in _all_keys(content) if key in _FORBIDDEN_KEYS})
     if found:
         raise KitError(
             f"encoder '{name}': its config.json has {', '.join(found)}, which asks for code from "
@@ -271,12 +272,20 @@ def _refuse_foreign_code(name: str, revision: str) -> None:
         )
 
 
+def _all_keys(content: Any) -> Iterator[str]:
+    if isinstance(content, dict):
+        yield from content
+        content = list(content.values())
+    for value in content if isinstance(content, list) else ():
+        yield from _all_keys(value)
+
+
 @contextmanager
 def _explained(name: str) -> Iterator[None]:
     """Turn what transformers raises while loading into an error with a remedy."""
     try:
         yield
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, SafetensorError) as error:
         text = str(error).strip().splitlines()
         raise KitError(
             f"encoder '{name}' cannot be loaded: {text[0] if text else type(error).__name__}\n"

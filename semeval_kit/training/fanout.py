@@ -9,9 +9,12 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import IO, Any
 
 from tqdm import tqdm
@@ -22,7 +25,7 @@ from semeval_kit.training.machine import Slots
 
 Event = dict[str, Any]
 _LOG_LINES = 20
-_GRACE_SECONDS = 10
+_GRACE_SECONDS = 4  # twice that at most, so that SIGTERM ends all within 10 seconds
 
 
 @dataclass
@@ -65,27 +68,27 @@ def run_folds(
         KitError: a fold failed; the others were let finish. Its last words are quoted.
     """
     waiting = [FoldJob(fold, [job, str(run.path), str(fold), *extra]) for fold in folds]
-    failed: list[FoldJob] = []
     running: list[FoldJob] = []
+    failed: list[FoldJob] = []
     events: queue.Queue[tuple[FoldJob, Event | None]] = queue.Queue()
     display = _Display(job, say)
     try:
-        while waiting or running:
-            while waiting and len(running) < slots.jobs:
-                next_job = waiting.pop(0)
-                next_job.slot = min(set(range(slots.jobs)) - {j.slot for j in running})
-                _start(run, next_job, slots, processes, events)
-                running.append(next_job)
-            source, event = events.get()
-            if event is None:
+        with _exit_on_sigterm():
+            while waiting or running:
+                while waiting and len(running) < slots.jobs:
+                    running.append(waiting.pop(0))
+                    running[-1].slot = min(set(range(slots.jobs)) - {j.slot for j in running[:-1]})
+                    _start(run, running[-1], slots, processes, events)
+                source, event = events.get()
+                if event is not None:
+                    display.show(source, event)
+                    if on_event is not None:
+                        on_event(event)
+                    continue
                 running.remove(source)
                 if _ended_badly(run, source):
                     failed.append(source)
                 display.close(source)
-            else:
-                display.show(source, event)
-                if on_event is not None:
-                    on_event(event)
     except BaseException:
         _stop_all(running)
         raise
@@ -106,7 +109,8 @@ def launch_command(arguments: Sequence[str], processes: int) -> list[str]:
     if processes > 1 and not _has_gpu():
         count = f"--nproc_per_node={processes}"
         return [python, "-m", "torch.distributed.run", "--standalone", count, *worker]
-    launch = [python, "-m", "accelerate.commands.launch"]
+    # quiet: the launcher's own traceback would stand after the worker's, which is the one to read
+    launch = [python, "-m", "accelerate.commands.launch", "--quiet"]
     if not _has_accelerate_config():
         fixed = ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no"]
         launch += [f"--num_processes={processes}", *fixed]
@@ -176,7 +180,7 @@ def _ended_badly(run: Run, job: FoldJob) -> bool:
 
 
 def _describe_failures(run: Run, failed: Sequence[FoldJob]) -> str:
-    parts = []
+    parts: dict[str, str] = {}
     for job in failed:
         code = job.process.returncode if job.process is not None else "?"
         words = job.error
@@ -184,30 +188,53 @@ def _describe_failures(run: Run, failed: Sequence[FoldJob]) -> str:
             lines = run.log_file(job.fold).read_text(encoding="utf-8", errors="replace")
             words = "\n".join(lines.splitlines()[-_LOG_LINES:])
         log = run.log_file(job.fold)
-        parts.append(f"fold {job.fold} failed (exit code {code}; its log: {log}):\n{words}")
-    return "\n".join(parts) + (
+        told = f"fold {job.fold} failed (exit code {code}; its log: {log})"
+        parts[words] = f"{parts[words]}\n{told}" if words in parts else told
+    return "\n".join(f"{told}:\n{words}" for words, told in parts.items()) + (
         "\nFinished folds and checkpoints are kept: mend the cause and run the same command again."
     )
 
 
+@contextmanager
+def _exit_on_sigterm() -> Iterator[None]:
+    """Leave by an exception on SIGTERM, so that the folds' processes are stopped, too."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _stop_all(running: Sequence[FoldJob]) -> None:
+    """Stop launchers and workers; a launcher may end before the worker that it started."""
+    processes = [job.process for job in running if job.process is not None]
     for number in (signal.SIGTERM, signal.SIGKILL):
-        for job in running:
-            if job.process is not None and job.process.poll() is None:
-                _signal_group(job.process, number)
-        for job in running:
-            if job.process is not None:
-                try:
-                    job.process.wait(timeout=_GRACE_SECONDS)
-                except subprocess.TimeoutExpired:
-                    continue
+        for process in processes:
+            _signal_group(process, number)
+            if process.stdin is not None:
+                process.stdin.close()  # workers that are in another session leave at its end
+        give_up = time.monotonic() + _GRACE_SECONDS
+        while any([_signal_group(process, 0) for process in processes]):
+            if time.monotonic() > give_up:
+                break
+            time.sleep(0.05)
 
 
-def _signal_group(process: subprocess.Popen[str], number: int) -> None:
+def _signal_group(process: subprocess.Popen[str], number: int) -> bool:
+    """Send a signal to a process and all that it started; False where none of them is left."""
+    process.poll()
     try:
         os.killpg(process.pid, number)
-    except ProcessLookupError:
-        process.poll()
+    except (ProcessLookupError, PermissionError):  # the latter on macOS, of zombies
+        return False
+    return True
 
 
 class _Display:

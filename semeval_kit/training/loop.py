@@ -276,16 +276,19 @@ class FoldTrainer:
 
     def _state(self, progress: Progress, stamp: Event) -> Checkpoint:
         tensors = {}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            for key, value in state.items():
+        for index, moments in self.optimizer.state_dict()["state"].items():
+            for key, value in moments.items():
                 tensors[f"{index}.{key}"] = torch.as_tensor(value).cpu().contiguous()
         is_last = progress.best_epoch == progress.epoch
-        state = {
+        state: Event = {
             "history": progress.history,
             "best_epoch": progress.best_epoch,
             "best_value": progress.best_value,
             "stamp": stamp,
+            "steps": self.schedule.last_epoch,
         }
+        if self.accelerator.scaler is not None:  # fp16 on a GPU
+            state["scaler"] = self.accelerator.scaler.state_dict()
         best = None if is_last else progress.best_weights
         return Checkpoint(progress.epoch, state, self._trainable(), tensors, best)
 
@@ -305,7 +308,9 @@ class FoldTrainer:
             state.setdefault(int(index), {})[key] = value
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
-        steps = found.epoch * self.steps_per_epoch
+        steps = found.state["steps"]
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(found.state["scaler"])
         counters = {"last_epoch": steps - 1, "_step_count": steps}
         self.schedule.load_state_dict({**self.schedule.state_dict(), **counters})
         self.schedule.step()

@@ -11,7 +11,9 @@ from typing import Any
 
 import psutil
 
-_RECORDED = ("torch", "transformers", "accelerate", "tokenizers", "numpy", "semeval-kit")
+from semeval_kit import __version__
+
+_RECORDED = ("torch", "transformers", "accelerate", "tokenizers", "numpy")
 _NUMERIC_ENV = ("ATEN_CPU_CAPABILITY", "MKL_CBWR", "DNNL_MAX_CPU_ISA", "ONEDNN_MAX_CPU_ISA")
 
 
@@ -101,7 +103,7 @@ def describe_machine() -> dict[str, Any]:
 
 def describe_versions() -> dict[str, str]:
     """Versions of what the numbers depend on."""
-    found = {"python": sys.version.split()[0]}
+    found = {"python": sys.version.split()[0], "semeval-kit": __version__}
     for name in _RECORDED:
         found[name] = metadata.version(name)
     return found

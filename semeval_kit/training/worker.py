@@ -31,6 +31,7 @@ from semeval_kit.run import (
     Probs,
     Run,
     hold_lock,
+    remove_leftovers,
     remove_tree,
     write_atomic,
     write_json,
@@ -76,9 +77,13 @@ def train_fold(run: Run, fold: int, emit: Callable[[Event], None]) -> None:
         config, targets, fold, int(tokenizer.pad_token_id or 0), precision=precision, emit=emit
     )
     accelerator = trainer.accelerator
-    stamp = fingerprint(
-        torch.get_num_threads(), accelerator.num_processes, accelerator.device.type, precision
-    )
+    stamp = {
+        **fingerprint(
+            torch.get_num_threads(), accelerator.num_processes, accelerator.device.type, precision
+        ),
+        "recipe_sha256": _sha256(run.recipe_file),
+        "folds_sha256": _sha256(run.folds_file),
+    }
     progress = trainer.fit(train, valid, run.checkpoint_dir(fold), stamp, watched_metric(run.task))
     probs = trainer.predict(valid)
     if accelerator.is_main_process:
@@ -188,7 +193,7 @@ def _finish(
             "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
             "peak_rss_mb": peak_memory_mb(),
             "encoder": trainer.config.encoder,
-            "oof_sha256": hashlib.sha256(run.oof_file(fold).read_bytes()).hexdigest(),
+            "oof_sha256": _sha256(run.oof_file(fold)),
             **stamp,
         },
     )
@@ -207,7 +212,12 @@ def _fold_lock(run: Run, fold: int) -> Iterator[None]:
     folder = run.fold_dir(fold)
     folder.mkdir(parents=True, exist_ok=True)
     with hold_lock(folder, seconds=_LOCK_SECONDS):
+        remove_leftovers(folder)
         yield
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _end_with_parent() -> None:
