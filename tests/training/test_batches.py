@@ -1,0 +1,77 @@
+"""Batches: every row once, like lengths together, an order that its seed decides."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoTokenizer
+
+from semeval_kit.training.batches import encode_texts, pad_batch, plain_batches, training_batches
+
+
+@pytest.fixture
+def lengths() -> list[int]:
+    draw = random.Random(1)
+    return [draw.randint(3, 60) for _ in range(1_234)]
+
+
+def test_every_row_comes_once(lengths: list[int]) -> None:
+    batches = training_batches(lengths, 16, "0:0:1")
+    assert sorted(row for batch in batches for row in batch) == list(range(1_234))
+    assert len(batches) == 78
+    assert sorted(map(len, batches)) == [2] + [16] * 77
+
+
+def test_the_order_is_the_same_for_the_same_seed_alone(lengths: list[int]) -> None:
+    first = training_batches(lengths, 16, "0:0:1")
+    assert training_batches(lengths, 16, "0:0:1") == first
+    for other in ("0:0:2", "0:1:1", "1:0:1"):
+        assert training_batches(lengths, 16, other) != first
+
+
+def test_like_lengths_stand_together(lengths: list[int]) -> None:
+    def padding(batches: list[list[int]]) -> float:
+        cells = sum(len(batch) * max(lengths[row] for row in batch) for batch in batches)
+        return 1 - sum(lengths) / cells
+
+    rows = list(range(len(lengths)))
+    unsorted = [rows[i : i + 16] for i in range(0, len(rows), 16)]
+    assert padding(unsorted) > 0.4
+    assert padding(training_batches(lengths, 16, "x")) < 0.05
+    assert padding(plain_batches(lengths, 16)) < 0.03
+
+
+def test_short_and_long_batches_are_mixed(lengths: list[int]) -> None:
+    widths = [max(lengths[row] for row in b) for b in training_batches(lengths, 16, "x")]
+    rising = sum(a <= b for a, b in zip(widths, widths[1:], strict=False)) / (len(widths) - 1)
+    assert 0.3 < rising < 0.7
+
+
+def test_plain_batches_go_from_short_to_long(lengths: list[int]) -> None:
+    batches = plain_batches(lengths, 100)
+    order = [row for batch in batches for row in batch]
+    assert sorted(order) == list(range(1_234))
+    assert [lengths[row] for row in order] == sorted(lengths)
+    assert plain_batches([], 8) == []
+
+
+def test_padding_is_on_the_right_and_masked() -> None:
+    batch = pad_batch([[5, 6, 7], [8]], pad_id=9)
+    assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 9, 9]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
+    assert batch["input_ids"].dtype == torch.long
+
+
+def test_texts_are_cut_with_their_special_tokens(tiny_encoder: Callable[[str], Path]) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_encoder("bert"))
+    ids = encode_texts(tokenizer, ["bara " * 30, "bara"], 8)
+    assert [len(row) for row in ids] == [8, 3]
+    assert ids[0][0] == ids[1][0] == tokenizer.cls_token_id
+    assert ids[0][-1] == ids[1][-1] == tokenizer.sep_token_id
+    # The tokenizer knows no more than 48, whatever the recipe says.
+    assert [len(row) for row in encode_texts(tokenizer, ["bara " * 90], 500)] == [48]
+    assert encode_texts(tokenizer, [], 8) == []
