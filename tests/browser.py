@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -38,6 +39,21 @@ FLAGS = (
     "--remote-debugging-pipe",
 )
 _PATIENCE = 60.0
+# chromium hears on descriptor 3 and speaks on 4: put the pipes there, then become chromium.
+_PLACE = """
+import fcntl, os, sys
+hear, speak = (fcntl.fcntl(int(fd), fcntl.F_DUPFD, 10) for fd in sys.argv[1:3])
+os.dup2(hear, 3), os.dup2(speak, 4)
+os.closerange(10, 256)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+_MOVE = """
+import fcntl, os, sys
+ours = [fcntl.fcntl(int(number), fcntl.F_DUPFD, 10) for number in sys.argv[1:3]]
+os.dup2(ours[0], 3)
+os.dup2(ours[1], 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 def find_chromium() -> str | None:
@@ -55,10 +71,9 @@ class Browser:
         self._profile = tempfile.mkdtemp(prefix="browser-")
         their_read, self._write = os.pipe()
         self._read, their_write = os.pipe()
-        # chromium talks on the descriptors 3 (in) and 4 (out); the shell puts ours there.
-        first = f'exec "$@" 3<&{their_read} 4>&{their_write}'
+        command = [program, *FLAGS, f"--user-data-dir={self._profile}"]
         self._process = subprocess.Popen(
-            ["sh", "-c", first, "sh", program, *FLAGS, f"--user-data-dir={self._profile}"],
+            [sys.executable, "-c", _PLACE, str(their_read), str(their_write), *command],
             pass_fds=(their_read, their_write),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
