@@ -85,7 +85,7 @@ def scarce_labels(
 ) -> list[str]:
     """Say which annotated targets have fewer positives than there are folds."""
     positives = np.nansum(targets, axis=0).astype(int)
-    annotated = np.logical_not(np.isnan(targets)).any(axis=0).tolist()
+    annotated = [bool((~np.isnan(column)).any()) for column in targets.T]
     return [
         f"label '{name}' has {count} positive rows for {n_folds} folds: some folds have none. "
         "Consider fewer folds."
