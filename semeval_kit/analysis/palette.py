@@ -26,7 +26,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 INK = "#24292f"
-FAINT = "#6e7781"
+FAINT = "#636c76"
 GRID = "#d0d7de"
 PAPER = "#ffffff"
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = SERIES = (

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from semeval_kit.run import Probs, Run, write_atomic, write_json, write_probs
+from semeval_kit.run import Probs, Run, read_probs, write_atomic, write_json, write_probs
 from semeval_kit.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -69,6 +69,24 @@ def made_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
         "single": lay_run(folder, name="single", kind="singlelabel", folds=2),
         "two-languages": lay_run(folder, name="two-languages", languages=("eng", "afr")),
     }
+
+
+@pytest.fixture(scope="session")
+def hostile_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run that is surest and most wrong about the HOSTILE texts, so that pages show them."""
+    from semeval_kit.competition.targets import encode_labels
+
+    run = lay_run(tmp_path_factory.mktemp("hostile"))
+    train = run.read_train()
+    targets = encode_labels(run.task, train.labels)
+    row_of = {id_: row for row, id_ in enumerate(train.ids)}
+    for fold in range(run.n_folds):
+        probs = read_probs(run.oof_file(fold))
+        for place, id_ in enumerate(probs.ids):
+            if row_of[id_] < len(HOSTILE):
+                probs.values[place] = np.where(targets[row_of[id_]] == 1, 0.001, 0.999)
+        write_probs(run.oof_file(fold), probs)
+    return run
 
 
 def lay_run(
