@@ -43,10 +43,17 @@ _LAYER_LISTS = ("encoder.layer", "transformer.layer", "layers", "encoder.albert_
 
 @dataclass(frozen=True)
 class Targets:
-    """What the head predicts: the names of its outputs and how they exclude each other."""
+    """What the head predicts.
+
+    Attributes:
+        names: of its outputs.
+        exclusive: exactly one of them is true.
+        n_levels: outputs per label: more than one for the cumulative events of intensities.
+    """
 
     names: tuple[str, ...]
     exclusive: bool
+    n_levels: int = 1
 
     @property
     def config_entries(self) -> dict[str, Any]:

@@ -231,7 +231,9 @@ class FoldTrainer:
         terms = self.loss.count(gold)
         loss = float(self.loss.sum(torch.tensor(logits), gold)) / max(terms, 1)
         probs = to_probs(logits, self.targets.exclusive)
-        return {"val_loss": loss, **measure(probs, valid.targets, self.targets.exclusive)}
+        targets = self.targets
+        scores = measure(probs, valid.targets, targets.exclusive, targets.n_levels)
+        return {"val_loss": loss, **scores}
 
     @torch.no_grad()
     def _forward(self, model: Any, rows: Rows) -> Array:

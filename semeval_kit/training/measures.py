@@ -56,16 +56,18 @@ def to_probs(logits: Array, exclusive: bool) -> Array:
     return np.asarray(1.0 / (1.0 + np.exp(-logits)))
 
 
-def measure(probs: Array, targets: Array, exclusive: bool) -> dict[str, float]:
+def measure(probs: Array, targets: Array, exclusive: bool, n_levels: int = 1) -> dict[str, float]:
     """Score probabilities at 0.5 (or by the highest, where targets exclude each other).
 
     Args:
         probs: `(n_examples, n_targets)`.
         targets: `(n_examples, n_targets)`, NaN where not annotated.
         exclusive: exactly one target is true in each row.
+        n_levels: events per label, where the targets are the cumulative events of intensities.
 
     Returns:
-        macro_f1, micro_f1, weighted_f1 (F1 by support) and subset_accuracy (rows all right).
+        macro_f1, micro_f1, weighted_f1 (F1 by support) and subset_accuracy (rows all right); for
+        intensities also pearson_r, the mean over labels of r between level and expected level.
     """
     known = ~np.isnan(targets)
     gold = np.nan_to_num(targets) > 0.5
@@ -78,9 +80,25 @@ def measure(probs: Array, targets: Array, exclusive: bool) -> dict[str, float]:
     f1 = np.divide(2 * true_positives, marked, out=np.zeros_like(true_positives), where=marked > 0)
     used = known.any(axis=0)
     support = gold.sum(axis=0)
-    return {
+    scores = {
         "macro_f1": float(f1[used].mean()) if used.any() else 0.0,
         "micro_f1": float(2 * true_positives.sum() / max(marked.sum(), 1)),
         "weighted_f1": float((f1 * support).sum() / max(support.sum(), 1)),
         "subset_accuracy": float((chosen == gold).all(axis=1).mean()),
     }
+    if n_levels > 1:
+        scores["pearson_r"] = _mean_correlation(probs, targets, n_levels)
+    return scores
+
+
+def _mean_correlation(probs: Array, targets: Array, n_levels: int) -> float:
+    """Mean over labels of r between gold levels and expected levels; constant columns give 0."""
+    found = []
+    for first in range(0, probs.shape[1], n_levels):
+        gold = targets[:, first : first + n_levels].sum(axis=1)
+        expected = probs[:, first : first + n_levels].sum(axis=1)
+        known = ~np.isnan(gold)
+        if known.sum() > 1:
+            varied = np.ptp(gold[known]) > 0 and np.ptp(expected[known]) > 0
+            found.append(np.corrcoef(gold[known], expected[known])[0, 1] if varied else 0.0)
+    return float(np.mean(found)) if found else 0.0

@@ -51,8 +51,13 @@ _EVENT_SECONDS = 0.5
 _LOCK_SECONDS = 20
 _CHECKED_ROWS = 16
 _TOLERANCE = 1e-3
-# What `score` watches while a fold trains; Pearson r has no meaning for single events.
-_WATCHED = {"micro_f1": "micro_f1", "weighted_f1": "weighted_f1", "accuracy": "subset_accuracy"}
+# What `score` watches while a fold trains, where it is not macro-F1 at 0.5.
+_WATCHED = {
+    "micro_f1": "micro_f1",
+    "weighted_f1": "weighted_f1",
+    "accuracy": "subset_accuracy",
+    "pearson_r": "pearson_r",
+}
 
 
 def train_fold(run: Run, fold: int, emit: Callable[[Event], None]) -> None:
@@ -118,7 +123,11 @@ def predict_fold(run: Run, fold: int, split: str, emit: Callable[[Event], None])
 
 def head_targets(task: Task) -> Targets:
     """What the head of a task's models predicts."""
-    return Targets(names=tuple(target_names(task)), exclusive=task.kind == "singlelabel")
+    return Targets(
+        names=tuple(target_names(task)),
+        exclusive=task.kind == "singlelabel",
+        n_levels=task.max_intensity if task.kind == "intensity" else 1,
+    )
 
 
 def watched_metric(task: Task) -> str:
