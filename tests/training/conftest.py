@@ -1,0 +1,68 @@
+"""Rows, trainers and processes for tests of the training room."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+NAMES = ("anger", "fear", "joy")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """The number of threads decides the last bits."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def make_rows() -> Callable[..., Any]:
+    """Make tokenised rows whose targets can be learnt: one token per target."""
+    from semeval_kit.training.loop import Rows
+
+    def make(n: int, seed: int = 0, first: str = "row") -> Any:
+        draw = np.random.default_rng(seed)
+        targets = (draw.random((n, len(NAMES))) < 0.4).astype(float)
+        ids = []
+        for row in targets:
+            words = draw.integers(25, 60, size=draw.integers(2, 9)).tolist()
+            words += [5 + 3 * target for target in np.flatnonzero(row).tolist()]
+            ids.append([2, *words, 3])
+        return Rows(tuple(f"{first}-{i}" for i in range(n)), ids, targets)
+
+    return make
+
+
+@pytest.fixture
+def make_trainer(tiny_bert: Path) -> Callable[..., Any]:
+    """Make a trainer of the tiny BERT in fp32; keywords are recipe fields."""
+    from semeval_kit.training.config import make_config
+    from semeval_kit.training.encoder import Targets
+    from semeval_kit.training.loop import FoldTrainer
+
+    def make(
+        events: list[dict[str, Any]] | None = None,
+        *,
+        exclusive: bool = False,
+        fold: int = 0,
+        **fields: Any,
+    ) -> Any:
+        recipe = {"encoder": str(tiny_bert), "batch_size": 4, "epochs": 2, "lr": 1e-3, **fields}
+        return FoldTrainer(
+            make_config({"precision": "fp32", **recipe}, "a test"),
+            Targets(NAMES, exclusive),
+            fold,
+            0,
+            precision="fp32",
+            emit=(events if events is not None else []).append,
+        )
+
+    return make
