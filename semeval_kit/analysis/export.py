@@ -18,6 +18,8 @@ from semeval_kit.run import Run, read_json, write_atomic, write_json
 
 # Weights are safetensors; whatever else could run code when it is loaded stays behind.
 _LEFT_BEHIND = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".py"}
+# The manifest is of the files as they were in the run; config.json is not the same here.
+_MANIFEST = "MANIFEST.json"
 _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -50,7 +52,9 @@ def export_model(run: Run, folder: Path, *, fold: int | None = None, licence: st
     staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         for file in sorted(source.iterdir()):
-            if file.is_file() and not file.is_symlink() and file.suffix not in _LEFT_BEHIND:
+            if file.is_symlink() or file.name == _MANIFEST or file.suffix in _LEFT_BEHIND:
+                continue
+            if file.is_file():
                 shutil.copyfile(file, staging / file.name)
         config = {**read_json(source / "config.json"), **config_entries(run, thresholds)}
         # The folder on this machine that the encoder came from concerns nobody else.

@@ -178,6 +178,7 @@ def test_export_copies_weights_and_no_pickle(with_models, tmp_path):
     run = with_models["strong"]
     (run.model_dir(2) / "pytorch_model.bin").write_bytes(b"danger")
     (run.model_dir(2) / "modeling.py").write_text("raise SystemExit", encoding="utf-8")
+    (run.model_dir(2) / "MANIFEST.json").write_text("{}", encoding="utf-8")
     folder = export_model(run, tmp_path / "a" / "model")
     names = sorted(path.name for path in folder.iterdir())
     assert names == [
