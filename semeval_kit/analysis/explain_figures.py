@@ -58,14 +58,13 @@ def draw_sentence(explanation: Explanation, target: int) -> Figure:
     if len(others):
         names.append(f"{len(others)} other pieces" if len(others) > 1 else "1 other piece")
         bars.append(float(values[others].sum()))
-    figure = new_figure(1.15 + 0.23 * max(2, len(bars)))
+    figure = new_figure(1.3 + 0.23 * max(2, len(bars)))
     axes = figure.subplots()
-    name = show_target(explanation.target_names[target])
-    _draw_bars(axes, names, bars, [show_signed(bar) for bar in bars], room=0.13)
-    axes.set_xlabel(f"contribution to the probability of {name}")
+    _draw_bars(axes, names, bars, [show_signed(bar) for bar in bars], room=0.15)
+    axes.set_xlabel("contribution to probability")
     if len(others):
         axes.patches[-1].set_alpha(0.45)
-    figure.suptitle(_describe(explanation, target), x=0.01, ha="left")
+    figure.suptitle(_describe(explanation, target), x=0.01, ha="left", fontsize=9)
     return figure
 
 
@@ -107,7 +106,7 @@ def _describe(explanation: Explanation, target: int) -> str:
     found = explanation.attribution
     name = show_target(explanation.target_names[target])
     threshold = explanation.thresholds[target]
-    said = f"{name}: base {show_share(found.base[target])}"
+    said = f"{shorten(name, _LONGEST * 2)}\nbase {show_share(found.base[target])}"
     said += f" \u2192 probability {show_share(found.probs[target])}"
     if np.isnan(threshold):
         return said

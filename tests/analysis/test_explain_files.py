@@ -5,6 +5,7 @@ import hashlib
 import io
 import re
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -219,16 +220,19 @@ def test_sentence_figure_shows_the_strongest_pieces_and_sums_up_the_rest():
     assert sum(widths) == pytest.approx(found.probs[1] - found.base[1])
     names = [label.get_text() for label in axes.get_yticklabels()]
     assert names[-1] == f"{len(order) - 12} other pieces"
-    assert axes.get_xlabel() == "contribution to the probability of fear"
+    assert axes.get_xlabel() == "contribution to probability"
     title = figure.get_suptitle()
-    assert title.startswith(f"fear: base 0.400 → probability {found.probs[1]:.3f}")
+    assert title.startswith(f"fear\nbase 0.400 → probability {found.probs[1]:.3f}")
     assert "threshold 0.450" in title
     assert "threshold" not in draw_sentence(EXPLANATIONS[0], 2).get_suptitle()
 
 
 @pytest.mark.parametrize("explanation", EXPLANATIONS, ids=lambda e: e.name[:12])
 def test_nothing_in_a_figure_overlaps_or_is_clipped(explanation: Explanation):
-    check_layout(draw_sentence(explanation, 0))
+    names = ("thankfulness>=3", "a label that is much too long for any picture " * 2, "joy")
+    long = replace(explanation, target_names=names)
+    for target in range(3):
+        check_layout(draw_sentence(long, target))
 
 
 @pytest.mark.parametrize("n_targets", [1, 3, 8])
