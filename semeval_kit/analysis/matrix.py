@@ -107,4 +107,4 @@ def fill_cells(
 
 def _fits(columns: Sequence[str], cell: float) -> bool:
     lines = [line for column in columns for line in break_name(column).split("\n")]
-    return max(len(line) for line in lines) * _CHARACTER < cell
+    return max(len(line) for line in lines) * 0.9 * _CHARACTER < cell

@@ -52,9 +52,9 @@ def render_report(run: Run, before: Run | None = None) -> str:
         KitError: as for `write_report`.
     """
     environment = _make_environment()
-    thresholds = Thresholds.from_json(read_json(run.thresholds_file))
     answers = read_all_answers(run)
     results = read_results(run, answers=answers)
+    thresholds = Thresholds.from_json(read_json(run.thresholds_file))
     oof = answers["oof"]
     train = run.read_train()
     classes: dict[str, str] = {}

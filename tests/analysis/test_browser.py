@@ -36,7 +36,8 @@ CONTRAST = """
       if (!/, 0\\)$/.test(colour)) return luminance(colour);
     }
   };
-  const nodes = [...document.querySelectorAll('p, h1, h2, h3, td, th, li, figcaption, blockquote, span, a')];
+  const words = 'p, h1, h2, h3, td, th, li, figcaption, blockquote, span, a';
+  const nodes = [...document.querySelectorAll(words)];
   return Math.min(...nodes.map(node => {
     const pair = [luminance(getComputedStyle(node).color), ground(node)].sort((a, b) => b - a);
     return (pair[0] + 0.05) / (pair[1] + 0.05);

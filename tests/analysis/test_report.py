@@ -183,9 +183,11 @@ def test_published_results_are_ordered_with_the_run_in_its_place(made_run):
 
 def test_an_unfinished_run_says_what_is_missing(made_run, tmp_path):
     run = copy_run(made_run, tmp_path)
+    done = run.done_file(1).read_bytes()
     run.done_file(1).unlink()
     with pytest.raises(KitError, match=r"fold 1 is not finished; run `semeval-kit train`"):
         write_report(run)
+    run.done_file(1).write_bytes(done)
     run.thresholds_file.unlink()
     with pytest.raises(KitError, match=r"thresholds.json: no such file"):
         write_report(run)
