@@ -105,8 +105,7 @@ def run_all(path: Path, plan: Plan, engine: Engine, gold: Path | None, say: Say)
     run = prepare(path, plan, say)
     with hold_lock(run.path):
         train(run, engine, say)
-        for split in SPLITS:
-            predict(run, split, engine, say)
+        predict(run, SPLITS, engine, say)
         tune(run, say)
         pack(run, say)
         score(run, gold, say)
@@ -246,46 +245,42 @@ def train(run: Run, engine: Engine, say: Say) -> None:
     run_folds(run, "train", todo, slots, processes=engine.processes, say=say)
 
 
-def predict(run: Run, split: str, engine: Engine, say: Say) -> None:
-    """Write the fold-mean probabilities of a split, where its files are there.
+def predict(run: Run, splits: Sequence[str], engine: Engine, say: Say) -> tuple[str, ...]:
+    """Write the fold-mean probabilities of splits whose files are there.
 
     Args:
         run: a trained run.
-        split: dev or test.
+        splits: of dev and test.
         engine: how.
         say: is told when a split is not there, or was learnt from.
 
+    Returns:
+        The splits that have been predicted.
+
     Raises:
-        KitError: a fold is not finished, or a file of the split has errors.
+        KitError: a fold is not finished, or a file of a split has errors.
     """
-    task, data = run.task, run.settings["data"]
-    if split in run.settings["train_splits"]:
-        say(f"{split} was learnt from: it is not predicted")
-        return
-    missing = [g for g in run.languages if find_file(task, data, split, g) is None]
-    if missing:
-        say(f"no {split} file for {', '.join(missing)} in {data}: {split} is not predicted")
-        return
-    examples = run.read_split(split)
     for fold in range(run.n_folds):
         run.read_done(fold)
-    hashes = _hash_files(task, Path(data), (split,), run.languages)
-    if not run.source_file(split).is_file() or read_json(run.source_file(split)) != hashes:
-        for fold in range(run.n_folds):  # of files that were others, or that nobody knows
-            run.fold_probs_file(fold, split).unlink(missing_ok=True)
-        write_json(run.source_file(split), hashes)
-    todo = [f for f in range(run.n_folds) if not run.fold_probs_file(f, split).is_file()]
+    wanted = {split: run.read_split(split) for split in splits if _can_predict(run, split, say)}
+    todo = []
+    for split in wanted:
+        _drop_stale_probs(run, split)
+        todo += [f for f in range(run.n_folds) if not run.fold_probs_file(f, split).is_file()]
     if todo:
-        say(f"predicting {len(examples)} {split} rows with {len(todo)} models")
-        slots = _slots(run, engine)
-        run_folds(run, "predict", todo, slots, extra=["--split", split], say=say)
-    folds = [read_probs(run.fold_probs_file(f, split)) for f in range(run.n_folds)]
-    mean = mean_probs([probs.values for probs in folds])
-    languages = np.asarray(examples.languages)
-    whole = Probs(examples.ids, examples.languages, folds[0].target_names, mean)
-    for language in run.languages:
-        rows = np.flatnonzero(languages == language)
-        write_probs(run.probs_file(split, language), whole.take(rows))
+        rows = ", ".join(f"{len(examples)} {split}" for split, examples in wanted.items())
+        say(f"predicting {rows} rows with {len(set(todo))} models")
+        extra = [word for split in wanted for word in ("--split", split)]
+        run_folds(run, "predict", sorted(set(todo)), _slots(run, engine), extra=extra, say=say)
+    for split, examples in wanted.items():
+        folds = [read_probs(run.fold_probs_file(f, split)) for f in range(run.n_folds)]
+        mean = mean_probs([probs.values for probs in folds])
+        whole = Probs(examples.ids, examples.languages, folds[0].target_names, mean)
+        languages = np.asarray(examples.languages)
+        for language in run.languages:
+            rows_of_language = np.flatnonzero(languages == language)
+            write_probs(run.probs_file(split, language), whole.take(rows_of_language))
+    return tuple(wanted)
 
 
 def tune(run: Run, say: Say) -> dict[str, Any]:
@@ -440,6 +435,26 @@ def oof_examples(run: Run) -> tuple[Examples, Any]:
     folds = np.array([fold_of[key] for key in keys])
     held_out = np.flatnonzero(folds >= 0)
     return examples.take(held_out), folds[held_out]
+
+
+def _can_predict(run: Run, split: str, say: Say) -> bool:
+    data = run.settings["data"]
+    if split in run.settings["train_splits"]:
+        say(f"{split} was learnt from: it is not predicted")
+        return False
+    missing = [g for g in run.languages if find_file(run.task, data, split, g) is None]
+    if missing:
+        say(f"no {split} file for {', '.join(missing)} in {data}: {split} is not predicted")
+    return not missing
+
+
+def _drop_stale_probs(run: Run, split: str) -> None:
+    """Remove probabilities of files that were others, or that nobody knows."""
+    hashes = _hash_files(run.task, Path(run.settings["data"]), (split,), run.languages)
+    if not run.source_file(split).is_file() or read_json(run.source_file(split)) != hashes:
+        for fold in range(run.n_folds):
+            run.fold_probs_file(fold, split).unlink(missing_ok=True)
+        write_json(run.source_file(split), hashes)
 
 
 def _assign(examples: Examples, targets: Any, config: TrainConfig) -> Any:

@@ -205,7 +205,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]
             if job == "train":
                 worker.train_fold(run, fold, events.append)
             else:
-                worker.predict_fold(run, fold, options["extra"][1], events.append)
+                worker.predict_fold(run, fold, options["extra"][1::2], events.append)
 
     monkeypatch.setattr(pipeline, "run_folds", run_here)
     threads = torch.get_num_threads()

@@ -57,11 +57,10 @@ def probs(run_path: Path, splits: tuple[str, ...], **given: Any) -> None:
     run = Run.open(run_path)
     engine = read_engine(given)
     with hold_lock(run.path):
-        for split in splits or pipeline.SPLITS:
-            pipeline.predict(run, split, engine, say)
-            for language in run.languages:
-                if run.probs_file(split, language).is_file():
-                    click.echo(run.probs_file(split, language))
+        predicted = pipeline.predict(run, splits or pipeline.SPLITS, engine, say)
+    for split in predicted:
+        for language in run.languages:
+            click.echo(run.probs_file(split, language))
 
 
 @click.command(epilog="Example:  semeval-kit tune submissions/my-run")

@@ -106,6 +106,8 @@ def launch_command(arguments: Sequence[str], processes: int) -> list[str]:
     """
     worker = ["-m", "semeval_kit.training.worker", *arguments]
     python = sys.executable
+    if arguments[0] == "predict":  # no gradients to exchange: the launcher would only take time
+        return [python, *worker]
     if processes > 1 and not _has_gpu():
         count = f"--nproc_per_node={processes}"
         return [python, "-m", "torch.distributed.run", "--standalone", count, *worker]

@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
@@ -100,24 +100,24 @@ def train_fold(run: Run, fold: int, emit: Callable[[Event], None]) -> None:
     accelerator.end_training()
 
 
-def predict_fold(run: Run, fold: int, split: str, emit: Callable[[Event], None]) -> None:
-    """Write one fold's probabilities of a split.
+def predict_fold(run: Run, fold: int, splits: Sequence[str], emit: Callable[[Event], None]) -> None:
+    """Write one fold's probabilities of splits that have none yet.
 
     Args:
         run: a run whose fold is done.
         fold: its number.
-        split: dev or test.
+        splits: of dev and test.
         emit: is told how far it is.
     """
     model = load_fold(run, fold)
-    examples = run.read_split(split)
-
-    def tell(done: int) -> None:
-        emit({"event": "rows", "split": split, "done": done, "rows": len(examples.ids)})
-
-    values = model.probs(list(examples.texts), tell)
-    probs = Probs(examples.ids, examples.languages, model.target_names, values)
-    write_probs(run.fold_probs_file(fold, split), probs)
+    for split in splits:
+        if run.fold_probs_file(fold, split).is_file():
+            continue
+        examples = run.read_split(split)
+        tell = _row_counter(split, len(examples), emit)
+        values = model.probs(list(examples.texts), tell)
+        probs = Probs(examples.ids, examples.languages, model.target_names, values)
+        write_probs(run.fold_probs_file(fold, split), probs)
     emit({"event": "done", "fold": fold})
 
 
@@ -229,6 +229,10 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def _row_counter(split: str, n_rows: int, emit: Callable[[Event], None]) -> Callable[[int], None]:
+    return lambda done: emit({"event": "rows", "split": split, "done": done, "rows": n_rows})
+
+
 def _end_with_parent() -> None:
     """Leave when stdin closes: the parent holds its other end for as long as it lives."""
 
@@ -273,7 +277,7 @@ def main() -> None:
     parser.add_argument("job", choices=["train", "predict"])
     parser.add_argument("run", type=Path)
     parser.add_argument("fold", type=int)
-    parser.add_argument("--split", default="test")
+    parser.add_argument("--split", dest="splits", action="append", default=[])
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, _stop)
     if "OMP_NUM_THREADS" in os.environ:
@@ -288,7 +292,7 @@ def main() -> None:
             if asked.job == "train":
                 train_fold(run, asked.fold, emit)
             else:
-                predict_fold(run, asked.fold, asked.split, emit)
+                predict_fold(run, asked.fold, asked.splits, emit)
     except KitError as error:
         emit({"event": "error", "text": error.message})
         raise SystemExit(1) from error
