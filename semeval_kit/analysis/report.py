@@ -66,7 +66,7 @@ def render_report(run: Run, before: Run | None = None) -> str:
         name=run.name,
         task=run.task.title,
         summary=_summarize(run, results),
-        tiles=_list_tiles(results),
+        tiles=list_tiles(results),
         notes=[_name_readings(note) for note in results.estimate.get("notes", ())],
         own=OWN,
         most=_MOST_NOTES,
@@ -83,23 +83,7 @@ def render_report(run: Run, before: Run | None = None) -> str:
     return page
 
 
-def _summarize(run: Run, results: RunResults) -> str:
-    languages = list(run.languages)
-    shown = ", ".join(languages[:8]) + (f" and {len(languages) - 8} more" if languages[8:] else "")
-    learnt = [code for code in run.settings["train_languages"] if code not in languages]
-    parts = [
-        f"{'languages' if len(languages) > 1 else 'language'} {shown}",
-        f"encoder {results.encoder}",
-        f"{run.n_folds} folds" if run.n_folds > 1 else "hold-out",
-        f"seed {run.recipe['seed']}",
-        str(run.settings.get("created", ""))[:10],
-    ]
-    if learnt:
-        parts.insert(1, f"learnt from {', '.join(learnt[:8])}{' …' if learnt[8:] else ''}")
-    return " · ".join(part for part in parts if part)
-
-
-def _list_tiles(results: RunResults) -> list[dict[str, str]]:
+def list_tiles(results: RunResults) -> list[dict[str, str]]:
     """The headline figures, the one to believe first."""
     metric = measure_title(results.metric, results.task.kind)
     readings = {
@@ -107,17 +91,12 @@ def _list_tiles(results: RunResults) -> list[dict[str, str]]:
     }
     tiles = []
     if readings["cross_fitted"]:
-        n_examples = results.estimate.get("n_examples", 0)
-        tiles.append(
-            _tile(
-                f"Expected {metric} on new texts",
-                readings["cross_fitted"],
-                f"cross-fitted on {n_examples} out-of-fold examples"
-                if results.task.kind != "singlelabel"
-                else f"on {n_examples} out-of-fold examples",
-                kind="main",
-            )
-        )
+        fitted = "" if results.task.kind == "singlelabel" else "cross-fitted "
+        detail = f"{fitted}on {results.estimate.get('n_examples', 0)} out-of-fold examples"
+        if not set(results.settings["languages"]) <= set(results.settings["train_languages"]):
+            detail += "; of the languages learnt from, which are not all those predicted"
+        title = f"Expected {metric} on new texts"
+        tiles.append(_tile(title, readings["cross_fitted"], detail, kind="main"))
     if results.task.kind != "singlelabel" and readings["at_half"]:
         gain = results.estimate.get("gain") or (None, None, None)
         detail = (
@@ -143,6 +122,22 @@ def _list_tiles(results: RunResults) -> list[dict[str, str]]:
             reading = {"score": score.score, "low": low, "high": high}
             tiles.append(_tile(f"{split.capitalize()} {metric}", reading, detail))
     return tiles
+
+
+def _summarize(run: Run, results: RunResults) -> str:
+    languages = list(run.languages)
+    shown = ", ".join(languages[:8]) + (f" and {len(languages) - 8} more" if languages[8:] else "")
+    learnt = [code for code in run.settings["train_languages"] if code not in languages]
+    parts = [
+        f"{'languages' if len(languages) > 1 else 'language'} {shown}",
+        f"encoder {results.encoder}",
+        f"{run.n_folds} folds" if run.n_folds > 1 else "hold-out",
+        f"seed {run.recipe['seed']}",
+        str(run.settings.get("created", ""))[:10],
+    ]
+    if learnt:
+        parts.insert(1, f"learnt from {', '.join(learnt[:8])}{' …' if learnt[8:] else ''}")
+    return " · ".join(part for part in parts if part)
 
 
 def _tile(

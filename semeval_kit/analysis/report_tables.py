@@ -1,4 +1,4 @@
-"""The tables of the report: published results, labels, languages, folds, settings."""
+"""The tables of the report about scores: published results, labels, languages, thresholds."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from typing import Any
 import numpy as np
 
 from semeval_kit.analysis.comparison_tables import MEASURE_TITLES, SPLIT_TITLES, measure_title
+from semeval_kit.analysis.report_training import tabulate_folds, tabulate_settings
 from semeval_kit.analysis.results import RunResults
 from semeval_kit.analysis.scores import SplitScore
 from semeval_kit.analysis.tables import (
     Table,
-    show_count,
     show_interval,
     show_number,
-    show_seconds,
-    show_spread,
 )
 from semeval_kit.competition.task import Task
 from semeval_kit.decision.rules import FloatArray, Thresholds
@@ -83,57 +81,18 @@ def tabulate_baselines(results: RunResults) -> Table:
 
 def tabulate_labels(results: RunResults, thresholds: Thresholds) -> Table:
     """One row per label: threshold, and scores on every split whose gold labels are known."""
-    cuts = _show_cuts(results.task, thresholds)
-    tuned, half = results.split_score("oof"), results.split_score("oof", "half")
-    others = {split: results.split_score(split) for split in ("dev", "test")}
-    shown = {split: _by_label(score) for split, score in others.items() if score is not None}
-    plain = _by_label(half)
-    name = "r" if results.task.kind == "intensity" else "F1"
-    with_cuts = results.task.kind != "singlelabel"
-    rows = []
-    for label in tuned.labels if tuned is not None else ():
-        interval = show_interval(*label.interval, 3) if label.interval else ""
-        rows.append(
-            (
-                label.label,
-                str(label.positives),
-                *((cuts.get(label.label, ""), plain.get(label.label, "")) if with_cuts else ()),
-                show_number(label.score, 3),
-                interval,
-                *(
-                    ()
-                    if label.precision is None
-                    else (show_number(label.precision, 3), show_number(label.recall, 3))
-                ),
-                *(column.get(label.label, "") for column in shown.values()),
-            )
-        )
-    scores = ("P", "R") if results.task.kind != "intensity" else ()
-    columns = (
-        "label",
-        "positives",
-        *(("threshold", f"{name} at 0.5") if with_cuts else ()),
-        name,
-        "95% interval",
-        *scores,
-        *(f"{split} {name}" for split in shown),
-    )
-    return Table(
-        "labels",
-        "Per label",
-        columns,
-        tuple(rows),
-        notes=(
-            f"Positives, {name}, interval{', P and R' if scores else ''} are those of the "
-            "out-of-fold rows"
-            + (", decided by cross-fitted thresholds." if with_cuts else ".")
-            + (
-                " The thresholds shown are those of all languages together."
-                if with_cuts and len(thresholds.values) > 1
-                else ""
-            ),
-        ),
-    )
+    oof = results.split_score("oof")
+    columns = {} if oof is None else _list_label_columns(results, thresholds, oof)
+    rows = [
+        (label.label, *(cells.get(label.label, "") for cells in columns.values()))
+        for label in (() if oof is None else oof.labels)
+    ]
+    notes = ["Columns that name no split are those of the out-of-fold rows."]
+    if results.task.kind != "singlelabel":
+        notes.append("There the rows were decided by cross-fitted thresholds.")
+        if len(thresholds.values) > 1:
+            notes.append("The thresholds shown are those of all languages together.")
+    return Table("labels", "Per label", ("label", *columns), tuple(rows), notes=(" ".join(notes),))
 
 
 def tabulate_languages(results: RunResults) -> Table:
@@ -222,94 +181,34 @@ def tabulate_official(official: Mapping[str, Any]) -> Table:
     )
 
 
-def tabulate_folds(results: RunResults) -> Table:
-    """One row per fold at its kept epoch, then mean and standard deviation."""
-    names = [
-        name
-        for name in ("macro_f1", "micro_f1", "weighted_f1", "accuracy", "subset_accuracy")
-        if any(name in fold.measures for fold in results.folds)
-    ]
-    rows = [
-        (
-            str(fold.fold),
-            str(fold.best_epoch),
-            show_number(fold.train_loss),
-            show_number(fold.val_loss),
-            *(show_number(fold.measures.get(name)) for name in names),
-            show_seconds(fold.seconds),
-            f"{fold.peak_rss_mb:.0f} MB",
-        )
-        for fold in results.folds
-    ]
-    if len(rows) > 1:
-        spread = [
-            show_spread(results.fold_values(key), 3) for key in ("train_loss", "val_loss", *names)
-        ]
-        memory = f"{results.peak_rss_mb:.0f} MB"
-        rows.append(("mean ± sd", "", *spread, f"Σ {show_seconds(results.seconds)}", memory))
-    titles = {**MEASURE_TITLES, "subset_accuracy": "subset accuracy"}
-    if results.task.kind == "singlelabel":
-        titles["subset_accuracy"] = "accuracy"
-    return Table(
-        "folds",
-        "Per fold",
-        (
-            "fold",
-            "kept epoch",
-            "training loss",
-            "validation loss",
-            *(titles.get(name, name) for name in names),
-            "time",
-            "memory",
-        ),
-        tuple(rows),
-        notes=("Measures on the rows held out, at threshold 0.5.",),
-    )
-
-
-def tabulate_settings(results: RunResults) -> tuple[Table, ...]:
-    """Recipe, versions and machine, and data files."""
-    settings = results.settings
-    machine = {
-        "parameters": show_count(results.parameters),
-        "of which trained": show_count(results.trainable_parameters),
-        **settings.get("machine", {}),
-        **{f"version of {name}": v for name, v in settings.get("versions", {}).items()},
-    }
-    data = {name: str(value)[:16] for name, value in settings.get("data_sha256", {}).items()}
-    return (
-        Table("recipe", "Recipe", ("field", "value"), _pairs(results.recipe), n_text=2),
-        Table("machine", "Machine and versions", ("what", "value"), _pairs(machine), n_text=2),
-        Table(
-            "data",
-            "Data files",
-            ("file", "sha256 (first 16 digits)"),
-            _pairs(data),
-            n_text=2,
-        ),
-    )
-
-
-def _pairs(values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    return tuple((str(name), _show_value(value)) for name, value in values.items())
-
-
-def _show_value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_show_value(item)}" for key, item in value.items())
-    if isinstance(value, list | tuple):
-        return ", ".join(_show_value(item) for item in value)
-    return "–" if value in ("", None) else str(value)
-
-
 def _own_score(results: RunResults, language: str) -> float | None:
     test = results.split_score("test")
     if test is not None:
         return test.languages.get(language)
     found = results.reading("cross_fitted").get("languages", {}).get(language)
     return None if found is None else float(found)
+
+
+def _list_label_columns(
+    results: RunResults, thresholds: Thresholds, oof: SplitScore
+) -> dict[str, dict[str, str]]:
+    """Column -> label -> cell."""
+    name = "r" if results.task.kind == "intensity" else "F1"
+    columns = {"positives": {label.label: str(label.positives) for label in oof.labels}}
+    if results.task.kind != "singlelabel":
+        columns["threshold"] = _show_cuts(results.task, thresholds)
+        columns[f"{name} at 0.5"] = _by_label(results.split_score("oof", "half"))
+    columns[name] = _by_label(oof)
+    columns["95% interval"] = {
+        label.label: show_interval(*label.interval, 3) for label in oof.labels if label.interval
+    }
+    if results.task.kind != "intensity":
+        columns["P"] = {label.label: show_number(label.precision, 3) for label in oof.labels}
+        columns["R"] = {label.label: show_number(label.recall, 3) for label in oof.labels}
+    for split in ("dev", "test"):
+        if results.split_score(split) is not None:
+            columns[f"{split} {name}"] = _by_label(results.split_score(split))
+    return columns
 
 
 def _by_label(score: SplitScore | None) -> dict[str, str]:

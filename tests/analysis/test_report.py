@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from semeval_kit.analysis.answers import read_answers
-from semeval_kit.analysis.report import render_report, write_report
+from semeval_kit.analysis.report import list_tiles, render_report, write_report
 from semeval_kit.analysis.report_tables import tabulate_baselines
 from semeval_kit.analysis.results import read_results
 from semeval_kit.cli.report import figures, report
@@ -214,3 +215,12 @@ def test_mistakes_are_those_of_the_out_of_fold_answers(hostile_run):
     quotes = Page(render_report(hostile_run)).quotes
     assert set(quotes[:7]) == {text for text in texts}
     assert len(oof) == 150
+
+
+def test_an_estimate_of_other_languages_says_so(made_run, tmp_path):
+    run = copy_run(made_run, tmp_path)
+    assert "languages learnt from" not in render_report(run)
+    run.settings["train_languages"] = ["eng", "deu"]
+    run.settings["languages"] = ["eng", "afr"]
+    tiles = list_tiles(replace(read_results(run, ("oof",)), settings=run.settings))
+    assert tiles[0]["detail"].endswith("learnt from, which are not all those predicted")
