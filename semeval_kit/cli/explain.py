@@ -1,0 +1,187 @@
+"""The command `explain`: which tokens push which label."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from semeval_kit.cli.options import say
+
+if TYPE_CHECKING:
+    from semeval_kit.analysis.attributions import Attribution
+    from semeval_kit.analysis.explanation import Explanation, Heading
+    from semeval_kit.cli.explain_rows import Row
+    from semeval_kit.cli.run_models import RunModels
+    from semeval_kit.run import Run
+
+_EPILOG = """\b
+Example:
+  semeval-kit explain submissions/my-run --text "What a day!"
+  semeval-kit explain submissions/my-run --split dev --rows 3,17-20 --method ig
+  semeval-kit explain submissions/my-run --split dev --global 100
+"""
+
+
+@click.command(epilog=_EPILOG)
+@click.argument(
+    "run_path", metavar="RUN", type=click.Path(exists=True, file_okay=False, path_type=Path)
+)
+@click.option("--text", "texts", multiple=True, help="A text to explain; may be repeated.")
+@click.option(
+    "--file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="One text per line; or the organisers' layout, if it ends in .csv or .tsv.",
+)
+@click.option(
+    "--split", type=click.Choice(["train", "dev", "test"]), help="Rows of the run's data."
+)
+@click.option("--rows", help="Which rows of --split, the first is 1: such as 3,17-20.")
+@click.option("--ids", help="Which ids of --split, separated by commas.")
+@click.option(
+    "--global",
+    "sample",
+    type=click.IntRange(1),
+    help="Sum up the strongest tokens over a sample of so many rows of --split (default dev).",
+)
+@click.option("--language", help="Rows and thresholds of this language only.")
+@click.option("--fold", type=click.IntRange(0), help="Only this fold's model. Default: the mean.")
+@click.option(
+    "--method",
+    type=click.Choice(["shap", "ig"]),
+    default="shap",
+    show_default=True,
+    help="shap masks tokens; ig integrates gradients, which is faster.",
+)
+@click.option(
+    "--max-evals",
+    type=click.IntRange(4),
+    help="Evaluations of each model per text, at most. Default: shap 500 for one model, 240 for "
+    "five; ig 24 per label.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the sample and of ties.")
+@click.option("--name", help="Of the files. Default: texts, the split, or global-<split>.")
+@click.option("--figures/--no-figures", default=True, help="A bar figure per text and label.")
+def explain(run_path: Path, **given: Any) -> None:
+    """Show which tokens push which label: a page, bar figures, and a global view.
+
+    Writes into explain/ in the run's folder. Contributions are in units of probability and add up
+    to it, from the base on, which is the probability when every token is masked.
+    """
+    from semeval_kit.analysis.explanation import Heading
+    from semeval_kit.cli.explain_rows import find_rows
+    from semeval_kit.cli.run_models import check_language, load_models
+    from semeval_kit.run import Run
+
+    run = Run.open(run_path)
+    spoken = check_language(run, given["language"], say) if given["language"] else ""
+    rows, name = find_rows(run, given, spoken)
+    models = load_models(run, given["fold"], say)
+    heading = Heading(run.name, run.task.title, models.words, given["method"], given["seed"])
+    for path in _write(run, models, rows, heading, {**given, "name": name}):
+        click.echo(path)
+
+
+def _write(
+    run: Run, models: RunModels, rows: Sequence[Row], heading: Heading, given: dict[str, Any]
+) -> list[Path]:
+    from semeval_kit.analysis.explain_files import check_name, write_global, write_sentences
+
+    check_name(given["name"])
+    names = models.target_names
+    with _attribute(models, rows, given) as attributions:
+        if given["sample"]:
+            return write_global(run.explain_dir, given["name"], attributions, names, heading)
+        explanations = [
+            _explain_row(models, row, attribution)
+            for row, attribution in zip(rows, attributions, strict=True)
+        ]
+    total = len(explanations) * len(names) if given["figures"] else 0
+    with _progress(total, "figure", shown=total > len(names)) as step:
+        return write_sentences(
+            run.explain_dir,
+            given["name"],
+            explanations,
+            heading,
+            figures=given["figures"],
+            on_figure=lambda: step(1),
+        )
+
+
+@contextmanager
+def _attribute(
+    models: RunModels, rows: Sequence[Row], given: dict[str, Any]
+) -> Iterator[Iterator[Attribution]]:
+    from semeval_kit.analysis.attributions import count_evals, explain_texts
+
+    n_models, n_targets = len(models.models), len(models.target_names)
+    per_text = n_models * count_evals(given["method"], n_models, n_targets, given["max_evals"])
+    with _progress(len(rows) * per_text, "eval", shown=True) as step:
+        done = 0
+
+        def follow(found: Iterator[Attribution]) -> Iterator[Attribution]:
+            nonlocal done
+            for number, attribution in enumerate(found, start=1):
+                # A short text needs fewer evaluations than it may have.
+                step(number * per_text - done)
+                done = number * per_text
+                yield attribution
+
+        def count(evals: int) -> None:
+            nonlocal done
+            evals = min(evals, len(rows) * per_text - done)
+            done += evals
+            step(evals)
+
+        yield follow(
+            explain_texts(
+                models.models,
+                [text for _, text, _ in rows],
+                method=given["method"],
+                max_length=int(models.run.recipe["max_length"]),
+                max_evals=given["max_evals"],
+                seed=given["seed"],
+                on_evals=count,
+            )
+        )
+
+
+def _explain_row(models: RunModels, row: Row, attribution: Attribution) -> Explanation:
+    from semeval_kit.analysis.explanation import Explanation
+    from semeval_kit.analysis.predictions import Vocabulary
+
+    task = models.run.task
+    name, _, language = row
+    preds = models.decide(attribution.probs[None], language)[0]
+    vocabulary = Vocabulary(task.kind, models.target_names, task.all_labels)
+    return Explanation(
+        name=name,
+        attribution=attribution,
+        target_names=models.target_names,
+        thresholds=models.cuts(language),
+        answer=tuple(vocabulary.name_labels(preds)),
+    )
+
+
+@contextmanager
+def _progress(total: int, unit: str, *, shown: bool) -> Iterator[Callable[[int], None]]:
+    from tqdm import tqdm
+
+    with tqdm(
+        total=total,
+        unit=unit,
+        file=sys.stderr,
+        disable=not shown,
+        leave=False,
+        dynamic_ncols=True,
+        desc="explain" if unit == "eval" else "figures",
+    ) as bar:
+
+        def step(count: int) -> None:
+            bar.update(count)
+
+        yield step

@@ -1,0 +1,120 @@
+"""A run's models and its rule, joined: what the commands ask for probabilities and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semeval_kit.errors import KitError
+
+if TYPE_CHECKING:
+    from semeval_kit.decision.thresholds import Thresholds
+    from semeval_kit.run import Run
+    from semeval_kit.training.predict import FoldModel
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class RunModels:
+    """The models that speak for a run, and how their probabilities become answers.
+
+    Attributes:
+        run: the run.
+        models: one per fold that is used.
+        rule: the run's thresholds; None for a single-label task without any.
+        words: "fold 0" or "the mean of 5 folds".
+    """
+
+    run: Run
+    models: tuple[FoldModel, ...]
+    rule: Thresholds | None
+    words: str
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """The C columns of the probabilities."""
+        return self.models[0].target_names
+
+    def probs(self, texts: list[str]) -> Floats:
+        """Mean probabilities `(n, C)` of texts."""
+        parts = [model.probs(texts) for model in self.models]
+        return np.asarray(np.mean(parts, axis=0), dtype=np.float64)
+
+    def decide(self, probs: Floats, language: str) -> NDArray[np.int64]:
+        """Predictions `(n, L)` for probabilities `(n, C)` of texts in one language."""
+        from semeval_kit.decision.decode import decode_probs
+
+        task = self.run.task
+        return decode_probs(
+            task.kind, probs, self.rule, [language] * len(probs), task.max_intensity
+        )
+
+    def cuts(self, language: str) -> Floats:
+        """Thresholds `(C,)` for a language, NaN where the answer does not come from one."""
+        rule = self.rule
+        if rule is None or self.run.task.kind == "singlelabel":
+            return np.full(len(self.target_names), np.nan)
+        if rule.intensity is not None and rule.intensity.method == "expected_value":
+            return np.full(len(self.target_names), np.nan)
+        return np.asarray(rule.rows([language])[0], dtype=np.float64)
+
+
+def load_models(run: Run, fold: int | None, say: Callable[[str], None]) -> RunModels:
+    """Load a fold's model, or all of them, and the run's rule.
+
+    Without thresholds.json 0.5 decides, and that is said.
+
+    Raises:
+        KitError: a fold is not finished or does not exist, or a file is damaged.
+    """
+    from semeval_kit.training.predict import load_fold
+
+    if fold is not None and fold >= run.n_folds:
+        raise KitError(f"{run.path}: no fold {fold}; it has folds 0 to {run.n_folds - 1}.")
+    folds = range(run.n_folds) if fold is None else [fold]
+    models = tuple(load_fold(run, number) for number in folds)
+    words = f"the mean of {run.n_folds} folds" if len(models) > 1 else f"fold {folds[0]}"
+    return RunModels(run, models, _read_rule(run, models[0].target_names, say), words)
+
+
+def check_language(run: Run, language: str | None, say: Callable[[str], None]) -> str:
+    """The language whose thresholds decide; empty, and said, for those over all languages.
+
+    Raises:
+        KitError: the task does not have the language.
+    """
+    if language is not None:
+        return run.task.check_languages([language])[0]
+    if len(run.languages) == 1:
+        return run.languages[0]
+    say(f"no --language given, so thresholds over all of {' '.join(run.languages)} decide")
+    return ""
+
+
+def _read_rule(
+    run: Run, target_names: tuple[str, ...], say: Callable[[str], None]
+) -> Thresholds | None:
+    from semeval_kit.decision.thresholds import Thresholds
+    from semeval_kit.run import read_json
+
+    if run.thresholds_file.is_file():
+        return Thresholds.from_json(read_json(run.thresholds_file))
+    if run.task.kind == "singlelabel":
+        return None
+    say(f"{run.path}: no thresholds yet, so 0.5 decides. `semeval-kit tune` finds better ones.")
+    half: Any = np.full(len(target_names), 0.5)
+    zeros: Any = np.zeros(len(target_names), dtype=np.int64)
+    return Thresholds(
+        target_names=target_names,
+        rule="half",
+        global_=0.5,
+        joint=half,
+        values={},
+        joint_positives=zeros,
+        positives={},
+    )
