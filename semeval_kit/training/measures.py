@@ -53,7 +53,8 @@ def to_probs(logits: Array, exclusive: bool) -> Array:
         shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
         softmax: Array = shifted / shifted.sum(axis=1, keepdims=True)
         return softmax
-    return np.asarray(1.0 / (1.0 + np.exp(-logits)))
+    with np.errstate(over="ignore"):  # beyond exp's range the probability is 0, as it should be
+        return np.asarray(1.0 / (1.0 + np.exp(-logits)))
 
 
 def measure(probs: Array, targets: Array, exclusive: bool, n_levels: int = 1) -> dict[str, float]:

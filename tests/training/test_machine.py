@@ -1,0 +1,107 @@
+"""How folds are laid over a machine, and what is recorded of it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import psutil
+import pytest
+import torch
+
+from semeval_kit import __version__
+from semeval_kit.training import machine
+from semeval_kit.training.machine import (
+    Slots,
+    choose_precision,
+    describe_machine,
+    describe_versions,
+    fingerprint,
+    plan_slots,
+)
+
+MINILM = 90_000_000
+LARGE = 1_400_000_000
+
+
+@pytest.fixture
+def on_cpu(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A machine without accelerator, with 8 cores and 16 GB."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(machine, "count_cores", lambda: 8)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=16e9))
+    return monkeypatch
+
+
+def test_folds_run_side_by_side_on_a_cpu(on_cpu: pytest.MonkeyPatch) -> None:
+    assert plan_slots(5, None, None, MINILM) == Slots(5, 1, ())
+    assert plan_slots(2, None, None, MINILM) == Slots(2, 4, ())
+    on_cpu.setattr(machine, "count_cores", lambda: 2)
+    assert plan_slots(5, None, None, MINILM) == Slots(2, 1, ())
+    assert plan_slots(1, None, None, MINILM) == Slots(1, 2, ())
+
+
+def test_no_more_folds_than_fit_into_memory(on_cpu: pytest.MonkeyPatch) -> None:
+    assert plan_slots(5, None, None, LARGE) == Slots(1, 8, ())
+    on_cpu.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=2e9))
+    assert plan_slots(5, None, None, LARGE).jobs == 1
+
+
+def test_a_person_may_choose(on_cpu: pytest.MonkeyPatch) -> None:
+    assert plan_slots(5, 3, None, LARGE) == Slots(3, 2, ())
+    assert plan_slots(5, 3, 7, MINILM) == Slots(3, 7, ())
+    assert plan_slots(5, 16, None, MINILM) == Slots(16, 1, ())
+
+
+def test_one_fold_per_gpu(on_cpu: pytest.MonkeyPatch) -> None:
+    on_cpu.setattr(torch.cuda, "is_available", lambda: True)
+    on_cpu.setattr(torch.cuda, "device_count", lambda: 4)
+    assert plan_slots(5, None, None, LARGE) == Slots(4, 2, (0, 1, 2, 3))
+    assert plan_slots(2, None, None, LARGE) == Slots(2, 4, (0, 1))
+    assert plan_slots(9, 8, None, LARGE).devices == (0, 1, 2, 3, 0, 1, 2, 3)
+
+
+def test_precision_is_the_fast_one_unless_it_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for asked in ("fp32", "bf16", "fp16"):
+        assert choose_precision(asked, "cpu") == asked
+    fast = {"amx": False, "avx": False}
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: fast["amx"])
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: fast["avx"])
+    assert choose_precision("auto", "cpu") == "fp32"
+    for feature in fast:
+        fast[feature] = True
+        assert choose_precision("auto", "cpu") == "bf16"
+        fast[feature] = False
+    assert choose_precision("auto", "mps") == "fp32"
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    assert choose_precision("auto", "cuda") == "fp32"
+
+
+def test_cores_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _: {1, 5, 6}, raising=False)
+    assert machine.count_cores() == 3
+
+
+def test_the_fingerprint_holds_what_decides_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "default")
+    monkeypatch.delenv("MKL_CBWR", raising=False)
+    found = fingerprint(2, 1, "cpu", "bf16")
+    assert found == {
+        "torch": torch.__version__,
+        "device": "cpu",
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": 2,
+        "processes": 1,
+        "precision": "bf16",
+        "ATEN_CPU_CAPABILITY": "default",
+    }
+
+
+def test_what_readers_need_is_recorded() -> None:
+    found = describe_machine()
+    assert set(found) == {"cpu", "cores", "memory_gb", "device", "cpu_capability", "system"}
+    assert found["cpu"]
+    versions = describe_versions()
+    assert versions["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert versions["semeval-kit"] == __version__
+    assert {"python", "transformers", "accelerate", "tokenizers", "numpy"} <= set(versions)
