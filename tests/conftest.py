@@ -195,19 +195,18 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]
     """
     import torch
 
-    from semeval_kit import pipeline
+    from semeval_kit.pipeline import compute
     from semeval_kit.training import worker
 
     events: list[dict[str, Any]] = []
 
-    def run_here(run: Any, job: str, folds: Sequence[int], *_: Any, **options: Any) -> None:
-        for fold in folds:
-            if job == "train":
-                worker.train_fold(run, fold, events.append)
-            else:
-                worker.predict_fold(run, fold, options["extra"][1::2], events.append)
+    def run_here(run: Any, _: Any, **given: Any) -> None:
+        for fold in given.get("train", ()):
+            worker.train_fold(run, fold, events.append)
+        for fold in given.get("predict", ()):
+            worker.predict_fold(run, fold, given["splits"], events.append)
 
-    monkeypatch.setattr(pipeline, "run_folds", run_here)
+    monkeypatch.setattr(compute, "run_folds", run_here)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield events

@@ -27,7 +27,8 @@ from semeval_kit.analysis.paper_tables import (
     tabulate_main,
     tabulate_thresholds,
 )
-from semeval_kit.analysis.report_tables import tabulate_baselines, tabulate_folds
+from semeval_kit.analysis.report_tables import tabulate_baselines
+from semeval_kit.analysis.report_training import tabulate_folds
 from semeval_kit.analysis.results import RunResults, read_results
 from semeval_kit.analysis.scores import N_RESAMPLES
 from semeval_kit.analysis.tables import Table, show_count, show_interval, show_number, show_seconds

@@ -30,8 +30,9 @@ _GRACE_SECONDS = 4  # twice that at most, so that SIGTERM ends all within 10 sec
 
 @dataclass
 class FoldJob:
-    """A fold's process: what it is called with and how far it is."""
+    """A fold's process: what it does and how far it is."""
 
+    kind: str
     fold: int
     arguments: list[str]
     process: subprocess.Popen[str] | None = None
@@ -43,42 +44,47 @@ class FoldJob:
 
 def run_folds(
     run: Run,
-    job: str,
-    folds: Sequence[int],
     slots: Slots,
     *,
+    train: Sequence[int] = (),
+    predict: Sequence[int] = (),
+    splits: Sequence[str] = (),
     processes: int = 1,
-    extra: Sequence[str] = (),
     say: Callable[[str], None],
     on_event: Callable[[Event], None] | None = None,
 ) -> None:
-    """Run the process of each fold, as many at a time as there are slots.
+    """Run the processes of folds, as many at a time as there are slots.
+
+    A fold is predicted with as soon as it is trained and a slot is free, so that the last fold to
+    train does not leave the other slots idle.
 
     Args:
         run: a prepared run.
-        job: train or predict.
-        folds: which folds.
-        slots: jobs at a time, threads and devices of each.
-        processes: per fold, for a fold on several devices.
-        extra: more arguments for the worker.
+        slots: processes at a time, threads and devices of each.
+        train: folds to train.
+        predict: folds to predict with.
+        splits: what to predict.
+        processes: per fold that trains, for a fold on several devices.
         say: is told what a person should read between the bars.
         on_event: is given every event of the workers.
 
     Raises:
         KitError: a fold failed; the others were let finish. Its last words are quoted.
     """
-    waiting = [FoldJob(fold, [job, str(run.path), str(fold), *extra]) for fold in folds]
+    words = [word for split in splits for word in ("--split", split)]
+    waiting = [FoldJob("train", f, ["train", str(run.path), str(f)]) for f in train]
+    waiting += [FoldJob("predict", f, ["predict", str(run.path), str(f), *words]) for f in predict]
     running: list[FoldJob] = []
     failed: list[FoldJob] = []
     events: queue.Queue[tuple[FoldJob, Event | None]] = queue.Queue()
-    display = _Display(job, say)
+    display = _Display(say)
     try:
         with _exit_on_sigterm():
             while waiting or running:
-                while waiting and len(running) < slots.jobs:
-                    running.append(waiting.pop(0))
-                    running[-1].slot = min(set(range(slots.jobs)) - {j.slot for j in running[:-1]})
-                    _start(run, running[-1], slots, processes, events)
+                while len(running) < slots.jobs and (job := _take_ready(waiting, running)):
+                    job.slot = min(set(range(slots.jobs)) - {other.slot for other in running})
+                    running.append(job)
+                    _start(run, job, slots, processes, events)
                 source, event = events.get()
                 if event is not None:
                     display.show(source, event)
@@ -88,6 +94,7 @@ def run_folds(
                 running.remove(source)
                 if _ended_badly(run, source):
                     failed.append(source)
+                    waiting = [job for job in waiting if job.fold != source.fold]
                 display.close(source)
     except BaseException:
         _stop_all(running)
@@ -117,6 +124,16 @@ def launch_command(arguments: Sequence[str], processes: int) -> list[str]:
         fixed = ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no"]
         launch += [f"--num_processes={processes}", *fixed]
     return [*launch, *worker]
+
+
+def _take_ready(waiting: list[FoldJob], running: Sequence[FoldJob]) -> FoldJob | None:
+    """Take the first job whose fold is not at work and has no earlier job waiting."""
+    busy = {job.fold for job in running}
+    for position, job in enumerate(waiting):
+        earlier = {other.fold for other in waiting[:position]}
+        if job.fold not in busy | earlier:
+            return waiting.pop(position)
+    return None
 
 
 def _start(run: Run, job: FoldJob, slots: Slots, processes: int, events: queue.Queue[Any]) -> None:
@@ -242,8 +259,8 @@ def _signal_group(process: subprocess.Popen[str], number: int) -> bool:
 class _Display:
     """A bar per fold on a terminal, a line per epoch elsewhere."""
 
-    def __init__(self, job: str, say: Callable[[str], None]) -> None:
-        self.job, self.say = job, say
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.say = say
         self.bars = sys.stderr.isatty()
 
     def show(self, job: FoldJob, event: Event) -> None:
