@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from semeval_kit.training.fields import HELP
+
 if TYPE_CHECKING:
     from semeval_kit.pipeline import Engine, Plan
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-EPILOG_RUN = "Example:  semeval-kit {name} submissions/my-run"
-
-# Recipe fields as flags: name, type, metavar. Their meaning is in `semeval-kit recipes --fields`.
+# Recipe fields as flags.
 _FIELDS: tuple[tuple[str, Any], ...] = (
     ("revision", str),
     ("pooling", click.Choice(["mean", "cls"])),
@@ -53,7 +53,7 @@ def plan_options(command: Command) -> Command:
     """Add the options that say what a run is: task, data, languages, encoder, recipe."""
     for name, kind in reversed(_FIELDS):
         flag = f"--{name.replace('_', '-')}"
-        command = click.option(flag, name, type=kind, default=None, help="Recipe field.")(command)
+        command = click.option(flag, name, type=kind, default=None, help=HELP[name])(command)
     for option in reversed(
         (
             click.option(

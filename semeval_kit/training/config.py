@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from semeval_kit.errors import KitError
+from semeval_kit.training.fields import HELP
 
 Metric = Literal["score", "macro_f1", "micro_f1", "weighted_f1", "loss", "last"]
 
@@ -20,39 +21,37 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    encoder: str = Field("embedded", description="hub id, local folder, or 'embedded'")
-    revision: str = Field("", description="commit of the hub model; empty: its main branch")
-    pooling: Literal["mean", "cls"] = Field("mean", description="mean of tokens, or CLS head")
-    folds: int = Field(5, ge=2, le=50, description="number of cross-validation folds")
-    holdout: float = Field(0.0, ge=0, lt=1, description="share held out instead of folds; 0: folds")
-    holdout_split: Literal["", "dev"] = Field("", description="hold out this split instead")
-    epochs: int = Field(5, ge=0, le=1000, description="passes over the training rows, at most")
-    batch_size: int = Field(16, ge=1, description="examples per optimizer step and process")
-    accumulation: int = Field(1, ge=1, description="batches per optimizer step")
-    eval_batch_size: int = Field(64, ge=1, description="examples per forward pass outside training")
-    max_length: int = Field(128, ge=4, description="tokens per text; longer texts are cut")
-    lr: float = Field(0.0, ge=0, description="peak learning rate of the encoder; 0: by its width")
-    head_lr: float = Field(1e-3, gt=0, description="peak learning rate of the head")
-    weight_decay: float = Field(0.01, ge=0, description="AdamW decay, not of biases and norms")
-    warmup: float = Field(0.1, ge=0, description="share of steps below 1, else number of steps")
-    max_grad_norm: float = Field(1.0, ge=0, description="gradient norm is cut to this; 0: never")
-    hidden_dropout: float = Field(-1.0, ge=-1, lt=1, description="-1: as the encoder has it")
-    attention_dropout: float = Field(-1.0, ge=-1, lt=1, description="-1: as the encoder has it")
-    head_dropout: float = Field(0.1, ge=0, lt=1, description="before the last linear layer")
-    freeze_embeddings: bool = Field(False, description="keep the embedding tables as they are")
-    freeze_layers: int = Field(
-        0, description="lowest layers (with embeddings) kept as they are; -1: all but the last one"
-    )
+    encoder: str = Field("embedded", description=HELP["encoder"])
+    revision: str = Field("", description=HELP["revision"])
+    pooling: Literal["mean", "cls"] = Field("mean", description=HELP["pooling"])
+    folds: int = Field(5, ge=2, le=50, description=HELP["folds"])
+    holdout: float = Field(0.0, ge=0, lt=1, description=HELP["holdout"])
+    holdout_split: Literal["", "dev"] = Field("", description=HELP["holdout_split"])
+    epochs: int = Field(5, ge=0, le=1000, description=HELP["epochs"])
+    batch_size: int = Field(16, ge=1, description=HELP["batch_size"])
+    accumulation: int = Field(1, ge=1, description=HELP["accumulation"])
+    eval_batch_size: int = Field(64, ge=1, description=HELP["eval_batch_size"])
+    max_length: int = Field(128, ge=4, description=HELP["max_length"])
+    lr: float = Field(0.0, ge=0, description=HELP["lr"])
+    head_lr: float = Field(1e-3, gt=0, description=HELP["head_lr"])
+    weight_decay: float = Field(0.01, ge=0, description=HELP["weight_decay"])
+    warmup: float = Field(0.1, ge=0, description=HELP["warmup"])
+    max_grad_norm: float = Field(1.0, ge=0, description=HELP["max_grad_norm"])
+    hidden_dropout: float = Field(-1.0, ge=-1, lt=1, description=HELP["hidden_dropout"])
+    attention_dropout: float = Field(-1.0, ge=-1, lt=1, description=HELP["attention_dropout"])
+    head_dropout: float = Field(0.1, ge=0, lt=1, description=HELP["head_dropout"])
+    freeze_embeddings: bool = Field(False, description=HELP["freeze_embeddings"])
+    freeze_layers: int = Field(0, description=HELP["freeze_layers"])
     positive_weight: Literal["none", "sqrt", "balanced"] = Field(
-        "none", description="loss weight of positives per label: (negatives / positives) ^ 0, .5, 1"
+        "none", description=HELP["positive_weight"]
     )
-    select_by: Metric = Field("score", description="the epoch kept; score: the task's metric")
-    patience: int = Field(0, ge=0, description="epochs without gain before stopping; 0: never")
-    stop_by: Metric = Field("score", description="what patience watches")
+    select_by: Metric = Field("score", description=HELP["select_by"])
+    patience: int = Field(0, ge=0, description=HELP["patience"])
+    stop_by: Metric = Field("score", description=HELP["stop_by"])
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="auto: bf16 where the device is fast at it, else fp32"
+        "auto", description=HELP["precision"]
     )
-    seed: int = Field(0, ge=0, description="of folds, head, dropout and order")
+    seed: int = Field(0, ge=0, description=HELP["seed"])
 
     @model_validator(mode="after")
     def _hold_out_once(self) -> TrainConfig:

@@ -39,7 +39,7 @@ from semeval_kit.run import (
 )
 from semeval_kit.training.batches import encode_texts
 from semeval_kit.training.checkpoint import staged_dir
-from semeval_kit.training.config import TrainConfig, make_config
+from semeval_kit.training.config import TrainConfig, make_config, peak_lr
 from semeval_kit.training.encoder import Targets, load_tokenizer
 from semeval_kit.training.loop import FoldTrainer, Progress, Rows, peak_memory_mb
 from semeval_kit.training.machine import choose_precision, fingerprint
@@ -202,6 +202,7 @@ def _finish(
             "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
             "peak_rss_mb": peak_memory_mb(),
             "encoder": trainer.config.encoder,
+            "peak_lr": peak_lr(trainer.config, trainer.classifier.backbone.config.hidden_size),
             "oof_sha256": _sha256(run.oof_file(fold)),
             **stamp,
         },
