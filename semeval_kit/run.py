@@ -312,7 +312,7 @@ _LEFT_BY_CREATE = {"task.toml", "recipe.toml"}
 # Settings that describe the moment and the machine, not the result.
 _NOT_FROZEN = {"created", "versions", "machine", "jobs", "name", "command"}
 # Parts of a task file that change no result; a newer kit may know more of them.
-_TASK_PROSE = {"title", "url", "notes", "citations", "baselines", "hub"}
+_TASK_PROSE = {"title", "url", "notes", "citations", "baselines", "hub", "recipe", "practice"}
 
 
 def _frozen(settings: Row) -> Row:

@@ -133,3 +133,21 @@ def test_a_label_without_positives_or_negatives_has_a_finite_weight() -> None:
     assert torch.isfinite(value)
     assert torch.isfinite(logits.grad).all()
     assert logits.grad[:, 2].tolist() == [0.0, 0.0]
+
+
+def test_intensities_are_correlated_with_the_expected_level(draw: np.random.Generator) -> None:
+    levels = draw.integers(0, 4, size=(80, 2)).astype(float)
+    levels[:10, 1] = np.nan
+    targets = np.repeat(levels, 3, axis=1) >= np.tile([1, 2, 3], 2)
+    targets = np.where(np.isnan(np.repeat(levels, 3, axis=1)), np.nan, targets)
+    probs = np.clip(np.nan_to_num(targets) * 0.4 + draw.random((80, 6)) * 0.6, 0, 1)
+    expected = probs.reshape(80, 2, 3).sum(axis=2)
+    each = [
+        np.corrcoef(expected[known, label], levels[known, label])[0, 1]
+        for label in range(2)
+        for known in [~np.isnan(levels[:, label])]
+    ]
+    found = measure(probs, targets, exclusive=False, n_levels=3)
+    assert found["pearson_r"] == pytest.approx(np.mean(each), abs=1e-12)
+    constant = measure(np.full((80, 6), 0.5), targets, exclusive=False, n_levels=3)
+    assert constant["pearson_r"] == 0.0
