@@ -29,7 +29,7 @@ DEFAULT_STEPS = 24
 """Steps of the path per target with `ig`; each is one evaluation with its gradient."""
 # All models together may do so many evaluations per text with `shap`, but each at least 200: with
 # fewer, half the words of a sentence share their contribution with a neighbour.
-_MOST_EVALS, _SHARED_EVALS, _LEAST_EVALS = 500, 1200, 200
+_MOST_EVALS, _SHARED_EVALS, _LEAST_EVALS = 500, 1000, 200
 
 
 @dataclass(frozen=True)

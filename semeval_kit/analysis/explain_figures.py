@@ -72,12 +72,12 @@ def draw_sentence(explanation: Explanation, target: int) -> Figure:
 def draw_effects(
     effects: TokenEffects, target_names: Sequence[str], heading: Heading, limit: int = 12
 ) -> Figure:
-    """A panel per target: the tokens that move its mean probability over the sample most."""
+    """A panel per target: what raises and what lowers its mean probability over the sample most."""
     height = 0.6 + 0.17 * min(limit, len(effects.tokens))
     figure, panels = grid_panels(len(target_names), columns=2, height=height)
     figure.set_size_inches(_WIDE if len(target_names) > 1 else WIDTH, figure.get_figheight())
     for target, (axes, name) in enumerate(zip(panels, target_names, strict=True)):
-        shown = effects.strongest(target, limit)
+        shown = effects.extremes(target, limit)
         bars = [float(effects.per_text[token, target]) for token in shown]
         values = [
             f"{show_signed(bar, 4)} \u00d7{effects.occurrences[token]}"

@@ -45,11 +45,24 @@ class TokenEffects:
         """
         return self.totals / max(1, self.n_texts)
 
-    def strongest(self, target: int, limit: int | None = None) -> NDArray[np.int64]:
-        """Tokens that move a target most in either direction; ties in alphabetical order."""
+    def strongest(self, target: int) -> NDArray[np.int64]:
+        """Tokens by how much they move a target, in either direction; ties by alphabet."""
         sizes = np.abs(self.totals[:, target])
-        order = np.lexsort((np.array(self.tokens, dtype=object).astype(str), -sizes))
-        return order[:limit]
+        return np.array(
+            sorted(range(len(sizes)), key=lambda place: (-sizes[place], self.tokens[place])),
+            dtype=np.int64,
+        )
+
+    def extremes(self, target: int, limit: int) -> NDArray[np.int64]:
+        """The tokens that raise a target most, then those that lower it most, from high to low.
+
+        Half of them each, or more of one kind where the other has too few.
+        """
+        order = self.strongest(target)
+        up, down = (order[sign * self.totals[order, target] > 0] for sign in (1, -1))
+        n_down = min(len(down), max(limit // 2, limit - len(up)))
+        n_up = min(len(up), limit - n_down)
+        return np.concatenate([up[:n_up], down[:n_down][::-1]])
 
 
 def sum_effects(attributions: Iterable[Attribution], n_targets: int) -> TokenEffects:

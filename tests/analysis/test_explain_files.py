@@ -297,6 +297,30 @@ def test_effects_add_up_to_the_change_of_the_mean_probability():
     assert (np.diff(sizes) <= 0).all()
 
 
+@pytest.mark.parametrize(
+    ("n_up", "n_down", "limit", "expected"),
+    [
+        (8, 8, 6, "+++---"),
+        (8, 1, 6, "+++++-"),
+        (1, 8, 6, "+-----"),
+        (2, 1, 6, "++-"),
+        (0, 0, 6, ""),
+    ],
+)
+def test_both_directions_are_shown(n_up: int, n_down: int, limit: int, expected: str):
+    values = np.array([*range(1, n_up + 1), *range(-n_down, 0), 0.0])[:, None]
+    pieces = tuple(f"w{n:02d} " for n in range(len(values)))
+    zero = np.zeros(1)
+    found = Attribution(pieces, (False,) * len(pieces), "", values, zero, values.sum(axis=0))
+    effects = sum_effects([found], 1)
+    shown = effects.totals[effects.extremes(0, limit), 0]
+    assert "".join("+" if value > 0 else "-" for value in shown) == expected
+    assert shown.tolist() == sorted(shown, reverse=True)
+    if n_up and n_down:
+        assert shown[0] == n_up
+        assert shown[-1] == -n_down
+
+
 def test_effects_as_csv_hold_no_formula():
     found = [make_attribution(text, seed) for seed, text in enumerate(HOSTILE)]
     effects = sum_effects(found, 3)
