@@ -131,6 +131,29 @@ def test_page_in_a_browser(browser: Any, tmp_path: Path, width: int, dark: bool)
     assert all(w > 0 and h > 0 for w, h in sizes)
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_many_labels_stay_inside_and_the_chosen_one_is_seen(
+    browser: Any, tmp_path: Path, width: int
+):
+    names = tuple(f"emotion{n}>={k}" for n in range(6) for k in (1, 2, 3))
+    values = np.zeros((1, 18))
+    values[0, 14] = 0.4
+    base = np.full(18, 0.5)
+    found = Attribution(("word",), (False,), "", values, base, base + values[0])
+    path = tmp_path / "page.html"
+    explanation = Explanation("x", found, names, np.full(18, np.nan), ("emotion4=3",))
+    path.write_text(render_page([explanation], HEADING), encoding="utf-8")
+    page = browser.open(path, width=width)
+    assert page.errors == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    left, right = page.evaluate(
+        "(box => [box.left, box.right])"
+        "(document.querySelector('input:checked').parentElement.getBoundingClientRect())"
+    )
+    assert 0 <= left < right <= width
+    assert page.evaluate("document.querySelector('input:checked').dataset.shown") == "emotion4 ≥ 3"
+
+
 def test_page_answers_a_choice_of_label_and_the_keys(browser: Any, tmp_path: Path):
     path = tmp_path / "page.html"
     path.write_text(render_page(EXPLANATIONS[:1], HEADING), encoding="utf-8")

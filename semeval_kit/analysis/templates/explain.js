@@ -56,8 +56,15 @@
     );
   };
 
+  const revealChoice = () => {
+    const list = radios[target].closest("fieldset");
+    const label = radios[target].parentElement;
+    list.scrollLeft = label.offsetLeft - (list.clientWidth - label.offsetWidth) / 2;
+  };
+
   const show = (chosen) => {
     target = chosen;
+    revealChoice();
     const sizes = texts.flatMap((text) => text.values.map((values) => Math.abs(values[target])));
     const most = sizes.reduce((a, b) => Math.max(a, b), 0);
     scale.textContent = most.toFixed(3);
