@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from semeval_kit.cli.run_models import RunModels, check_language
+from semeval_kit.decision.rules import IntensityRule, Thresholds
+
+
+class FakeModel:
+    def __init__(self, names: tuple[str, ...], value: float) -> None:
+        self.target_names, self.value = names, value
+
+    def probs(self, texts: list[str]) -> np.ndarray:
+        return np.full((len(texts), len(self.target_names)), self.value)
+
+
+def make(kind: str, names: tuple[str, ...], rule: Thresholds | None) -> RunModels:
+    task = SimpleNamespace(kind=kind, max_intensity=2)
+    models: Any = (FakeModel(names, 0.2), FakeModel(names, 0.6))
+    run: Any = SimpleNamespace(task=task)
+    return RunModels(run, models, rule, "the mean of 2 folds")
+
+
+def make_rule(names: tuple[str, ...], intensity: IntensityRule | None = None) -> Thresholds:
+    n = len(names)
+    counts = np.zeros(n, dtype=np.int64)
+    joint, eng = np.full(n, 0.3), np.full(n, 0.5)
+    eng[0] = np.nan
+    return Thresholds(
+        names, "shrunk", 0.3, joint, {"eng": eng}, counts, {"eng": counts}, intensity=intensity
+    )
+
+
+def test_each_language_has_its_thresholds_and_no_language_the_joint_ones():
+    models = make("multilabel", ("anger", "joy"), make_rule(("anger", "joy")))
+    probs = models.probs(["a", "b", "c"])
+    np.testing.assert_allclose(probs, np.full((3, 2), 0.4))
+    assert models.decide(probs, "eng").tolist() == [[0, 0]] * 3
+    assert models.decide(probs, "").tolist() == [[1, 1]] * 3
+    np.testing.assert_array_equal(models.cuts("eng"), [np.nan, 0.5])
+    np.testing.assert_array_equal(models.cuts(""), [0.3, 0.3])
+
+
+def test_a_single_label_is_the_highest_whatever_thresholds_there_are():
+    for rule in (None, make_rule(("anger", "joy", "fear"))):
+        models = make("singlelabel", ("anger", "joy", "fear"), rule)
+        probs = np.array([[0.2, 0.5, 0.3], [0.1, 0.2, 0.7]])
+        assert models.decide(probs, "").tolist() == [[0, 1, 0], [0, 0, 1]]
+        assert np.isnan(models.cuts("eng")).all()
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"), [("expected_value", [[2]]), ("running_and", [[1]])]
+)
+def test_levels_follow_the_rule_that_was_tuned(method: str, expected: list[list[int]]):
+    names = ("anger>=1", "anger>=2")
+    cuts = np.array([[0.4, 0.9]])
+    rule = make_rule(names, IntensityRule(method, ("anger",), 2, {"eng": cuts}, cuts))
+    models = make("intensity", names, rule)
+    assert models.decide(np.array([[0.8, 0.2]]), "").tolist() == expected
+    by_value = method == "expected_value"
+    np.testing.assert_array_equal(models.cuts(""), [np.nan] * 2 if by_value else [0.3] * 2)
+
+
+def test_the_language_is_the_run_s_if_it_has_one():
+    said: list[str] = []
+    one: Any = SimpleNamespace(languages=("eng",))
+    assert check_language(one, None, said.append) == "eng"
+    assert said == []
+    two: Any = SimpleNamespace(languages=("eng", "deu"))
+    assert check_language(two, None, said.append) == ""
+    assert said == ["no --language given, so thresholds over all of eng deu decide"]
