@@ -204,8 +204,10 @@ def _describe_failures(run: Run, failed: Sequence[FoldJob]) -> str:
         code = job.process.returncode if job.process is not None else "?"
         words = job.error
         if not words and run.log_file(job.fold).is_file():
-            lines = run.log_file(job.fold).read_text(encoding="utf-8", errors="replace")
-            words = "\n".join(lines.splitlines()[-_LOG_LINES:])
+            text = run.log_file(job.fold).read_text(encoding="utf-8", errors="replace")
+            lines = text.splitlines()
+            ranked = [line for line in lines if line.startswith("[rank")]  # before torchrun's own
+            words = "\n".join((ranked or lines)[-_LOG_LINES:])
         log = run.log_file(job.fold)
         told = f"fold {job.fold} failed (exit code {code}; its log: {log})"
         parts[words] = f"{parts[words]}\n{told}" if words in parts else told

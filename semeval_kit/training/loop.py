@@ -7,6 +7,7 @@ the process came to it: resuming needs weights, optimizer state and the best epo
 from __future__ import annotations
 
 import math
+import os
 import resource
 import sys
 import time
@@ -89,7 +90,15 @@ class FoldTrainer:
         self.config, self.targets, self.fold, self.pad_id = config, targets, fold, pad_id
         self.emit = emit
         mixed = {"fp32": "no"}.get(precision, precision)
-        self.accelerator = Accelerator(mixed_precision=mixed)
+        # Without cpu=True several processes on a CPU would each train alone, unasked and untold.
+        on_cpu = not (torch.cuda.is_available() or torch.backends.mps.is_available())
+        self.accelerator = Accelerator(mixed_precision=mixed, cpu=on_cpu)
+        asked = int(os.environ.get("WORLD_SIZE", "1"))
+        if asked != self.accelerator.num_processes:
+            raise KitError(
+                f"fold {fold}: {asked} processes were started, but each would train alone. "
+                "Use --processes 1, or set up `accelerate config` for this machine."
+            )
         set_seed(self._seed("head"))
         self.classifier: MeanClassifier | OwnHeadClassifier = load_classifier(config, targets)
 
@@ -226,7 +235,9 @@ class FoldTrainer:
         return value
 
     def _validate(self, valid: Rows) -> Event:
-        logits = self._forward(self.model, valid)
+        # Not through self.model: with several processes its forward waits for all the others,
+        # and they need not have the same number of batches.
+        logits = self._forward(self.classifier, valid)
         gold = torch.tensor(valid.targets, dtype=torch.float32)
         terms = self.loss.count(gold)
         loss = float(self.loss.sum(torch.tensor(logits), gold)) / max(terms, 1)
