@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from semeval_kit.cli.options import engine_options, plan_options, read_engine, read_plan, say
+
+if TYPE_CHECKING:
+    from semeval_kit.run import Run
 
 _RUN = click.argument(
     "run_path", metavar="RUN", type=click.Path(exists=True, file_okay=False, path_type=Path)
@@ -35,9 +38,9 @@ def train(run_path: Path, folds: tuple[int, ...], **given: Any) -> None:
     from dataclasses import replace
 
     from semeval_kit import pipeline
-    from semeval_kit.run import Run, hold_lock
+    from semeval_kit.run import hold_lock
 
-    run = Run.open(run_path)
+    run = _open_run(run_path)
     with hold_lock(run.path):
         pipeline.train(run, replace(read_engine(given), folds=folds), say)
     for fold in range(run.n_folds):
@@ -52,9 +55,9 @@ def train(run_path: Path, folds: tuple[int, ...], **given: Any) -> None:
 def probs(run_path: Path, splits: tuple[str, ...], **given: Any) -> None:
     """Write the fold-mean probabilities of the dev and test splits."""
     from semeval_kit import pipeline
-    from semeval_kit.run import Run, hold_lock
+    from semeval_kit.run import hold_lock
 
-    run = Run.open(run_path)
+    run = _open_run(run_path)
     engine = read_engine(given)
     with hold_lock(run.path):
         predicted = pipeline.predict(run, splits or pipeline.SPLITS, engine, say)
@@ -69,9 +72,9 @@ def tune(run_path: Path) -> None:
     """Tune thresholds on out-of-fold rows and estimate honestly what they will score."""
     from semeval_kit import pipeline
     from semeval_kit.cli.summary import describe_estimate
-    from semeval_kit.run import Run, hold_lock
+    from semeval_kit.run import hold_lock
 
-    run = Run.open(run_path)
+    run = _open_run(run_path)
     with hold_lock(run.path):
         estimate = pipeline.tune(run, say)
     click.echo(describe_estimate(estimate))
@@ -84,10 +87,21 @@ def pack(run_path: Path, gold: Path | None) -> None:
     """Write predictions in the organisers' layout, zip and validate them; score where possible."""
     from semeval_kit import pipeline
     from semeval_kit.cli.summary import summarise
-    from semeval_kit.run import Run, hold_lock
+    from semeval_kit.run import hold_lock
 
-    run = Run.open(run_path)
+    run = _open_run(run_path)
     with hold_lock(run.path):
         pipeline.pack(run, say)
         pipeline.score(run, gold, say)
     click.echo(summarise(run))
+
+
+def _open_run(path: Path) -> Run:
+    from semeval_kit.errors import KitError
+    from semeval_kit.run import Run
+
+    run = Run.open(path)
+    if run.settings.get("per_language"):
+        inside = ", ".join(str(run.language_dir(language)) for language in run.languages)
+        raise KitError(f"{path}: holds one run per language. Name one of them: {inside}.")
+    return run

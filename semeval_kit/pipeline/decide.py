@@ -157,7 +157,7 @@ def _require_unseen(run: Run) -> None:
     """Prove from the run's files that a cross-lingual run saw no language that it predicts."""
     if not run.task.cross_lingual:
         return
-    seen = {language for language, _ in run.read_folds()}
+    seen = {language for language, _ in run.read_folds()} | set(run.settings["train_languages"])
     both = sorted(seen & set(run.languages))
     if both:
         raise KitError(
