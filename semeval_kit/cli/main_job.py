@@ -7,7 +7,14 @@ from typing import Any
 
 import click
 
-from semeval_kit.cli.options import engine_options, plan_options, read_engine, read_plan, say
+from semeval_kit.cli.options import (
+    engine_options,
+    plan_options,
+    read_engine,
+    read_plan,
+    say,
+    sweep_options,
+)
 
 
 @click.command(
@@ -58,7 +65,7 @@ def run(gold: Path | None, per_language: bool, report: bool, **given: Any) -> No
     "--task semeval2025-task11-a --data official --langs eng"
 )
 @click.option("--model", "models", multiple=True, required=True, help="An encoder; repeat it.")
-@plan_options
+@sweep_options
 @engine_options
 @click.option(
     "--gold",

@@ -51,6 +51,16 @@ _FIELDS: tuple[tuple[str, Any], ...] = (
 
 def plan_options(command: Command) -> Command:
     """Add the options that say what a run is: task, data, languages, encoder, recipe."""
+    model = click.option(
+        "--model",
+        default=None,
+        help="Encoder: hub id, local folder or 'embedded'. Default: as the recipe says.",
+    )
+    return model(sweep_options(command))
+
+
+def sweep_options(command: Command) -> Command:
+    """Add the options of `plan_options` but the encoder, of which a sweep has several."""
     for name, kind in reversed(_FIELDS):
         flag = f"--{name.replace('_', '-')}"
         command = click.option(flag, name, type=kind, default=None, help=HELP[name])(command)
@@ -81,11 +91,6 @@ def plan_options(command: Command) -> Command:
                 default="train",
                 show_default=True,
                 help="Splits to learn from, such as train,dev.",
-            ),
-            click.option(
-                "--model",
-                default=None,
-                help="Encoder: hub id, local folder or 'embedded'. Default: as the recipe says.",
             ),
             click.option(
                 "--recipe",
