@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from semeval_kit.competition.task import read_task_source
 from semeval_kit.errors import KitError
 from semeval_kit.run import (
-    Probs,
     Run,
-    hold_lock,
     read_json,
     read_probs,
-    remove_leftovers,
-    remove_tree,
-    write_atomic,
     write_json,
-    write_probs,
 )
 
 RECIPE = {"encoder": "embedded", "folds": 3, "lr": 1e-05, "holdout": 0.0, "freeze": True}
@@ -174,44 +166,6 @@ def test_a_holdout_has_one_model(create: Callable[..., Run]) -> None:
     assert create({"holdout": 0.2}).n_folds == 1
 
 
-def test_probabilities_keep_every_bit(tmp_path: Path) -> None:
-    values = np.random.default_rng(0).random((50, 3)) ** 40
-    values[0] = [0.1 + 0.2, 1e-320, 1.0]
-    ids = tuple(f'id "{row}", x' for row in range(50))
-    probs = Probs(ids, ("eng",) * 50, ("joy", "anger>=1", "a b"), values)
-    write_probs(tmp_path / "p.csv", probs)
-    found = read_probs(tmp_path / "p.csv")
-    assert found.values.tobytes() == values.tobytes()
-    assert (found.ids, found.languages, found.target_names) == (
-        probs.ids,
-        probs.languages,
-        probs.target_names,
-    )
-    part = found.take([3, 1])
-    assert part.ids == (ids[3], ids[1])
-    assert part.values.tolist() == values[[3, 1]].tolist()
-    write_probs(tmp_path / "none.csv", probs.take([]))
-    assert read_probs(tmp_path / "none.csv").values.shape == (0, 3)
-
-
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("", "is not a probability file"),
-        ("a,b\n", "is not a probability file"),
-        ("id,language,joy\n1,eng,0.5\n2,eng\n", "damaged"),
-        ("id,language,joy\n1,eng,0.5x\n", "damaged"),
-        ("id,language,joy\n1,eng,\n", "damaged"),
-    ],
-)
-def test_a_damaged_probability_file_is_told(tmp_path: Path, text: str, told: str) -> None:
-    (tmp_path / "p.csv").write_text(text, encoding="utf-8")
-    with pytest.raises(KitError, match=told):
-        read_probs(tmp_path / "p.csv")
-    with pytest.raises(KitError, match="no such file"):
-        read_probs(tmp_path / "none.csv")
-
-
 def test_out_of_fold_rows_are_in_the_order_of_the_folds_file(trained_run: Path) -> None:
     run = Run.open(trained_run)
     oof = run.read_oof()
@@ -244,73 +198,3 @@ def test_rows_that_are_missing_or_double_are_noticed(copied: Run) -> None:
     copied.done_file(0).unlink()
     with pytest.raises(KitError, match="fold 0 is not finished"):
         copied.read_oof()
-
-
-def test_files_are_written_whole_or_not_at_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "deep" / "a.txt"
-    write_atomic(path, "old")
-    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
-        write_atomic(path, "new")
-    monkeypatch.undo()
-    assert path.read_text(encoding="utf-8") == "old"
-    remove_leftovers(path.parent)
-    assert [p.name for p in path.parent.iterdir()] == ["a.txt"]
-    write_atomic(path, b"bytes")
-    assert path.read_bytes() == b"bytes"
-
-
-def test_a_link_in_the_place_of_the_temporary_file_is_not_followed(tmp_path: Path) -> None:
-    victim = tmp_path / "victim"
-    victim.write_text("mine", encoding="utf-8")
-    path = tmp_path / "a.txt"
-    path.with_name(f".{path.name}.{os.getpid()}.tmp").symlink_to(victim)
-    with pytest.raises(OSError, match=r"."):
-        write_atomic(path, "new")
-    assert victim.read_text(encoding="utf-8") == "mine"
-
-
-def test_a_link_in_the_place_of_a_file_is_replaced_not_followed(tmp_path: Path) -> None:
-    victim = tmp_path / "victim"
-    victim.write_text("mine", encoding="utf-8")
-    (tmp_path / "score.json").symlink_to(victim)
-    write_json(tmp_path / "score.json", {"a": 1})
-    assert victim.read_text(encoding="utf-8") == "mine"
-    assert read_json(tmp_path / "score.json") == {"a": 1}
-
-
-def test_trees_are_hidden_before_they_are_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    remove_tree(tmp_path / "none")
-    folder = tmp_path / "model"
-    folder.mkdir()
-    (folder / "a").write_text("a", encoding="utf-8")
-    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)  # killed here
-    remove_tree(folder)
-    monkeypatch.undo()
-    assert not folder.exists()
-    assert [p.name for p in tmp_path.iterdir()] == [f".model.removed-{os.getpid()}"]
-    remove_leftovers(tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_leftovers_are_only_what_the_kit_hides(tmp_path: Path) -> None:
-    kept = [".gitignore", "a.tmp", ".hidden", "model"]
-    for name in (*kept, ".a.csv.12.tmp", ".run.12.tmp.zip"):
-        (tmp_path / name).write_text("x", encoding="utf-8")
-    remove_leftovers(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
-
-
-def test_a_folder_is_held_by_one(tmp_path: Path) -> None:
-    with (
-        hold_lock(tmp_path),
-        pytest.raises(KitError, match="another process is at work here"),
-        hold_lock(tmp_path, seconds=0.2),
-    ):
-        pass
-    with hold_lock(tmp_path):
-        pass
