@@ -6,6 +6,7 @@ the process came to it: resuming needs weights, optimizer state and the best epo
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import resource
@@ -103,7 +104,13 @@ class FoldTrainer:
         self.classifier: MeanClassifier | OwnHeadClassifier = load_classifier(config, targets)
 
     def fit(
-        self, train: Rows, valid: Rows, checkpoint_dir: Path, stamp: Event, metric: str
+        self,
+        train: Rows,
+        valid: Rows,
+        checkpoint_dir: Path,
+        stamp: Event,
+        metric: str,
+        keep: Callable[[list[Event]], None] = lambda history: None,
     ) -> Progress:
         """Train until the last epoch or until patience runs out.
 
@@ -113,6 +120,7 @@ class FoldTrainer:
             checkpoint_dir: where the resumable state is kept.
             stamp: what must be the same for a checkpoint to be continued exactly.
             metric: what `score` in the recipe stands for.
+            keep: is given the history after each epoch, in the main process.
 
         Returns:
             The history and the best epoch; the classifier holds the best weights.
@@ -143,8 +151,10 @@ class FoldTrainer:
             self._keep_best(progress, row, metric)
             self.emit({"event": "epoch", **row})
             last = epoch == config.epochs or self._out_of_patience(progress, metric)
-            if not last and accelerator.is_main_process:
-                save_checkpoint(checkpoint_dir, self._state(progress, stamp))
+            if accelerator.is_main_process:
+                keep(progress.history)
+                if not last:
+                    save_checkpoint(checkpoint_dir, self._state(progress, stamp))
             accelerator.wait_for_everyone()
         if progress.best_weights is not None:
             self._load_trainable(progress.best_weights)
@@ -158,12 +168,7 @@ class FoldTrainer:
 
     def _seed(self, *parts: object) -> int:
         text = ":".join(map(str, (self.config.seed, self.fold, *parts)))
-        digest = np.frombuffer(text.encode(), dtype=np.uint8).astype(np.uint64)
-        value = np.uint64(1469598103934665603)
-        with np.errstate(over="ignore"):
-            for byte in digest:
-                value = (value ^ byte) * np.uint64(1099511628211)  # FNV-1a
-        return int(value % np.uint64(2**31))
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4]) % 2**31
 
     def _train_epoch(self, epoch: int, train: Rows, optimizer: Any) -> Event:
         config, accelerator = self.config, self.accelerator

@@ -89,7 +89,14 @@ def train_fold(run: Run, fold: int, emit: Callable[[Event], None]) -> None:
         "recipe_sha256": _sha256(run.recipe_file),
         "folds_sha256": _sha256(run.folds_file),
     }
-    progress = trainer.fit(train, valid, run.checkpoint_dir(fold), stamp, watched_metric(run.task))
+    progress = trainer.fit(
+        train,
+        valid,
+        run.checkpoint_dir(fold),
+        stamp,
+        watched_metric(run.task),
+        keep=lambda history: write_history(run, fold, history),
+    )
     probs = trainer.predict(valid)
     if accelerator.is_main_process:
         _save_model(run.model_dir(fold), trainer, tokenizer, valid, probs)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,9 @@ def test_four_small_batches_are_one_large_one(
             list(range(i, min(i + size, len(lengths)))) for i in range(0, len(lengths), size)
         ],
     )
+    # Adam turns gradients that are nothing but rounding (those of key biases) into whole steps;
+    # a large epsilon leaves them small, so that what is compared is the sum of the gradients.
+    monkeypatch.setattr(torch.optim, "AdamW", partial(torch.optim.AdamW, eps=1e-3))
     found = []
     rows = make_rows(40)
     rows.targets[::5, 1] = np.nan  # cells weigh the same however they fall into batches
