@@ -23,7 +23,8 @@ def summarise(run: Run) -> str:
 
     lines = [""]
     if run.estimate_file.is_file():
-        lines += [describe_estimate(read_json(run.estimate_file)), ""]
+        estimate = read_json(run.estimate_file)
+        lines += [describe_estimate(estimate), *_describe_languages(run, estimate), ""]
     if run.score_file.is_file():
         lines += [_describe_score(run, read_json(run.score_file)), ""]
     if run.report_file.is_file():
@@ -48,6 +49,25 @@ def describe_estimate(estimate: dict[str, Any]) -> str:
         lines.append(f"  {name:<30} {reading['score']:.4f} {interval}  {remark}".rstrip())
     lines += [f"  note: {note}" for note in estimate["notes"]]
     return "\n".join(lines)
+
+
+def _describe_languages(run: Run, estimate: dict[str, Any]) -> list[str]:
+    """The cross-fitted score of each language, and the average as the leaderboard counts it."""
+    scores = estimate["cross_fitted"]["languages"]
+    counted = run.task.scoring.languages
+    lines = []
+    if len(scores) > 1:
+        figures = "  ".join(f"{language} {value:.4f}" for language, value in scores.items())
+        lines.append(f"  cross-fitted per language: {figures}")
+    own = [scores[language] for language in run.languages if language in scores]
+    if len(own) < len(run.languages) or run.task.scoring.missing_languages != "zero":
+        return lines  # learnt from other languages, or absent ones do not count
+    if len(counted) > len(own):
+        lines.append(
+            f"  average over all {len(counted)} languages, the {len(counted) - len(own)} that are "
+            f"missing as 0: {sum(own) / len(counted):.4f}"
+        )
+    return lines
 
 
 def _describe_score(run: Run, stored: dict[str, Any]) -> str:

@@ -19,6 +19,7 @@ from semeval_kit.run import Run
 from semeval_kit.training.config import TrainConfig
 from semeval_kit.training.folds import assign_folds, assign_holdout, scarce_labels
 from semeval_kit.training.machine import describe_machine, describe_versions
+from semeval_kit.training.source import resolve_encoder
 
 _SHOWN = 5
 
@@ -38,6 +39,7 @@ def prepare(path: Path, plan: Plan, say: Say) -> Run:
     task = load_task(plan.task)
     languages = task.check_languages(plan.languages)
     train_languages = _choose_train_languages(task, languages, plan.train_languages)
+    resolve_encoder(plan.config.encoder)  # a name that leads nowhere is told before any work
     data = plan.data.expanduser().resolve()
     splits = plan.train_splits
     if plan.config.holdout_split and plan.config.holdout_split not in splits:
