@@ -24,7 +24,10 @@ def summarise(run: Run) -> str:
     lines = [""]
     if run.estimate_file.is_file():
         estimate = read_json(run.estimate_file)
-        lines += [describe_estimate(estimate), *_describe_languages(run, estimate), ""]
+        scores = estimate["cross_fitted"]["languages"]
+        lines += [describe_estimate(estimate), *_describe_languages(run, scores), ""]
+    elif run.settings.get("per_language"):
+        lines += [*_describe_languages(run, _read_parts(run)), ""]
     if run.score_file.is_file():
         lines += [_describe_score(run, read_json(run.score_file)), ""]
     if run.report_file.is_file():
@@ -51,9 +54,20 @@ def describe_estimate(estimate: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _describe_languages(run: Run, estimate: dict[str, Any]) -> list[str]:
+def _read_parts(run: Run) -> dict[str, float]:
+    """The cross-fitted score of each language that has a run of its own."""
+    from semeval_kit.run import Run, read_json
+
+    parts = {language: Run(run.language_dir(language)) for language in run.languages}
+    return {
+        language: read_json(part.estimate_file)["cross_fitted"]["score"]
+        for language, part in parts.items()
+        if part.estimate_file.is_file()
+    }
+
+
+def _describe_languages(run: Run, scores: dict[str, float]) -> list[str]:
     """The cross-fitted score of each language, and the average as the leaderboard counts it."""
-    scores = estimate["cross_fitted"]["languages"]
     counted = run.task.scoring.languages
     lines = []
     if len(scores) > 1:
