@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from semeval_kit.competition.score import Score
 from semeval_kit.competition.scorer import score_submission
 from semeval_kit.competition.submission import pack_submission, write_predictions
 from semeval_kit.competition.targets import encode_labels
+from semeval_kit.competition.validator import validate_submission
 from semeval_kit.decision.decode import decode_probs
 from semeval_kit.decision.drift import measure_drift
 from semeval_kit.decision.estimate import estimate_score
@@ -99,8 +101,25 @@ def pack(run: Run, say: Say) -> Path | None:
     if not packed:
         say(f"{run.path}: no test predictions, so there is no zip yet")
         return None
+    return pack_files(run, packed, say)
+
+
+def pack_files(run: Run, files: Mapping[str, Path], say: Say) -> Path:
+    """Zip prediction files, {language: path}, and tell what is odd about them.
+
+    Args:
+        run: whose zip it is.
+        files: in the organisers' layout.
+        say: is told warnings, such as a label that is always or never predicted.
+
+    Raises:
+        KitError: the zip would be rejected.
+    """
     data = run.settings["data"]
-    return pack_submission(run.task, packed, run.zip_file, data, data=data)
+    path = pack_submission(run.task, files, run.zip_file, data, data=data)
+    for warning in validate_submission(run.task, path, data, data=data).warnings:
+        say(f"warning: {warning}")
+    return path
 
 
 def decode_split(run: Run, rule: Thresholds, split: str, examples: Examples) -> Any:

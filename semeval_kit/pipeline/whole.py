@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from semeval_kit.competition.submission import pack_submission
 from semeval_kit.competition.task import load_task, read_task_source
 from semeval_kit.errors import KitError
 from semeval_kit.pipeline.compute import predict, train
-from semeval_kit.pipeline.decide import pack, score, tune
+from semeval_kit.pipeline.decide import pack, pack_files, score, tune
 from semeval_kit.pipeline.plan import SPLITS, Engine, Plan, Say
 from semeval_kit.pipeline.prepare import describe_moment, freeze_recipe, prepare
 from semeval_kit.run import Run, hold_lock
@@ -84,8 +83,7 @@ def run_each_language(path: Path, plan: Plan, engine: Engine, gold: Path | None,
             if part.pred_file("test", language).is_file():
                 files[language] = part.pred_file("test", language)
         if files:
-            data = settings["data"]
-            pack_submission(task, files, whole.zip_file, data, data=data)
+            pack_files(whole, files, say)
             score(whole, gold, say)
     return whole
 
