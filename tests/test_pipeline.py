@@ -137,7 +137,7 @@ def test_the_same_command_again_changes_no_byte(
     before = digests(copied)
     _, said = finish(copied, make_plan(), tiny_data / "gold")
     assert digests(copied) == before
-    assert said == []
+    assert [line for line in said if not line.startswith("warning: ")] == []
 
 
 @pytest.mark.usefixtures("no_training")

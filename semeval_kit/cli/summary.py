@@ -74,8 +74,11 @@ def _describe_languages(run: Run, scores: dict[str, float]) -> list[str]:
         figures = "  ".join(f"{language} {value:.4f}" for language, value in scores.items())
         lines.append(f"  cross-fitted per language: {figures}")
     own = [scores[language] for language in run.languages if language in scores]
-    if len(own) < len(run.languages) or run.task.scoring.missing_languages != "zero":
-        return lines  # learnt from other languages, or absent ones do not count
+    if len(own) < len(run.languages):
+        spoken, predicted = ", ".join(scores), ", ".join(run.languages)
+        return [*lines, f"  measured on {spoken}; what {predicted} will score is not known"]
+    if run.task.scoring.missing_languages != "zero":
+        return lines
     if len(counted) > len(own):
         lines.append(
             f"  average over all {len(counted)} languages, the {len(counted) - len(own)} that are "
