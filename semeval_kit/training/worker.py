@@ -60,13 +60,16 @@ _WATCHED = {
 }
 
 
-def train_fold(run: Run, fold: int, emit: Callable[[Event], None]) -> None:
+def train_fold(run: Run, fold: int, emit: Callable[[Event], None]) -> FoldTrainer:
     """Train a fold to its end and write what it leaves: model, history, oof.csv, done.json.
 
     Args:
         run: a prepared run.
         fold: its number.
         emit: is told of steps, epochs and notes.
+
+    Returns:
+        The trainer, for a caller that wants to say when it is torn down.
 
     Raises:
         KitError: the encoder cannot be used, or training fails.
@@ -105,6 +108,7 @@ def train_fold(run: Run, fold: int, emit: Callable[[Event], None]) -> None:
     accelerator.wait_for_everyone()
     emit({"event": "done", "fold": fold, "best_epoch": progress.best_epoch})
     accelerator.end_training()
+    return trainer
 
 
 def predict_fold(run: Run, fold: int, splits: Sequence[str], emit: Callable[[Event], None]) -> None:
@@ -298,7 +302,12 @@ def main() -> None:
     try:
         with _fold_lock(run, asked.fold) if is_main else nullcontext():
             if asked.job == "train":
-                train_fold(run, asked.fold, emit)
+                trainer = train_fold(run, asked.fold, emit)
+                if trainer.accelerator.num_processes > 1:
+                    # Tearing down a gloo group can wait for a thread that waits for Python's lock,
+                    # for ever. All is written and every process has come this far: just leave.
+                    sys.stdout.flush()
+                    os._exit(0)
             else:
                 predict_fold(run, asked.fold, asked.splits, emit)
     except KitError as error:
