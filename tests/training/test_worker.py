@@ -284,7 +284,7 @@ def test_kills_at_any_moment_change_no_byte(prepare: Callable[..., Run]) -> None
     whole = prepare("whole", epochs=25, patience=0)
     worker.train_fold(whole, 0, lambda _: None)
     killed = prepare("killed", epochs=25, patience=0)
-    command = [sys.executable, "-c", KILLER, str(killed.path), "16", "tiny"]
+    command = [sys.executable, "-c", KILLER, str(killed.path), "12", "tiny"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-2000:]
     n_killed, n_saving = map(int, done.stdout.split())
