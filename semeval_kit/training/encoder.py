@@ -161,6 +161,11 @@ def load_classifier(config: TrainConfig, targets: Targets) -> MeanClassifier | O
     with _explained(name):
         _refuse_foreign_code(name, config.revision)
         settings = AutoConfig.from_pretrained(name, **common)
+        if getattr(settings, pooling.FOLDED, False):
+            raise KitError(
+                f"encoder '{name}' is a finished model of this kit: its last layer holds a head "
+                "and cannot be trained further. Start from the encoder that it was trained from."
+            )
         _override_dropouts(settings, config)
         weights = {**common, "dtype": torch.float32, "use_safetensors": True, "config": settings}
         own_mean = hasattr(settings, "classifier_pooling")

@@ -96,6 +96,8 @@ _HEADS = {
 }
 _ROBERTA_HEAD = ("classifier.dense", "tanh", "classifier.out_proj")
 
+FOLDED = "mean_head_folded"  # in the config of a model whose last layer is such a head
+
 _GAIN = 2.0**22  # lifts the logits so far above the first token's own vector that fp32 drops it
 _CONSTANT = 2.0**12  # against logits of order 1 this leaves the norms linear to about 1e-6
 _SMALL = 2.0**-12  # tanh(x) = x to within x^3 / 3
@@ -173,7 +175,7 @@ def fold_mean_head(
     config.num_hidden_layers = depth + 1
     if kind == "albert":
         config.num_hidden_groups = depth + 1
-    for key, value in settings.items():
+    for key, value in {**settings, FOLDED: True}.items():
         setattr(config, key, value)
     model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
     base: Any = getattr(model, model.base_model_prefix)

@@ -261,3 +261,11 @@ def test_tokenizers_pad_on_the_right(copied: Path) -> None:
     content = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps({**content, "padding_side": "left"}), encoding="utf-8")
     assert load_tokenizer(recipe(copied)).padding_side == "right"
+
+
+def test_a_finished_model_is_refused_as_an_encoder(
+    tiny_encoder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    load(tiny_encoder("bert")).plain().save_pretrained(tmp_path / "model")
+    with pytest.raises(KitError, match="finished model of this kit"):
+        load(tmp_path / "model")
