@@ -70,6 +70,7 @@ def train_with_trainer(rows_file: str, kind: str) -> None:
             logging_strategy="no",
             report_to="none",
             disable_tqdm=True,
+            use_cpu=not torch.cuda.is_available(),
             **fast,
         )
         collator = None if kind == "a" else DataCollatorWithPadding(tokenizer)
@@ -108,7 +109,7 @@ def measure_trainer(rows_file: Path, kind: str) -> float:
     answer = subprocess.run(
         [sys.executable, __file__, "--trainer", kind, "--rows-file", str(rows_file)],
         check=True,
-        capture_output=True,
+        stdout=subprocess.PIPE,
         text=True,
     )
     return float(answer.stdout.split()[-1])
