@@ -29,7 +29,7 @@ DEFAULT_STEPS = 24
 """Steps of the path per target with `ig`; each is one evaluation with its gradient."""
 # All models together may do so many evaluations per text with `shap`, but each at least 200: with
 # fewer, half the words of a sentence share their contribution with a neighbour.
-_MOST_EVALS, _SHARED_EVALS, _LEAST_EVALS = 500, 1000, 200
+_MOST_EVALS, _SHARED_EVALS, _LEAST_EVALS = 300, 1000, 200
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def explain_texts(
 def count_evals(method: str, n_models: int, n_targets: int, max_evals: int | None) -> int:
     """Evaluations per text and model, at most: what is asked for, or the method's default.
 
-    The default of `shap` is 500 for one model and less for more of them; that of `ig` is 24 for
+    The default of `shap` is 300 for one model and less for more of them; that of `ig` is 24 for
     each target.
     """
     if max_evals is not None:

@@ -60,7 +60,7 @@ Example:
 @click.option(
     "--max-evals",
     type=click.IntRange(4),
-    help="Evaluations of each model per text, at most. Default: shap 500 for one model, 200 for "
+    help="Evaluations of each model per text, at most. Default: shap 300 for one model, 200 for "
     "five; ig 24 per label.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the sample and of ties.")

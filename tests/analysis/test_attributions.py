@@ -194,7 +194,7 @@ def test_evaluations_are_counted_and_capped(make_model):
 
 
 def test_default_evaluations():
-    assert [count_evals("shap", n, 5, None) for n in (1, 2, 5, 30)] == [500, 500, 200, 200]
+    assert [count_evals("shap", n, 5, None) for n in (1, 2, 5, 30)] == [300, 300, 200, 200]
     assert count_evals("ig", 5, 6, None) == 24 * 6
     assert count_evals("shap", 5, 5, 77) == 77
 
