@@ -206,6 +206,8 @@ def test_a_signal_stops_every_process(
 ) -> None:
     plan_workers({"train 0": {"seconds": 60}, "train 1": {"seconds": 60}})
     before = signal.getsignal(signal.SIGTERM)
+    # A shell that starts the tests in the background has them ignore SIGINT.
+    interrupts = signal.signal(signal.SIGINT, signal.default_int_handler)
     pids: list[int] = []
 
     def act() -> None:
@@ -213,8 +215,11 @@ def test_a_signal_stops_every_process(
         threading.Timer(0.2, os.kill, (os.getpid(), number)).start()
 
     started = time.monotonic()
-    with pytest.raises(raised):
-        interrupt(run, act)
+    try:
+        with pytest.raises(raised):
+            interrupt(run, act)
+    finally:
+        signal.signal(signal.SIGINT, interrupts)
     assert time.monotonic() - started < 10
     assert len(pids) >= 2
     assert all(gone(pid) for pid in pids)
