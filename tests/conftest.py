@@ -121,6 +121,12 @@ def tiny_data(build_once: Callable[..., Path]) -> Path:
     return build_once("tiny-data", write_tiny_data)
 
 
+@pytest.fixture(params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> str:
+    """Every family of encoders that `tiny_encoder` can make, one after the other."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="session")
 def tiny_encoder(build_once: Callable[..., Path]) -> Callable[[str], Path]:
     """Give the folder of an untrained encoder of a family: 2 layers, 32 wide, 2 heads."""

@@ -25,8 +25,8 @@ from semeval_kit.errors import KitError
 
 Floats = NDArray[np.float64]
 METHODS = ("shap", "ig")
-DEFAULT_STEPS = 24
-"""Steps of the path per target with `ig`; each is one evaluation with its gradient."""
+DEFAULT_STEPS = 32
+"""Points on the path with `ig`; each is one evaluation with the gradients of all targets."""
 # All models together may do so many evaluations per text with `shap`, but each at least 200: with
 # fewer, half the words of a sentence share their contribution with a neighbour.
 _MOST_EVALS, _SHARED_EVALS, _LEAST_EVALS = 300, 1000, 200
@@ -88,14 +88,9 @@ def explain_texts(
     Raises:
         KitError: the method is unknown, its library is missing, or the tokenizers differ.
     """
-    if method not in METHODS:
-        raise KitError(f"method '{method}' is unknown. Choose one of {', '.join(METHODS)}.")
+    import_method(method)
     if max_evals is not None and max_evals < 4:
         raise KitError(f"max-evals {max_evals}: too few to explain anything. Give at least 4.")
-    if method == "ig":
-        import_captum()
-    else:
-        import_shap()
     _require_same_tokenizer(models)
     tell = on_evals or (lambda _: None)
     for text in texts:
@@ -103,16 +98,29 @@ def explain_texts(
         yield _explain_one(models, pieces, method, max_evals, seed, tell)
 
 
-def count_evals(method: str, n_models: int, n_targets: int, max_evals: int | None) -> int:
+def import_method(method: str) -> None:
+    """Import the library of a method.
+
+    Raises:
+        KitError: the method is unknown, or its library is not installed.
+    """
+    if method not in METHODS:
+        raise KitError(f"method '{method}' is unknown. Choose one of {', '.join(METHODS)}.")
+    if method == "ig":
+        import_captum()
+    else:
+        import_shap()
+
+
+def count_evals(method: str, n_models: int, max_evals: int | None) -> int:
     """Evaluations per text and model, at most: what is asked for, or the method's default.
 
-    The default of `shap` is 300 for one model and less for more of them; that of `ig` is 24 for
-    each target.
+    The default of `shap` is 300 for one model and less for more of them; that of `ig` is 32.
     """
     if max_evals is not None:
         return max_evals
     if method == "ig":
-        return DEFAULT_STEPS * n_targets
+        return DEFAULT_STEPS
     return max(_LEAST_EVALS, min(_MOST_EVALS, _SHARED_EVALS // n_models))
 
 
@@ -128,14 +136,13 @@ def _explain_one(
     mask = function.mask_id
     own = pieces.ids[pieces.places]
     base, probs = function(np.stack([np.full_like(own, mask), own]))
-    evals = count_evals(method, len(models), len(probs), max_evals)
+    evals = count_evals(method, len(models), max_evals)
     if len(own) < 2:
         values = np.repeat((probs - base)[None], len(own), axis=0)
     elif method == "shap":
         values = sum_owen(function, evals, seed)
     else:
-        steps = max(2, evals // len(probs))
-        parts = [integrate_gradients(m, pieces, mask, len(probs), steps, tell) for m in models]
+        parts = [integrate_gradients(m, pieces, mask, len(probs), evals, tell) for m in models]
         values = np.mean(parts, axis=0)
     return Attribution(
         pieces=pieces.strings,

@@ -13,6 +13,9 @@ from semeval_kit.analysis.masked_text import TextModel, count_rows, run_model
 from semeval_kit.analysis.pieces import Pieces
 from semeval_kit.errors import KitError
 
+# With gradients a forward pass keeps what every layer computed: 2 GB for a large encoder.
+_MOST_TOKENS = 2048
+
 
 def integrate_gradients(
     member: TextModel,
@@ -39,25 +42,45 @@ def integrate_gradients(
 
     captum = import_captum()
     model = member.model
+    layer = model.get_input_embeddings()
     ids = torch.from_numpy(pieces.ids).to(model.device)
     masked = ids.clone()
     masked[torch.from_numpy(pieces.places).to(model.device)] = mask_id
 
-    def forward(batch: Any) -> Any:
-        tell(len(batch))
-        return run_model(model, batch)
+    def differentiate(*, inputs: tuple[Any], **_: Any) -> tuple[Any]:
+        # captum repeats each point of the path for each target: one forward pass serves them all.
+        points = inputs[0][::n_targets].detach().requires_grad_()
+        with torch.enable_grad(), _replaced_output(layer, points):
+            probs = run_model(model, ids.expand(len(points), -1))
+        grads = [
+            torch.autograd.grad(probs[:, target].sum(), points, retain_graph=True)[0]
+            for target in range(n_targets)
+        ]
+        tell(len(points))
+        return (torch.stack(grads, dim=1).flatten(0, 1),)
 
     with _frozen(model):
-        path = captum.LayerIntegratedGradients(forward, model.get_input_embeddings())
+        with torch.no_grad():
+            text, base = layer(torch.stack([ids, masked]))
+        path = captum.IntegratedGradients(model)
+        path.gradient_func = differentiate
         found = path.attribute(
-            inputs=ids.repeat(n_targets, 1),
-            baselines=masked.repeat(n_targets, 1),
-            target=torch.arange(n_targets, device=model.device),
+            inputs=text.expand(n_targets, -1, -1),
+            baselines=base.expand(n_targets, -1, -1),
             n_steps=steps,
-            internal_batch_size=max(n_targets, count_rows(len(ids))),
+            internal_batch_size=n_targets * count_rows(len(ids), _MOST_TOKENS),
         )
     values = found.detach().double().sum(dim=-1).T.cpu().numpy()
     return np.asarray(values[pieces.places], dtype=np.float64)
+
+
+@contextlib.contextmanager
+def _replaced_output(layer: Any, output: Any) -> Iterator[None]:
+    handle = layer.register_forward_hook(lambda *_: output)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 @contextlib.contextmanager

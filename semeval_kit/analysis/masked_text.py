@@ -55,9 +55,9 @@ def run_model(model: Any, ids: Any) -> Any:
     return torch.sigmoid(logits)
 
 
-def count_rows(n_tokens: int) -> int:
-    """Texts of so many tokens that fit one forward pass."""
-    return max(1, min(_MOST_ROWS, _MOST_TOKENS // max(1, n_tokens)))
+def count_rows(n_tokens: int, most_tokens: int = _MOST_TOKENS) -> int:
+    """Texts of so many tokens that fit one forward pass of at most so many tokens."""
+    return max(1, min(_MOST_ROWS, most_tokens // max(1, n_tokens)))
 
 
 def find_mask(tokenizer: Any) -> int:

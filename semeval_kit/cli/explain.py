@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,7 +62,7 @@ Example:
     "--max-evals",
     type=click.IntRange(4),
     help="Evaluations of each model per text, at most. Default: shap 300 for one model, 200 for "
-    "five; ig 24 per label.",
+    "five; ig 32, each with the gradients of all labels.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the sample and of ties.")
 @click.option("--name", help="Of the files. Default: texts, the split, or global-<split>.")
@@ -72,22 +73,49 @@ def explain(run_path: Path, **given: Any) -> None:
     Writes into explain/ in the run's folder. Contributions are in units of probability and add up
     to it, from the base on, which is the probability when every token is masked.
     """
+    from semeval_kit.analysis.attributions import import_method
     from semeval_kit.analysis.explanation import Heading
     from semeval_kit.cli.explain_rows import find_rows
     from semeval_kit.cli.run_models import check_language, load_models
     from semeval_kit.run import Run
 
+    clock = _Clock()
     run = Run.open(run_path)
     spoken = check_language(run, given["language"], say) if given["language"] else ""
     rows, name = find_rows(run, given, spoken)
+    import_method(given["method"])
     models = load_models(run, given["fold"], say)
+    clock.lap("loading")
     heading = Heading(run.name, run.task.title, models.words, given["method"], given["seed"])
-    for path in _write(run, models, rows, heading, {**given, "name": name}):
+    for path in _write(run, models, rows, heading, {**given, "name": name}, clock):
         click.echo(path)
+    say(f"{len(rows)} text{'s' * (len(rows) != 1)}, {models.words}: {clock.words}")
+
+
+class _Clock:
+    """What took how long, for a person who waits."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def lap(self, name: str) -> None:
+        now = time.monotonic()
+        self.laps[name] = now - self._last
+        self._last = now
+
+    @property
+    def words(self) -> str:
+        return ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.laps.items())
 
 
 def _write(
-    run: Run, models: RunModels, rows: Sequence[Row], heading: Heading, given: dict[str, Any]
+    run: Run,
+    models: RunModels,
+    rows: Sequence[Row],
+    heading: Heading,
+    given: dict[str, Any],
+    clock: _Clock,
 ) -> list[Path]:
     from semeval_kit.analysis.explain_files import check_name, write_global, write_sentences
 
@@ -95,14 +123,17 @@ def _write(
     names = models.target_names
     with _attribute(models, rows, given) as attributions:
         if given["sample"]:
-            return write_global(run.explain_dir, given["name"], attributions, names, heading)
+            paths = write_global(run.explain_dir, given["name"], attributions, names, heading)
+            clock.lap("explaining and writing")
+            return paths
         explanations = [
             _explain_row(models, row, attribution)
             for row, attribution in zip(rows, attributions, strict=True)
         ]
+    clock.lap("explaining")
     total = len(explanations) * len(names) if given["figures"] else 0
     with _progress(total, "figure", shown=total > len(names)) as step:
-        return write_sentences(
+        paths = write_sentences(
             run.explain_dir,
             given["name"],
             explanations,
@@ -110,6 +141,8 @@ def _write(
             figures=given["figures"],
             on_figure=lambda: step(1),
         )
+    clock.lap("page and figures" if total else "page")
+    return paths
 
 
 @contextmanager
@@ -118,8 +151,8 @@ def _attribute(
 ) -> Iterator[Iterator[Attribution]]:
     from semeval_kit.analysis.attributions import count_evals, explain_texts
 
-    n_models, n_targets = len(models.models), len(models.target_names)
-    per_text = n_models * count_evals(given["method"], n_models, n_targets, given["max_evals"])
+    n_models = len(models.models)
+    per_text = n_models * count_evals(given["method"], n_models, given["max_evals"])
     with _progress(len(rows) * per_text, "eval", shown=True) as step:
         done = 0
 

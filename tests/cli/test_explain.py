@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ def test_texts_of_one_s_own(run: Run, browser: Any):
         run, "--text", "bara wondi dora", "--text", HOSTILE, "--text", "", "--language", "eng"
     )
     page, pictures = read_paths(result)
+    times = r"loading [\d.]+ s, explaining [\d.]+ s, page and figures [\d.]+ s"
+    assert re.search(f"3 texts, the mean of 2 folds: {times}\n", result.stderr)
     assert (page, pictures) == (run.explain_dir / "texts.html", run.explain_dir / "texts")
     labels = run.task.all_labels
     assert sorted(path.name for path in pictures.iterdir()) == sorted(
