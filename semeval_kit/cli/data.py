@@ -32,6 +32,17 @@ STATS_EXAMPLE = (
     "\b\nExample:\n"
     "  semeval-kit data stats semeval2025-task11-a --langs eng --data FOLDER --plot stats.png\n"
 )
+_DATA = click.option(
+    "--data",
+    "folder",
+    type=click.Path(path_type=Path),
+    default=Path("data"),
+    show_default=True,
+    help="Folder with the official files.",
+)
+_LANGS = click.option(
+    "--langs", default="all", show_default=True, help="Languages, joined by commas."
+)
 
 
 @click.group(epilog=DATA_EXAMPLE)
@@ -50,7 +61,7 @@ def data() -> None:
     show_default=True,
     help="Folder to write to.",
 )
-@click.option("--langs", default="all", show_default=True, help="Languages, joined by commas.")
+@_LANGS
 @click.option("--hub", "repo", help="Another hub data set, or a local folder of its layout.")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest entries as JSON.")
 def fetch(
@@ -84,15 +95,8 @@ def fetch(
 
 @data.command(epilog=CHECK_EXAMPLE)
 @click.argument("tasks", nargs=-1, required=True)
-@click.option(
-    "--data",
-    "folder",
-    type=click.Path(path_type=Path),
-    default=Path("data"),
-    show_default=True,
-    help="Folder with the official files.",
-)
-@click.option("--langs", default="all", show_default=True, help="Languages, joined by commas.")
+@_DATA
+@_LANGS
 @click.option("--verbose", is_flag=True, help="Name every pair of ids with the same text.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @click.pass_context
@@ -126,15 +130,8 @@ def check(
 
 @data.command(epilog=STATS_EXAMPLE)
 @click.argument("task")
-@click.option(
-    "--data",
-    "folder",
-    type=click.Path(path_type=Path),
-    default=Path("data"),
-    show_default=True,
-    help="Folder with the official files.",
-)
-@click.option("--langs", default="all", show_default=True, help="Languages, joined by commas.")
+@_DATA
+@_LANGS
 @click.option(
     "--plot",
     type=click.Path(path_type=Path, dir_okay=False),
