@@ -79,11 +79,12 @@ def sweep(
 ) -> None:
     """Train several encoders under one recipe, then compare them in one table.
 
-    An encoder that fails is reported at the end; the others are trained and compared.
+    Each run gets its report and card as with `run`. An encoder that fails is reported at the end;
+    the others are trained and compared. Interrupted, the same command goes on where it stopped.
     """
     from semeval_kit.cli.compare import compare
     from semeval_kit.errors import KitError
-    from semeval_kit.pipeline import run_all
+    from semeval_kit.pipeline import present, run_all
 
     if given["run_name"] is not None:
         raise click.UsageError("--run names one run; a sweep names each by its encoder.")
@@ -92,9 +93,14 @@ def sweep(
         path, plan = read_plan({**given, "model": model})
         say(f"[{position}/{len(models)}] {model}: {path}")
         try:
-            done.append(run_all(path, plan, read_engine(dict(given)), gold, say).path)
+            run = run_all(path, plan, read_engine(dict(given)), gold, say)
+            done.append(run.path)
+            present(run, say)
         except KitError as error:
             failed.append(f"{model}: {error.message}")
+        except KeyboardInterrupt:
+            say(f"\ninterrupted; the same command goes on with {path}")
+            raise SystemExit(130) from None
     if done:
         context.invoke(compare, runs=tuple(done))
     if failed:

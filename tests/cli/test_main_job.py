@@ -92,16 +92,23 @@ def test_the_report_is_written_unless_it_is_not_wanted(
     assert presented == ["mine"]
 
 
+@pytest.mark.parametrize(("command", "options"), [("run", ["--run", "mine"]), ("sweep", [])])
 def test_an_interrupt_says_how_to_go_on(
-    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    invoke: Invoke,
+    tiny_bert: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    command: str,
+    options: list[str],
 ) -> None:
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(pipeline, "run_all", interrupt)
-    result = invoke("run", run="mine")
+    result = invoke(command, *options, model=tiny_bert)
     assert result.exit_code == 130
-    assert f"interrupted; the same command goes on with {tmp_path / 'mine'}" in result.stderr
+    name = "mine" if options else "semeval2025-task11-a_eng_tiny-bert_default"
+    assert f"interrupted; the same command goes on with {tmp_path / name}" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -187,6 +194,9 @@ def test_a_sweep_compares_what_could_be_trained(
     runs = sorted(path.name for path in tmp_path.iterdir() if (path / "estimate.json").is_file())
     assert runs == [f"semeval2025-task11-a_eng_tiny-{name}_default" for name in ("bert", "electra")]
     assert all(name in result.stdout for name in ("tiny-bert", "tiny-electra"))
+    for name in runs:
+        assert (tmp_path / name / "report.html").is_file()
+        assert (tmp_path / name / "README.md").is_file()
     named = invoke("sweep", *words, model="", run="mine")
     assert named.exit_code == 2
     assert "a sweep names each by its encoder" in named.output
