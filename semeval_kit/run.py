@@ -317,9 +317,10 @@ _TASK_PROSE = {"title", "url", "notes", "citations", "baselines", "hub", "recipe
 
 def _frozen(settings: Row) -> Row:
     plain: Row = json.loads(json.dumps(settings))
-    hashes = plain.pop("data_sha256", {})
     kept = {key: value for key, value in plain.items() if key not in _NOT_FROZEN}
-    return {**kept, **_prefixed("data_sha256", hashes)}
+    for name in ("data_sha256", "encoder_sha256"):
+        kept |= _prefixed(name, kept.pop(name, {}))
+    return kept
 
 
 def _frozen_task(text: str) -> Row:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import importlib
 import json
 import shutil
 import signal
@@ -166,6 +167,38 @@ def test_changed_training_data_is_refused(
         finish(run.path, plan)
     with pytest.raises(KitError, match=r"changed since the run was made: track_a/train/eng\.csv"):
         pipeline.train(run, Engine(), lambda _: None)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_changed_encoder_is_refused(
+    make_plan: Callable[..., Plan], tiny_bert: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny_bert, tmp_path / "encoder"))
+    plan = make_plan(("eng",), encoder=str(folder), **SHORT)
+    run = pipeline.prepare(tmp_path / "run", plan, lambda _: None)
+    config = folder / "config.json"
+    config.write_text(config.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    with pytest.raises(KitError, match=r"encoder_sha256\.config\.json: the run has"):
+        finish(run.path, plan)
+    with pytest.raises(KitError, match=r"changed since the run was made: config\.json"):
+        pipeline.train(run, Engine(), lambda _: None)
+
+
+def test_a_hub_encoder_stays_at_the_commit_that_the_run_began_with(
+    make_plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    newest = ["a" * 40]
+    stage = importlib.import_module("semeval_kit.pipeline.prepare")
+    monkeypatch.setattr(stage, "pin_revision", lambda _, revision: revision or newest[0])
+    plan = make_plan(("eng",), encoder="org/encoder", **SHORT)
+    run = pipeline.prepare(tmp_path / "run", plan, lambda _: None)
+    assert run.recipe["revision"] == "a" * 40
+    newest[0] = "b" * 40
+    assert pipeline.prepare(tmp_path / "run", plan, lambda _: None).recipe["revision"] == "a" * 40
+    assert pipeline.prepare(tmp_path / "b", plan, lambda _: None).recipe["revision"] == "b" * 40
+    other = make_plan(("eng",), encoder="org/encoder", revision="b" * 40, **SHORT)
+    with pytest.raises(KitError, match=r"recipe\.revision: the run has 'aaaa"):
+        pipeline.prepare(tmp_path / "run", other, lambda _: None)
 
 
 @pytest.mark.usefixtures("in_process")

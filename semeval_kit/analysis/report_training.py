@@ -62,7 +62,7 @@ def tabulate_folds(results: RunResults) -> Table:
 
 
 def tabulate_settings(results: RunResults) -> tuple[Table, ...]:
-    """Recipe, versions and machine, and data files."""
+    """Recipe, versions and machine, and the files of data and encoder."""
     settings = results.settings
     machine = {
         "parameters": show_count(results.parameters),
@@ -70,15 +70,19 @@ def tabulate_settings(results: RunResults) -> tuple[Table, ...]:
         **settings.get("machine", {}),
         **{f"version of {name}": v for name, v in settings.get("versions", {}).items()},
     }
-    data = {name: str(value)[:16] for name, value in settings.get("data_sha256", {}).items()}
+    hashes = {
+        **settings.get("data_sha256", {}),
+        **{f"encoder: {name}": v for name, v in settings.get("encoder_sha256", {}).items()},
+    }
+    files = {name: str(value)[:16] for name, value in hashes.items()}
     return (
         Table("recipe", "Recipe", ("field", "value"), _pairs(results.recipe), n_text=2),
         Table("machine", "Machine and versions", ("what", "value"), _pairs(machine), n_text=2),
         Table(
             "data",
-            "Data files",
+            "Files that the run was made with",
             ("file", "sha256 (first 16 digits)"),
-            _pairs(data),
+            _pairs(files),
             n_text=2,
         ),
     )

@@ -11,7 +11,7 @@ from semeval_kit.competition.examples import find_file
 from semeval_kit.decision.ensemble import mean_probs
 from semeval_kit.errors import KitError
 from semeval_kit.pipeline.plan import SPLITS, Engine, Say
-from semeval_kit.pipeline.prepare import hash_files, require_same_data
+from semeval_kit.pipeline.prepare import hash_files, require_same_data, require_same_encoder
 from semeval_kit.run import (
     Probs,
     Run,
@@ -48,6 +48,7 @@ def train(run: Run, engine: Engine, say: Say, splits: Sequence[str] = ()) -> Non
     todo = [fold for fold in wanted if not run.is_done(fold)]
     if not todo:
         return
+    require_same_encoder(run)
     slots = _slots(run, engine)
     say(
         f"training folds {', '.join(map(str, todo))} of {run.n_folds}: "

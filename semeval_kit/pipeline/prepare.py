@@ -19,7 +19,7 @@ from semeval_kit.run import Run
 from semeval_kit.training.config import TrainConfig
 from semeval_kit.training.folds import assign_folds, assign_holdout, scarce_labels
 from semeval_kit.training.machine import describe_machine, describe_versions
-from semeval_kit.training.source import resolve_encoder
+from semeval_kit.training.source import hash_encoder, pin_revision
 
 _SHOWN = 5
 
@@ -39,7 +39,7 @@ def prepare(path: Path, plan: Plan, say: Say) -> Run:
     task = load_task(plan.task)
     languages = task.check_languages(plan.languages)
     train_languages = _choose_train_languages(task, languages, plan.train_languages)
-    resolve_encoder(plan.config.encoder)  # a name that leads nowhere is told before any work
+    config = pin_encoder(path, plan.config)  # a name that leads nowhere is told before any work
     data = plan.data.expanduser().resolve()
     splits = plan.train_splits
     if plan.config.holdout_split and plan.config.holdout_split not in splits:
@@ -51,10 +51,11 @@ def prepare(path: Path, plan: Plan, say: Say) -> Run:
         "train_splits": list(splits),
         "data": str(data),
         "data_sha256": hash_files(task, data, splits, train_languages),
-        "seed": plan.config.seed,
+        "encoder_sha256": hash_encoder(config.encoder),
+        "seed": config.seed,
         **describe_moment(path),
     }
-    recipe = freeze_recipe(plan.config)
+    recipe = freeze_recipe(config)
     _, text = read_task_source(plan.task)
     run = Run.create(path, task_text=text, recipe=recipe, settings=settings)
     if run.folds_file.is_file():
@@ -66,9 +67,9 @@ def prepare(path: Path, plan: Plan, say: Say) -> Run:
     _warn_of_unlearnt_labels(task, examples, say)
     _warn_of_overlap(run, examples, say)
     targets = encode_labels(task, examples.labels)
-    folds = _assign(examples, targets, plan.config)
+    folds = _assign(examples, targets, config)
     if run.n_folds > 1:
-        for warning in scarce_labels(targets, target_names(task), plan.config.folds):
+        for warning in scarce_labels(targets, target_names(task), config.folds):
             say(f"warning: {warning}")
     run.write_folds(examples.ids, examples.languages, folds.tolist())
     held_out = int((folds >= 0).sum())
@@ -136,6 +137,19 @@ def describe_moment(path: Path) -> dict[str, Any]:
     }
 
 
+def pin_encoder(path: Path, config: TrainConfig) -> TrainConfig:
+    """The recipe with the commit of a hub encoder: the newest one, or that of the run at `path`.
+
+    Raises:
+        KitError: the encoder cannot be found.
+    """
+    revision = config.revision
+    run = Run(path)
+    if not revision and run.settings_file.is_file() and run.recipe["encoder"] == config.encoder:
+        revision = run.recipe["revision"]
+    return config.model_copy(update={"revision": pin_revision(config.encoder, revision)})
+
+
 def freeze_recipe(config: TrainConfig) -> dict[str, Any]:
     """The recipe as it is frozen: a local encoder by its full path."""
     recipe = config.model_dump()
@@ -193,6 +207,22 @@ def hash_files(
                 digest = hashlib.sha256(path.read_bytes()).hexdigest()
                 hashes[path.relative_to(data).as_posix()] = digest
     return hashes
+
+
+def require_same_encoder(run: Run) -> None:
+    """See that a local encoder is the one that the run was made with.
+
+    Raises:
+        KitError: a file has changed or is gone.
+    """
+    name, made_with = run.recipe["encoder"], run.settings.get("encoder_sha256", {})
+    now = hash_encoder(name)
+    changed = sorted(n for n in made_with.keys() | now.keys() if made_with.get(n) != now.get(n))
+    if changed:
+        raise KitError(
+            f"encoder '{name}': changed since the run was made: {', '.join(changed)}. "
+            "Put the old files back, or start a new run."
+        )
 
 
 def require_same_data(run: Run) -> None:

@@ -10,7 +10,7 @@ from semeval_kit.errors import KitError
 from semeval_kit.pipeline.compute import predict, train
 from semeval_kit.pipeline.decide import pack, pack_files, score, tune
 from semeval_kit.pipeline.plan import SPLITS, Engine, Plan, Say
-from semeval_kit.pipeline.prepare import describe_moment, freeze_recipe, prepare
+from semeval_kit.pipeline.prepare import describe_moment, freeze_recipe, pin_encoder, prepare
 from semeval_kit.run import Run, hold_lock
 
 
@@ -52,6 +52,7 @@ def run_each_language(path: Path, plan: Plan, engine: Engine, gold: Path | None,
     """
     task = load_task(plan.task)
     languages = task.check_languages(plan.languages)
+    plan = replace(plan, config=pin_encoder(path, plan.config))
     settings = {
         "task": task.name,
         "languages": list(languages),

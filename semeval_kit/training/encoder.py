@@ -24,7 +24,7 @@ from transformers import (
 from semeval_kit.errors import KitError
 from semeval_kit.training import pooling
 from semeval_kit.training.config import TrainConfig, peak_lr
-from semeval_kit.training.source import resolve_encoder
+from semeval_kit.training.source import explain_failure, resolve_encoder
 
 _DROPOUTS = {
     "hidden_dropout": ("hidden_dropout_prob", "dropout", "embedding_dropout", "mlp_dropout"),
@@ -298,9 +298,4 @@ def _explained(name: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, ImportError, SafetensorError) as error:
-        text = str(error).strip().splitlines()
-        raise KitError(
-            f"encoder '{name}' cannot be loaded: {text[0] if text else type(error).__name__}\n"
-            "It must be a hub id that this machine can reach (or has in its cache), or a local "
-            "folder, with weights as safetensors. 'embedded' needs no network."
-        ) from error
+        raise explain_failure(name, error) from error

@@ -10,6 +10,7 @@ from semeval_kit.errors import KitError
 EMBEDDED = "embedded"
 EMBEDDED_NAME = "all-MiniLM-L6-v2"
 EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+_LOADED = ("*.safetensors", "*.json", "*.txt", "*.model")  # weights, config and tokenizer
 _UNKNOWN_BYTES = 1_500_000_000  # a large encoder: with more memory than needed nothing breaks
 
 
@@ -35,6 +36,47 @@ def resolve_encoder(name: str) -> str:
             )
         return str(folder.resolve())
     return name
+
+
+def pin_revision(name: str, revision: str = "") -> str:
+    """The commit of a hub encoder, so that all folds train the same one; else `revision` as it is.
+
+    Args:
+        name: as in a recipe.
+        revision: branch, tag or commit; empty: the main branch.
+
+    Raises:
+        KitError: the hub cannot be reached, or has no such encoder.
+    """
+    if Path(resolve_encoder(name)).is_dir():
+        return revision
+    from huggingface_hub import hf_hub_download
+
+    try:
+        config = hf_hub_download(name, "config.json", revision=revision or None)
+    except (OSError, ValueError) as error:
+        raise explain_failure(name, error) from error
+    return Path(config).parent.name  # the cache has a folder per commit
+
+
+def hash_encoder(name: str) -> dict[str, str]:
+    """Sha256 of each file of a local encoder that is loaded; nothing for one on the hub."""
+    folder = Path(resolve_encoder(name))
+    hashes = {}
+    for path in sorted(path for pattern in _LOADED for path in folder.glob(pattern)):
+        with path.open("rb") as file:
+            hashes[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return hashes
+
+
+def explain_failure(name: str, error: Exception) -> KitError:
+    """What was raised while an encoder was fetched or loaded, with a remedy."""
+    text = str(error).strip().splitlines()
+    return KitError(
+        f"encoder '{name}' cannot be loaded: {text[0] if text else type(error).__name__}\n"
+        "It must be a hub id that this machine can reach (or has in its cache), or a local "
+        "folder, with weights as safetensors. 'embedded' needs no network."
+    )
 
 
 def weights_bytes(name: str) -> int:

