@@ -34,7 +34,6 @@ submission: install  ## train, tune, pack and score: TASK= LANGS= DATA= MODEL= R
 	$(KIT) run $(PLAN)
 
 sweep: install  ## several encoders under one recipe, compared: MODELS="a b c" TASK= LANGS= DATA= RECIPE=
-	@test -n "$(MODELS)" || { echo 'Name the encoders: make sweep MODELS="roberta-base bert-base-cased"'; exit 2; }
 	$(KIT) sweep $(foreach model,$(MODELS),--model "$(model)") \
 		--task $(TASK) --data "$(DATA)" $(if $(LANGS),--langs "$(LANGS)") \
 		$(if $(RECIPE),--recipe "$(RECIPE)") $(ARGS)

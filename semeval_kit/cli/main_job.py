@@ -64,7 +64,9 @@ def run(gold: Path | None, per_language: bool, report: bool, **given: Any) -> No
     epilog="Example:  semeval-kit sweep --model roberta-base --model bert-base-cased "
     "--task semeval2025-task11-a --data official --langs eng"
 )
-@click.option("--model", "models", multiple=True, required=True, help="An encoder; repeat it.")
+@click.option(
+    "--model", "models", multiple=True, help="An encoder; repeat it. Default: as the recipe lists."
+)
 @sweep_options
 @engine_options
 @click.option(
@@ -83,11 +85,19 @@ def sweep(
     the others are trained and compared. Interrupted, the same command goes on where it stopped.
     """
     from semeval_kit.cli.compare import compare
+    from semeval_kit.competition.task import load_task
     from semeval_kit.errors import KitError
     from semeval_kit.pipeline import present, run_all
+    from semeval_kit.training.config import list_encoders
 
     if given["run_name"] is not None:
         raise click.UsageError("--run names one run; a sweep names each by its encoder.")
+    recipe = given["recipe"] or load_task(given["task"]).recipe
+    models = models or list_encoders(recipe)
+    if not models:
+        raise click.UsageError(
+            f"recipe '{recipe}' lists no encoders: name them, such as --model a --model b."
+        )
     done, failed = [], []
     for position, model in enumerate(models, start=1):
         path, plan = read_plan({**given, "model": model})

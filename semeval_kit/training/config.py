@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from semeval_kit.errors import KitError
 from semeval_kit.training.fields import HELP
 
+# In a recipe file, beside the fields: the encoders that `sweep` trains.
+_SWEEP = "sweep"
 Metric = Literal["score", "macro_f1", "micro_f1", "weighted_f1", "loss", "last"]
 
 
@@ -91,22 +93,22 @@ def load_recipe(name_or_path: str, overrides: Mapping[str, Any] | None = None) -
     Raises:
         KitError: no such recipe, not TOML, an unknown field or a value out of range.
     """
-    path = Path(name_or_path)
-    if path.suffix == ".toml":
-        source = path.read_text(encoding="utf-8") if path.is_file() else None
-    else:
-        file = resources.files("semeval_kit.training").joinpath("recipes", f"{path.name}.toml")
-        source = file.read_text(encoding="utf-8") if file.is_file() else None
-    if source is None:
-        raise KitError(
-            f"recipe '{name_or_path}': not found. Known: {', '.join(list_recipes())}; "
-            "or give the path of a .toml file."
-        )
-    try:
-        fields = tomllib.loads(source)
-    except tomllib.TOMLDecodeError as error:
-        raise KitError(f"recipe '{name_or_path}': not TOML: {error}.") from error
+    fields = {k: v for k, v in _read_recipe(name_or_path).items() if k != _SWEEP}
     return make_config({**fields, **(overrides or {})}, f"recipe '{name_or_path}'")
+
+
+def list_encoders(name_or_path: str) -> tuple[str, ...]:
+    """The encoders that a recipe compares: its line `sweep = ["...", "..."]`, or none.
+
+    Raises:
+        KitError: no such recipe, not TOML, or the line is no list of names.
+    """
+    names = _read_recipe(name_or_path).get(_SWEEP, [])
+    if not isinstance(names, list) or not all(isinstance(n, str) and n for n in names):
+        raise KitError(
+            f"recipe '{name_or_path}': {_SWEEP}: expected a list of encoders; got {names!r}."
+        )
+    return tuple(names)
 
 
 def make_config(fields: Mapping[str, Any], where: str) -> TrainConfig:
@@ -125,3 +127,21 @@ def make_config(fields: Mapping[str, Any], where: str) -> TrainConfig:
             for e in error.errors()
         ]
         raise KitError(f"{where}: cannot be used.\n" + "\n".join(problems)) from error
+
+
+def _read_recipe(name_or_path: str) -> dict[str, Any]:
+    path = Path(name_or_path)
+    if path.suffix == ".toml":
+        source = path.read_text(encoding="utf-8") if path.is_file() else None
+    else:
+        file = resources.files("semeval_kit.training").joinpath("recipes", f"{path.name}.toml")
+        source = file.read_text(encoding="utf-8") if file.is_file() else None
+    if source is None:
+        raise KitError(
+            f"recipe '{name_or_path}': not found. Known: {', '.join(list_recipes())}; "
+            "or give the path of a .toml file."
+        )
+    try:
+        return tomllib.loads(source)
+    except tomllib.TOMLDecodeError as error:
+        raise KitError(f"recipe '{name_or_path}': not TOML: {error}.") from error

@@ -135,6 +135,12 @@ def test_errors_say_what_to_do_without_a_traceback(
     assert isinstance(result.exception, SystemExit)
 
 
+def test_a_sweep_needs_encoders(invoke: Invoke) -> None:
+    result = invoke("sweep", model="")
+    assert result.exit_code == 2
+    assert "recipe 'default' lists no encoders: name them" in result.output
+
+
 def plan_of(**changes: Any) -> tuple[Path, pipeline.Plan]:
     from semeval_kit.cli.main_job import run
 
@@ -197,6 +203,9 @@ def test_a_sweep_compares_what_could_be_trained(
     for name in runs:
         assert (tmp_path / name / "report.html").is_file()
         assert (tmp_path / name / "README.md").is_file()
+    listed = tmp_path / "own.toml"
+    listed.write_text(f"sweep = {[models[0]]!r}\n".replace("'", '"'), encoding="utf-8")
+    assert "tiny-bert_own" in invoke("sweep", model="", recipe=listed).stdout
     named = invoke("sweep", *words, model="", run="mine")
     assert named.exit_code == 2
     assert "a sweep names each by its encoder" in named.output

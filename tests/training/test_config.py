@@ -9,6 +9,7 @@ import pytest
 from semeval_kit.errors import KitError
 from semeval_kit.training.config import (
     TrainConfig,
+    list_encoders,
     list_recipes,
     load_recipe,
     make_config,
@@ -35,6 +36,23 @@ def test_flags_lie_over_the_recipe_and_the_recipe_over_the_defaults(tmp_path: Pa
     path.write_text("epochs = 7\nlr = 3e-5\n", encoding="utf-8")
     config = load_recipe(str(path), {"epochs": 9})
     assert (config.epochs, config.lr, config.head_lr) == (9, 3e-5, TrainConfig().head_lr)
+
+
+def test_a_recipe_may_list_the_encoders_of_a_sweep(tmp_path: Path) -> None:
+    assert list_encoders("bert-report") == (
+        "distilbert-base-cased",
+        "distilbert-base-uncased",
+        "bert-base-cased",
+        "bert-base-uncased",
+        "bert-large-cased",
+        "bert-large-uncased",
+    )
+    assert list_encoders("default") == ()
+    path = tmp_path / "own.toml"
+    for wrong in ('"bert-base-cased"', "[1]", '[""]'):
+        path.write_text(f"sweep = {wrong}\n", encoding="utf-8")
+        with pytest.raises(KitError, match="sweep: expected a list of encoders; got"):
+            list_encoders(str(path))
 
 
 def test_an_unknown_field_is_refused_with_the_known_ones(tmp_path: Path) -> None:
