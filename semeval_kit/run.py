@@ -187,6 +187,11 @@ class Run:
         """The run of one language, where each language has a model of its own."""
         return self.path / "languages" / language
 
+    @property
+    def before_dir(self) -> Path:
+        """The run of the same encoder before fine-tuning, where that is measured."""
+        return self.path / "before"
+
     def fold_dir(self, fold: int) -> Path:
         """The folder of one fold."""
         return self.path / f"fold-{fold}"

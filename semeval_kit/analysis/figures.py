@@ -24,7 +24,7 @@ from semeval_kit.analysis.figures_data import (
     draw_text_lengths,
 )
 from semeval_kit.analysis.figures_decision import draw_calibration, draw_f1_thresholds
-from semeval_kit.analysis.figures_radar import draw_radar, read_before, score_axes
+from semeval_kit.analysis.figures_radar import draw_radar, find_before, read_before, score_axes
 from semeval_kit.analysis.figures_training import draw_training, name_metric
 from semeval_kit.analysis.palette import FORMATS, save_figure
 from semeval_kit.analysis.scores import headline_metric
@@ -65,7 +65,8 @@ def write_figures(
 
     Args:
         run: as far as it has come; pictures whose stage has not run are left out.
-        before: the same encoder without fine-tuning, for the radar chart.
+        before: the same encoder without fine-tuning, for the radar chart; None: that inside the
+            run, if there is one.
         formats: of "png" and "svg".
 
     Raises:
@@ -101,14 +102,15 @@ def draw_figures(
         run: as far as it has come.
         train: its training examples, from `run.read_train`.
         answers: per split, from `read_all_answers`.
-        before: the same encoder without fine-tuning, for the radar chart.
+        before: the same encoder without fine-tuning, for the radar chart; None: that inside the
+            run, if there is one.
 
     Raises:
         KitError: `before` does not fit, or matplotlib is missing.
     """
     yield from _draw_data(run, train, answers)
     yield from _draw_training(run)
-    oof = answers.get("oof")
+    oof, before = answers.get("oof"), before or find_before(run)
     if oof is not None:
         yield from _draw_decisions(run, oof)
         yield from _draw_mistakes(run, oof)

@@ -77,6 +77,12 @@ def score_axes(run: Run, answers: Answers) -> dict[str, float]:
     return {label.label: label.score for label in score.labels}
 
 
+def find_before(run: Run) -> Run | None:
+    """The finished run of the same encoder before fine-tuning that lies inside the run, or None."""
+    before = Run(run.before_dir)
+    return before if before.estimate_file.is_file() else None
+
+
 def read_before(run: Run, oof: Answers, before: Run) -> Answers:
     """Out-of-fold answers of the same encoder before fine-tuning.
 

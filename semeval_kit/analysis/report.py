@@ -36,7 +36,8 @@ def write_report(run: Run, before: Run | None = None) -> Path:
 
     Args:
         run: with all folds done and thresholds tuned.
-        before: the same encoder without fine-tuning, for the radar chart.
+        before: the same encoder without fine-tuning, for the radar chart; None: that inside the
+            run, if there is one.
 
     Raises:
         KitError: a stage has not run, `before` does not fit, or jinja2 or matplotlib is missing.

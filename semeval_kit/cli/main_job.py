@@ -35,9 +35,17 @@ from semeval_kit.cli.options import (
     help="One model per language instead of one for all; one zip all the same.",
 )
 @click.option(
+    "--before/--no-before",
+    default=None,
+    help="Measure the encoder before fine-tuning, too. Default: as the recipe says.",
+)
+@click.option(
     "--report/--no-report", default=True, show_default=True, help="Write report.html and the card."
 )
-def run(gold: Path | None, per_language: bool, report: bool, **given: Any) -> None:
+@click.pass_context
+def run(
+    context: click.Context, /, gold: Path | None, per_language: bool, report: bool, **given: Any
+) -> None:
     """All stages: folds, training, probabilities, thresholds, zip and score.
 
     Interrupt it whenever you like: the same command goes on where it stopped.
@@ -58,6 +66,11 @@ def run(gold: Path | None, per_language: bool, report: bool, **given: Any) -> No
 
         present(done, say)
     click.echo(summarise(done))
+    if done.before_dir.is_dir():
+        from semeval_kit.cli.compare import compare
+
+        click.echo("\nAgainst the encoder before fine-tuning:")
+        context.invoke(compare, runs=(done.path, done.before_dir))
 
 
 @click.command(
@@ -88,12 +101,12 @@ def sweep(
     from semeval_kit.competition.task import load_task
     from semeval_kit.errors import KitError
     from semeval_kit.pipeline import present, run_all
-    from semeval_kit.training.config import list_encoders
+    from semeval_kit.training.config import load_comparison
 
     if given["run_name"] is not None:
         raise click.UsageError("--run names one run; a sweep names each by its encoder.")
     recipe = given["recipe"] or load_task(given["task"]).recipe
-    models = models or list_encoders(recipe)
+    models = models or load_comparison(recipe).encoders
     if not models:
         raise click.UsageError(
             f"recipe '{recipe}' lists no encoders: name them, such as --model a --model b."

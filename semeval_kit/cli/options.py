@@ -130,7 +130,7 @@ def read_plan(given: dict[str, Any]) -> tuple[Path, Plan]:
     """
     from semeval_kit.competition.task import load_task
     from semeval_kit.pipeline import Plan
-    from semeval_kit.training.config import load_recipe
+    from semeval_kit.training.config import load_comparison, load_recipe
 
     fields = {name: given.pop(name) for name, _ in _FIELDS}
     fields["encoder"] = given.pop("model")
@@ -139,6 +139,7 @@ def read_plan(given: dict[str, Any]) -> tuple[Path, Plan]:
     task = load_task(task_name)
     recipe = recipe or task.recipe
     config = load_recipe(recipe, overrides)
+    before = given.pop("before", None)
     languages = _read_languages(given.pop("langs"), task.predict_languages)
     plan = Plan(
         task=str(task_name),
@@ -147,6 +148,7 @@ def read_plan(given: dict[str, Any]) -> tuple[Path, Plan]:
         config=config,
         train_languages=_read_languages(given.pop("train_langs") or "", task.train_languages),
         train_splits=tuple(given.pop("train_splits").replace(",", " ").split()),
+        before=load_comparison(recipe).before if before is None else before,
     )
     name = name or _name_run(task.name, languages, config.encoder, Path(recipe).stem)
     return given.pop("submissions") / name, plan

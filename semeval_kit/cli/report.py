@@ -11,7 +11,8 @@ _RUN = click.argument("run_path", metavar="RUN", type=_FOLDER)
 _BEFORE = click.option(
     "--before",
     type=_FOLDER,
-    help="A run of the same encoder with --epochs 0: adds a radar chart of before and after.",
+    help="A run of the same encoder with --epochs 0: adds a radar chart of before and after. "
+    "Default: what `run --before` left inside the run.",
 )
 
 

@@ -24,6 +24,7 @@ class Plan:
         train_languages: to learn from; empty: those that are predicted, or for a cross-lingual
             task all others.
         train_splits: splits to learn from.
+        before: measure the encoder before fine-tuning, too.
     """
 
     task: str
@@ -32,6 +33,7 @@ class Plan:
     config: TrainConfig
     train_languages: tuple[str, ...] = ()
     train_splits: tuple[str, ...] = ("train",)
+    before: bool = False
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,8 @@ def run_all(path: Path, plan: Plan, engine: Engine, gold: Path | None, say: Say)
         tune(run, say)
         pack(run, say)
         score(run, gold, say)
+        if plan.before:
+            _measure_before(run, plan, engine, say)
     return run
 
 
@@ -87,6 +89,17 @@ def run_each_language(path: Path, plan: Plan, engine: Engine, gold: Path | None,
             pack_files(whole, files, say)
             score(whole, gold, say)
     return whole
+
+
+def _measure_before(run: Run, plan: Plan, engine: Engine, say: Say) -> None:
+    """A run inside the run: the same encoder on the same folds without any training."""
+    say("the encoder before fine-tuning:")
+    untrained = {"epochs": 0, "revision": run.recipe["revision"]}
+    config = plan.config.model_copy(update=untrained)
+    # What there is to say of the data was said.
+    before = prepare(run.before_dir, replace(plan, config=config), lambda _: None)
+    train(before, engine, say)
+    tune(before, say)
 
 
 def present(run: Run, say: Say) -> None:

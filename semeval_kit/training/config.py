@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -13,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from semeval_kit.errors import KitError
 from semeval_kit.training.fields import HELP
 
-# In a recipe file, beside the fields: the encoders that `sweep` trains.
-_SWEEP = "sweep"
+# In a recipe file, beside the fields.
+_COMPARED = ("sweep", "before")
 Metric = Literal["score", "macro_f1", "micro_f1", "weighted_f1", "loss", "last"]
 
 
@@ -68,6 +69,19 @@ class TrainConfig(BaseModel):
         return self
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """What a recipe compares, beside the hyperparameters of its runs.
+
+    Attributes:
+        encoders: those that `sweep` trains if none is named.
+        before: whether each encoder is measured before fine-tuning, too.
+    """
+
+    encoders: tuple[str, ...]
+    before: bool
+
+
 def peak_lr(config: TrainConfig, width: int) -> float:
     """The encoder's peak learning rate: as the recipe says, or by the encoder's width.
 
@@ -93,22 +107,26 @@ def load_recipe(name_or_path: str, overrides: Mapping[str, Any] | None = None) -
     Raises:
         KitError: no such recipe, not TOML, an unknown field or a value out of range.
     """
-    fields = {k: v for k, v in _read_recipe(name_or_path).items() if k != _SWEEP}
+    read = _read_recipe(name_or_path)
+    fields = {name: value for name, value in read.items() if name not in _COMPARED}
     return make_config({**fields, **(overrides or {})}, f"recipe '{name_or_path}'")
 
 
-def list_encoders(name_or_path: str) -> tuple[str, ...]:
-    """The encoders that a recipe compares: its line `sweep = ["...", "..."]`, or none.
+def load_comparison(name_or_path: str) -> Comparison:
+    """Read what a recipe compares: the lines `sweep = ["...", "..."]` and `before = true`.
 
     Raises:
-        KitError: no such recipe, not TOML, or the line is no list of names.
+        KitError: no such recipe, not TOML, or a line is of another kind.
     """
-    names = _read_recipe(name_or_path).get(_SWEEP, [])
-    if not isinstance(names, list) or not all(isinstance(n, str) and n for n in names):
+    fields = _read_recipe(name_or_path)
+    encoders, before = fields.get("sweep", []), fields.get("before", False)
+    if not isinstance(encoders, list) or not all(isinstance(n, str) and n for n in encoders):
         raise KitError(
-            f"recipe '{name_or_path}': {_SWEEP}: expected a list of encoders; got {names!r}."
+            f"recipe '{name_or_path}': sweep: expected a list of encoders; got {encoders!r}."
         )
-    return tuple(names)
+    if not isinstance(before, bool):
+        raise KitError(f"recipe '{name_or_path}': before: expected true or false; got {before!r}.")
+    return Comparison(tuple(encoders), before)
 
 
 def make_config(fields: Mapping[str, Any], where: str) -> TrainConfig:

@@ -188,6 +188,26 @@ def test_options_become_an_engine() -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("in_process")
+def test_the_encoder_is_measured_before_fine_tuning_when_asked(
+    invoke: Invoke, tmp_path: Path
+) -> None:
+    result = invoke("run", "--before", run="mine")
+    assert result.exit_code == 0, result.output
+    table = result.stdout.split("Against the encoder before fine-tuning:")[1]
+    assert "mine" in table
+    assert "before" in table
+    before = Run.open(tmp_path / "mine" / "before")
+    assert before.recipe["epochs"] == 0
+    assert before.folds_file.read_bytes() == Run.open(tmp_path / "mine").folds_file.read_bytes()
+    assert not before.zip_file.exists()
+    page = tmp_path / "mine" / "report.html"
+    assert "Before and after fine-tuning" in page.read_text(encoding="utf-8")
+    drawn = CliRunner().invoke(main, ["figures", str(tmp_path / "mine"), "--format", "svg"])
+    assert "before-after.svg" in drawn.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("in_process")
 def test_a_sweep_compares_what_could_be_trained(
     invoke: Invoke, tiny_encoder: Callable[[str], Path], tmp_path: Path
 ) -> None:

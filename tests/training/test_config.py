@@ -8,9 +8,10 @@ import pytest
 
 from semeval_kit.errors import KitError
 from semeval_kit.training.config import (
+    Comparison,
     TrainConfig,
-    list_encoders,
     list_recipes,
+    load_comparison,
     load_recipe,
     make_config,
     peak_lr,
@@ -38,8 +39,8 @@ def test_flags_lie_over_the_recipe_and_the_recipe_over_the_defaults(tmp_path: Pa
     assert (config.epochs, config.lr, config.head_lr) == (9, 3e-5, TrainConfig().head_lr)
 
 
-def test_a_recipe_may_list_the_encoders_of_a_sweep(tmp_path: Path) -> None:
-    assert list_encoders("bert-report") == (
+def test_a_recipe_may_say_what_it_compares(tmp_path: Path) -> None:
+    assert load_comparison("bert-report").encoders == (
         "distilbert-base-cased",
         "distilbert-base-uncased",
         "bert-base-cased",
@@ -47,12 +48,13 @@ def test_a_recipe_may_list_the_encoders_of_a_sweep(tmp_path: Path) -> None:
         "bert-large-cased",
         "bert-large-uncased",
     )
-    assert list_encoders("default") == ()
+    assert load_comparison("distilbert-tutorial").before
+    assert load_comparison("default") == Comparison((), before=False)
     path = tmp_path / "own.toml"
-    for wrong in ('"bert-base-cased"', "[1]", '[""]'):
-        path.write_text(f"sweep = {wrong}\n", encoding="utf-8")
-        with pytest.raises(KitError, match="sweep: expected a list of encoders; got"):
-            list_encoders(str(path))
+    for wrong in ('sweep = "bert-base-cased"', "sweep = [1]", 'sweep = [""]', "before = 1"):
+        path.write_text(f"{wrong}\n", encoding="utf-8")
+        with pytest.raises(KitError, match=r"(sweep|before): expected .*; got"):
+            load_comparison(str(path))
 
 
 def test_an_unknown_field_is_refused_with_the_known_ones(tmp_path: Path) -> None:
