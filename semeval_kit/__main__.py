@@ -1,5 +1,5 @@
 """`python -m semeval_kit`."""
 
-from semeval_kit.cli import main
+from semeval_kit.cli import start
 
-main()
+start()

