@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semeval_kit.analysis.answers import SPLITS, Answers, read_answers
+from semeval_kit.analysis.before_after import find_before, read_before, score_axes
 from semeval_kit.analysis.figures_confusion import (
     draw_class_confusion,
     draw_confusions,
@@ -24,7 +25,7 @@ from semeval_kit.analysis.figures_data import (
     draw_text_lengths,
 )
 from semeval_kit.analysis.figures_decision import draw_calibration, draw_f1_thresholds
-from semeval_kit.analysis.figures_radar import draw_radar, find_before, read_before, score_axes
+from semeval_kit.analysis.figures_radar import draw_radar
 from semeval_kit.analysis.figures_training import draw_training, name_metric
 from semeval_kit.analysis.palette import FORMATS, save_figure
 from semeval_kit.analysis.scores import headline_metric

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from semeval_kit.analysis.answers import Answers, read_answers
 from semeval_kit.analysis.palette import (
     BAND_ALPHA,
     BLUE,
@@ -17,9 +16,6 @@ from semeval_kit.analysis.palette import (
     new_figure,
     styled,
 )
-from semeval_kit.analysis.scores import score_answers
-from semeval_kit.errors import KitError
-from semeval_kit.run import Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,68 +54,6 @@ def draw_radar(
         ncols=2 if max(map(len, names)) < 26 else 1,
     )
     return figure
-
-
-def score_axes(run: Run, answers: Answers) -> dict[str, float]:
-    """The scores of the chart by name: F1 or Pearson r per label, or measures of all classes."""
-    score = score_answers(run.task, answers, "tuned", n_resamples=0)
-    if run.task.kind == "singlelabel":
-        return {
-            short: score.measures[name]
-            for name, short in (
-                ("accuracy", "accuracy"),
-                ("weighted_precision", "precision"),
-                ("weighted_recall", "recall"),
-                ("weighted_f1", "F1"),
-                ("macro_auc", "AUC"),
-            )
-        }
-    return {label.label: label.score for label in score.labels}
-
-
-def find_before(run: Run) -> Run | None:
-    """The finished run of the same encoder before fine-tuning that lies inside the run, or None."""
-    before = Run(run.before_dir)
-    return before if before.estimate_file.is_file() else None
-
-
-def read_before(run: Run, oof: Answers, before: Run) -> Answers:
-    """Out-of-fold answers of the same encoder before fine-tuning.
-
-    Args:
-        run: the fine-tuned one.
-        oof: its out-of-fold answers.
-        before: a run with `epochs = 0`.
-
-    Raises:
-        KitError: `before` was trained, or has another task, encoder or rows.
-    """
-    _require_before(run, before)
-    earlier = read_answers(before, "oof")
-    if earlier is None or set(earlier.keys) != set(oof.keys):
-        raise KitError(
-            f"{before.path}: its rows are not those of {run.name}. Make it on the same data."
-        )
-    return earlier
-
-
-def _require_before(run: Run, before: Run) -> None:
-    """Raise an error unless the run is the same encoder on the same task without training."""
-    if int(before.recipe["epochs"]) != 0:
-        raise KitError(
-            f"{before.path}: was trained for {before.recipe['epochs']} epochs, so it does not show "
-            "the encoder before fine-tuning. Make a run with --epochs 0 for that."
-        )
-    pairs = {
-        "task": (before.task.name, run.task.name),
-        "encoder": (before.recipe["encoder"], run.recipe["encoder"]),
-    }
-    for field, (theirs, ours) in pairs.items():
-        if theirs != ours:
-            raise KitError(
-                f"{before.path}: its {field} is {theirs}, that of {run.name} is {ours}. "
-                f"Make the run before fine-tuning with the same {field}."
-            )
 
 
 def _fill_radar(axes: Axes, series: Sequence[tuple[Mapping[str, float], str, str]]) -> None:

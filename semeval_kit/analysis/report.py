@@ -13,6 +13,7 @@ from typing import Any
 
 from semeval_kit import __version__
 from semeval_kit.analysis.answers import Answers
+from semeval_kit.analysis.before_after import find_before, tabulate_before
 from semeval_kit.analysis.comparison_tables import measure_title
 from semeval_kit.analysis.figures import Picture, draw_figures, read_all_answers
 from semeval_kit.analysis.markup import shorten
@@ -58,6 +59,10 @@ def render_report(run: Run, before: Run | None = None) -> str:
     thresholds = Thresholds.from_json(read_json(run.thresholds_file))
     oof = answers["oof"]
     train = run.read_train()
+    before = before or find_before(run)
+    tables = list_tables(results, thresholds)
+    if before is not None and oof is not None:
+        tables["before"] = tabulate_before(run, oof, before)
     classes: dict[str, str] = {}
     pictures = [
         _place_picture(picture, classes) for picture in draw_figures(run, train, answers, before)
@@ -71,7 +76,7 @@ def render_report(run: Run, before: Run | None = None) -> str:
         notes=[_name_readings(note) for note in results.estimate.get("notes", ())],
         own=OWN,
         most=_MOST_NOTES,
-        tables=list_tables(results, thresholds),
+        tables=tables,
         warnings=thresholds.warnings,
         pictures=pictures,
         hardest=_show_hardest(run, oof),

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from semeval_kit.cli.draw_tables import draw_tables
 from semeval_kit.cli.options import say
 
-if TYPE_CHECKING:
-    from semeval_kit.analysis.comparison import RunComparison
-    from semeval_kit.analysis.tables import Table
-
-_WIDTH = 100
 _SORTS = (
     "score", "run", "encoder", "parameters", "train_loss", "val_loss", "seconds", "peak_rss_mb",
 )  # fmt: skip
@@ -77,31 +72,4 @@ def compare(
     if as_json:
         click.echo(json.dumps(found.to_json(), indent=2, ensure_ascii=False))
     else:
-        click.echo(_draw(comparison_tables(found), found))
-
-
-def _draw(tables: list[Table], found: RunComparison) -> str:
-    """The tables as text of at most 100 columns."""
-    import io
-
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    console = Console(file=io.StringIO(), width=_WIDTH, highlight=False)
-    for table in tables:
-        drawn = RichTable(title=Text(table.title), title_justify="left", box=box.SIMPLE_HEAD)
-        for place, column in enumerate(table.columns):
-            left = place < table.n_text
-            drawn.add_column(
-                Text(column), justify="left" if left else "right", overflow="fold", no_wrap=not left
-            )
-        for row in table.rows:
-            drawn.add_row(*(Text(cell) for cell in row))
-        console.print(drawn)
-        console.print()
-    for note in found.notes:
-        console.print(Text(f"- {note}"))
-    text: str = console.file.getvalue()  # type: ignore[attr-defined]
-    return text.rstrip("\n")
+        click.echo(draw_tables(comparison_tables(found), found.notes))

@@ -42,10 +42,7 @@ from semeval_kit.cli.options import (
 @click.option(
     "--report/--no-report", default=True, show_default=True, help="Write report.html and the card."
 )
-@click.pass_context
-def run(
-    context: click.Context, /, gold: Path | None, per_language: bool, report: bool, **given: Any
-) -> None:
+def run(gold: Path | None, per_language: bool, report: bool, **given: Any) -> None:
     """All stages: folds, training, probabilities, thresholds, zip and score.
 
     Interrupt it whenever you like: the same command goes on where it stopped.
@@ -66,11 +63,6 @@ def run(
 
         present(done, say)
     click.echo(summarise(done))
-    if done.before_dir.is_dir():
-        from semeval_kit.cli.compare import compare
-
-        click.echo("\nAgainst the encoder before fine-tuning:")
-        context.invoke(compare, runs=(done.path, done.before_dir))
 
 
 @click.command(

@@ -77,7 +77,7 @@ def tune(run_path: Path) -> None:
     run = _open_run(run_path)
     with hold_lock(run.path):
         estimate = pipeline.tune(run, say)
-    click.echo(describe_estimate(estimate))
+    click.echo(describe_estimate(run, estimate))
 
 
 @click.command(epilog="Example:  semeval-kit pack submissions/my-run")

@@ -25,9 +25,11 @@ def summarise(run: Run) -> str:
     if run.estimate_file.is_file():
         estimate = read_json(run.estimate_file)
         scores = estimate["cross_fitted"]["languages"]
-        lines += [describe_estimate(estimate), *_describe_languages(run, scores), ""]
+        lines += [describe_estimate(run, estimate), *_describe_languages(run, scores), ""]
     elif run.settings.get("per_language"):
         lines += [*_describe_languages(run, _read_parts(run)), ""]
+    if run.before_dir.is_dir():
+        lines += [_describe_before(run), ""]
     if run.score_file.is_file():
         lines += [_describe_score(run, read_json(run.score_file)), ""]
     if run.report_file.is_file():
@@ -38,20 +40,36 @@ def summarise(run: Run) -> str:
     return "\n".join(lines)
 
 
-def describe_estimate(estimate: dict[str, Any]) -> str:
-    """The three readings side by side, with the one to believe marked."""
+def describe_estimate(run: Run, estimate: dict[str, Any]) -> str:
+    """The three readings side by side, with the one to believe marked; one where none is tuned."""
     metric = _NAMES.get(estimate["metric"], estimate["metric"])
     rows = [
-        ("untuned (0.5, or the highest)", estimate["at_half"], ""),
+        ("untuned (0.5)", estimate["at_half"], ""),
         ("tuned, on the same rows", estimate["tuned_in_sample"], "optimistic"),
         ("tuned, cross-fitted", estimate["cross_fitted"], "expect this"),
     ]
-    lines = [f"Out-of-fold {metric} on {estimate['n_examples']} rows (95% interval):"]
+    if run.task.kind == "singlelabel":
+        rows = [("the most probable label", estimate["cross_fitted"], "expect this")]
+    kept = "Out-of-fold" if run.n_folds > 1 else "Held-out"
+    lines = [f"{kept} {metric} on {estimate['n_examples']} rows (95% interval):"]
     for name, reading, remark in rows:
         interval = f"[{reading['low']:.4f}, {reading['high']:.4f}]"
-        lines.append(f"  {name:<30} {reading['score']:.4f} {interval}  {remark}".rstrip())
+        lines.append(f"  {name:<24} {reading['score']:.4f} {interval}  {remark}".rstrip())
     lines += [f"  note: {note}" for note in estimate["notes"]]
     return "\n".join(lines)
+
+
+def _describe_before(run: Run) -> str:
+    """The table of before and after fine-tuning."""
+    from semeval_kit.analysis.answers import read_answers
+    from semeval_kit.analysis.before_after import find_before, tabulate_before
+    from semeval_kit.cli.draw_tables import draw_tables
+
+    oof, before = read_answers(run, "oof"), find_before(run)
+    if oof is None or before is None:
+        return "The encoder before fine-tuning is not measured yet: run the same command again."
+    table = tabulate_before(run, oof, before)
+    return draw_tables([table], table.notes)
 
 
 def _read_parts(run: Run) -> dict[str, float]:

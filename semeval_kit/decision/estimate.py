@@ -163,7 +163,20 @@ def estimate_score(
         scored=np.ones(len(labels), bool) if scored is None else np.asarray(scored, bool),
         units=units,
     )
-    return _sum_up(board, answers, kind, best_epoch_on_valid, n_resamples, seed)
+    notes = _choose_notes(kind, len(np.unique(folds)), best_epoch_on_valid)
+    return _sum_up(board, answers, notes, n_resamples, seed)
+
+
+def _choose_notes(kind: str, n_folds: int, best_epoch_on_valid: bool) -> tuple[str, ...]:
+    """What a reader must know; argmax is not tuned, and a hold-out has one model only."""
+    tuned = kind != "singlelabel"
+    chosen = (
+        (OPTIMISTIC, tuned),
+        (RESIDUAL_LEAK, tuned and n_folds > 1),
+        (SINGLE_MODELS, n_folds > 1),
+        (BEST_EPOCH, best_epoch_on_valid),
+    )
+    return tuple(note for note, holds in chosen if holds)
 
 
 @dataclass(frozen=True)
@@ -217,8 +230,7 @@ class _Bench:
 def _sum_up(
     board: _Board,
     answers: list[IntArray],
-    kind: str,
-    best_epoch_on_valid: bool,
+    notes: tuple[str, ...],
     n_resamples: int,
     seed: int,
 ) -> Estimate:
@@ -231,11 +243,6 @@ def _sum_up(
     partitions = tuple(board.read([preds], drawn[:, :1]).score for preds in answers[2:])
     at_half = board.read(answers[:1], drawn[:, :1])
     cross_fitted = board.read(answers[2:], drawn[:, 2:])
-    notes = [RESIDUAL_LEAK, SINGLE_MODELS]
-    if kind != "singlelabel":
-        notes.insert(0, OPTIMISTIC)
-    if best_epoch_on_valid:
-        notes.append(BEST_EPOCH)
     gain = find_interval(drawn[:, 2:].mean(axis=1) - drawn[:, 0])
     return Estimate(
         metric=board.metric.name,
@@ -246,7 +253,7 @@ def _sum_up(
         cross_fitted=cross_fitted,
         partitions=partitions,
         gain=(cross_fitted.score - at_half.score, *gain),
-        notes=tuple(notes),
+        notes=notes,
         settings={"n_partitions": len(partitions), "n_resamples": n_resamples, "seed": seed},
     )
 

@@ -42,7 +42,8 @@ def test_the_end_says_what_to_expect_and_where_the_zip_is(
     result = invoke("run", "--no-report", gold=tiny_data / "gold", run="mine")
     assert result.exit_code == 0, result.output
     out = result.stdout
-    assert "untuned (0.5, or the highest)" in out
+    assert "Held-out macro-F1 on" in out
+    assert "untuned (0.5)" in out
     assert "tuned, cross-fitted" in out
     assert "expect this" in out
     assert f"Score on {tiny_data / 'gold'}" in out
@@ -193,15 +194,17 @@ def test_the_encoder_is_measured_before_fine_tuning_when_asked(
 ) -> None:
     result = invoke("run", "--before", run="mine")
     assert result.exit_code == 0, result.output
-    table = result.stdout.split("Against the encoder before fine-tuning:")[1]
-    assert "mine" in table
-    assert "before" in table
+    table = result.stdout.split("Before and after fine-tuning")[1]
+    joy = next(line.split() for line in table.splitlines() if line.split()[:1] == ["joy"])
+    assert float(joy[2]) - float(joy[1]) == pytest.approx(float(joy[3]), abs=2e-4)
     before = Run.open(tmp_path / "mine" / "before")
     assert before.recipe["epochs"] == 0
     assert before.folds_file.read_bytes() == Run.open(tmp_path / "mine").folds_file.read_bytes()
     assert not before.zip_file.exists()
     page = tmp_path / "mine" / "report.html"
-    assert "Before and after fine-tuning" in page.read_text(encoding="utf-8")
+    html = page.read_text(encoding="utf-8")
+    assert 'id="table-before"' in html
+    assert 'aria-labelledby="picture-before-after"' in html
     drawn = CliRunner().invoke(main, ["figures", str(tmp_path / "mine"), "--format", "svg"])
     assert "before-after.svg" in drawn.stdout
 

@@ -8,7 +8,13 @@ import pytest
 from sklearn.metrics import f1_score
 
 from semeval_kit.decision.decode import decode_probs
-from semeval_kit.decision.estimate import BEST_EPOCH, OPTIMISTIC, RESIDUAL_LEAK, estimate_score
+from semeval_kit.decision.estimate import (
+    BEST_EPOCH,
+    OPTIMISTIC,
+    RESIDUAL_LEAK,
+    SINGLE_MODELS,
+    estimate_score,
+)
 from semeval_kit.decision.thresholds import baseline_thresholds, tune_thresholds
 from semeval_kit.errors import KitError
 
@@ -134,6 +140,8 @@ def test_hold_out_has_random_partitions_only(noisy) -> None:
     found = estimate_score("multilabel", probs, gold, ["eng"] * 100, LABELS, np.zeros(100), **QUICK)
     assert len(found.partitions) == 2
     assert found.partitions[0] != found.partitions[1]
+    # One model, which saw none of these rows.
+    assert not {RESIDUAL_LEAK, SINGLE_MODELS} & set(found.notes)
 
 
 def test_notes_say_what_is_not_measured(noisy) -> None:
@@ -141,7 +149,7 @@ def test_notes_say_what_is_not_measured(noisy) -> None:
     rows = ("multilabel", probs, gold, ["eng"] * 100, LABELS, np.arange(100) % 5)
     chosen = estimate_score(*rows, best_epoch_on_valid=True, **QUICK)
     last = estimate_score(*rows, best_epoch_on_valid=False, **QUICK)
-    assert {OPTIMISTIC, RESIDUAL_LEAK, BEST_EPOCH} <= set(chosen.notes)
+    assert chosen.notes == (OPTIMISTIC, RESIDUAL_LEAK, SINGLE_MODELS, BEST_EPOCH)
     assert BEST_EPOCH not in last.notes
 
 
@@ -156,7 +164,7 @@ def test_singlelabel_has_nothing_to_tune() -> None:
     assert found.metric == "accuracy"
     assert found.at_half.score == found.cross_fitted.score == pytest.approx(right)
     assert found.gain == (0.0, 0.0, 0.0)
-    assert OPTIMISTIC not in found.notes
+    assert not {OPTIMISTIC, RESIDUAL_LEAK} & set(found.notes)
     micro = estimate_score(*rows, metric="micro_f1", scored=[True, True, True, False], **QUICK)
     truth, preds = gold.argmax(1), probs.argmax(1)
     expected = f1_score(truth, preds, labels=[0, 1, 2], average="micro")
