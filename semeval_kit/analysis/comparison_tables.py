@@ -36,7 +36,8 @@ _MEASURES_BESIDE = 2
 def comparison_tables(comparison: RunComparison) -> list[Table]:
     """Scores, other metrics, labels, folds and cost, in tables of a page's width.
 
-    Runs of another task or metric have tables of their own.
+    Runs of another task or metric have tables of their own. What all names share is left out of
+    them, see `list_notes`.
     """
     groups: dict[tuple[str, str], list[Entry]] = {}
     for entry in comparison.entries:
@@ -50,7 +51,48 @@ def comparison_tables(comparison: RunComparison) -> list[Table]:
                 replace(t, title=f"{task}: {t.title}", key=f"{t.key}-task-{number}") for t in found
             ]
         tables += found
-    return [*tables, _folds(comparison), _cost(comparison)]
+    short = _shorten_names([entry.results.name for entry in comparison.entries])[0]
+    return [
+        replace(table, rows=tuple((short[name], *cells) for name, *cells in table.rows))
+        for table in (*tables, _folds(comparison), _cost(comparison))
+    ]
+
+
+def list_notes(comparison: RunComparison) -> tuple[str, ...]:
+    """What belongs below the tables."""
+    _, pattern = _shorten_names([entry.results.name for entry in comparison.entries])
+    if not pattern:
+        return comparison.notes
+    return (
+        f"Full names of the runs: {pattern}, with what the tables say for ….",
+        *comparison.notes,
+    )
+
+
+def _shorten_names(names: Sequence[str]) -> tuple[dict[str, str], str]:
+    """Names without the parts between `_` that all share, and those parts around an ellipsis."""
+    parts = [name.split("_") for name in names]
+    shortest = min(map(len, parts)) - 1
+    if len(set(names)) < 2 or shortest < 1:
+        return {name: name for name in names}, ""
+    head = _count_shared(parts, shortest)
+    tail = _count_shared([part[::-1] for part in parts], shortest - head)
+    if not head + tail:
+        return {name: name for name in names}, ""
+    middles = {
+        name: "_".join(part[head : len(part) - tail])
+        for name, part in zip(names, parts, strict=True)
+    }
+    first = parts[0]
+    return middles, "_".join([*first[:head], "…", *first[len(first) - tail :]])
+
+
+def _count_shared(parts: Sequence[Sequence[str]], most: int) -> int:
+    """How many of the first parts are the same in all, at most so many."""
+    for place in range(most):
+        if len({part[place] for part in parts}) > 1:
+            return place
+    return max(most, 0)
 
 
 def measure_title(name: str, kind: str = "multilabel") -> str:
@@ -208,7 +250,7 @@ def to_markdown(comparison: RunComparison) -> str:
         f"### {escape_markdown(table.title)}\n\n{table.to_markdown()}"
         for table in comparison_tables(comparison)
     ]
-    notes = "\n".join(f"- {escape_markdown(note)}" for note in comparison.notes)
+    notes = "\n".join(f"- {escape_markdown(note)}" for note in list_notes(comparison))
     return "\n".join([*parts, notes]) + "\n"
 
 
@@ -218,6 +260,6 @@ def to_latex(comparison: RunComparison) -> str:
         "% Needs \\usepackage{booktabs} and \\usepackage{adjustbox} in the preamble.\n"
         "\\providecommand{\\nonlatin}[1]{#1}\n"
     )
-    notes = "".join(f"% {' '.join(note.split())}\n" for note in comparison.notes)
+    notes = "".join(f"% {' '.join(note.split())}\n" for note in list_notes(comparison))
     tables = [table.to_latex() for table in comparison_tables(comparison)]
     return head + notes + "\n" + "\n".join(tables)

@@ -54,7 +54,12 @@ def compare(
     Markdown and LaTeX (booktabs) files hold the tables that are shown.
     """
     from semeval_kit.analysis.compare import compare_runs
-    from semeval_kit.analysis.comparison_tables import comparison_tables, to_latex, to_markdown
+    from semeval_kit.analysis.comparison_tables import (
+        comparison_tables,
+        list_notes,
+        to_latex,
+        to_markdown,
+    )
     from semeval_kit.run import Run, write_atomic
 
     opened = [Run.open(path) for path in runs]
@@ -72,4 +77,4 @@ def compare(
     if as_json:
         click.echo(json.dumps(found.to_json(), indent=2, ensure_ascii=False))
     else:
-        click.echo(draw_tables(comparison_tables(found), found.notes))
+        click.echo(draw_tables(comparison_tables(found), list_notes(found)))

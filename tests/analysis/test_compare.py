@@ -10,7 +10,12 @@ import pytest
 
 from semeval_kit.analysis.answers import read_answers
 from semeval_kit.analysis.compare import compare_runs, measure_difference
-from semeval_kit.analysis.comparison_tables import comparison_tables, to_latex, to_markdown
+from semeval_kit.analysis.comparison_tables import (
+    _shorten_names,
+    comparison_tables,
+    to_latex,
+    to_markdown,
+)
 from semeval_kit.analysis.results import read_results
 from semeval_kit.analysis.tables import Table, show_count, show_p, show_seconds, show_spread
 from semeval_kit.decision.intervals import compare_systems
@@ -99,6 +104,23 @@ def test_kinds_have_tables_of_their_own(made_runs):
         "Cost: time of all folds together, largest memory of one",
     ]
     assert all(entry.versus_best is None for entry in found.entries)
+
+
+@pytest.mark.parametrize(
+    ("names", "short", "pattern"),
+    [
+        (("t_eng_a_r", "t_eng_b-c_r"), ("a", "b-c"), "t_eng_…_r"),
+        (("t_eng_a_r", "t_eng_a_s"), ("r", "s"), "t_eng_a_…"),
+        (("t_a", "t_a_2"), ("a", "a_2"), "t_…"),
+        (("mine", "theirs"), ("mine", "theirs"), ""),
+        (("t_a_r",), ("t_a_r",), ""),
+        (("t_r", "t_r"), ("t_r", "t_r"), ""),
+    ],
+)
+def test_tables_leave_out_what_all_names_share(names, short, pattern):
+    found, told = _shorten_names(names)
+    assert tuple(found[name] for name in names) == short
+    assert told == pattern
 
 
 def test_sorting_by_parameters_and_loss(made_runs):
