@@ -32,7 +32,7 @@ def integrate_gradients(
         pieces: the text.
         mask_id: token id of the base.
         n_targets: C.
-        steps: of the Gauss-Legendre rule along the path.
+        steps: equal ones along the path, each with one evaluation at its middle.
         tell: is told of evaluations when they are done.
 
     Raises:
@@ -68,6 +68,9 @@ def integrate_gradients(
             inputs=text.expand(n_targets, -1, -1),
             baselines=base.expand(n_targets, -1, -1),
             n_steps=steps,
+            # The probabilities change most in the middle of the path, where captum's own choice,
+            # Gauss-Legendre, has the fewest points: on real texts it misses more for the same work.
+            method="riemann_middle",
             internal_batch_size=n_targets * count_rows(len(ids), _MOST_TOKENS),
         )
     values = found.detach().double().sum(dim=-1).T.cpu().numpy()

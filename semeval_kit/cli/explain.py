@@ -62,7 +62,7 @@ Example:
     "--max-evals",
     type=click.IntRange(4),
     help="Evaluations of each model per text, at most. Default: shap 300 for one model, 200 for "
-    "five; ig 32, each with the gradients of all labels.",
+    "five; ig 24 and 16, each with the gradients of all labels.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the sample and of ties.")
 @click.option("--name", help="Of the files. Default: texts, the split, or global-<split>.")
