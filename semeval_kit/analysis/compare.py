@@ -221,7 +221,7 @@ def _sort(entries: Sequence[Entry], sort: str) -> list[Entry]:
 def _notes(entries: Sequence[Entry], split: str) -> tuple[str, ...]:
     notes = [
         "Scores are of out-of-fold rows with cross-fitted thresholds (mean over partitions of "
-        "the rows); differences and p are of the partition into training folds."
+        "the rows); differences and p are of the first one: training folds, or parts of a hold-out."
         if split == "oof"
         else "Scores are of dev rows: mean over the folds' models, thresholds tuned out of fold."
     ]

@@ -113,12 +113,13 @@ def tabulate_labels(results: RunResults, score: SplitScore) -> Table:
         title = measure_title(measure, results.task.kind)
         rows.append((title, "", *(() if intensity else ("", "")), show_number(value, 3), interval))
     name = "r" if intensity else "F1"
+    tuned = score.split == "oof" and results.task.kind != "singlelabel"
     return Table(
         f"labels-{score.split}",
         f"Per label, {SPLIT_TITLES[score.split]}",
         ("label", "positives", *(() if intensity else ("P", "R")), name, "95% interval"),
         tuple(rows),
-        notes=("Decisions are cross-fitted over the training folds.",) * (score.split == "oof"),
+        notes=("Cross-fitted: no row is judged by a threshold that it helped to choose.",) * tuned,
     )
 
 
