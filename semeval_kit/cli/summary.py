@@ -55,7 +55,13 @@ def describe_estimate(run: Run, estimate: dict[str, Any]) -> str:
     for name, reading, remark in rows:
         interval = f"[{reading['low']:.4f}, {reading['high']:.4f}]"
         lines.append(f"  {name:<24} {reading['score']:.4f} {interval}  {remark}".rstrip())
-    lines += [f"  note: {note}" for note in estimate["notes"]]
+    for note in estimate["notes"]:
+        for field, words in (
+            ("tuned_in_sample", "'tuned, on the same rows'"),
+            ("cross_fitted", "'tuned, cross-fitted'"),
+        ):
+            note = note.replace(field, words)
+        lines.append(f"  note: {note}")
     return "\n".join(lines)
 
 

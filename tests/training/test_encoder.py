@@ -216,6 +216,29 @@ def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
             load_tokenizer(recipe(name))
 
 
+def test_a_hub_encoder_is_loaded_at_its_commit(
+    tiny_bert: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """From the hub's cache, as a download leaves it: `main` has moved on since."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    ours, newest = "a" * 40, "b" * 40
+    folder = tmp_path / "models--org--encoder"
+    shutil.copytree(tiny_bert, folder / "snapshots" / ours)
+    (folder / "snapshots" / newest).mkdir()
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text(newest, encoding="utf-8")
+    pinned = recipe("org/encoder", revision=ours)
+    assert load_tokenizer(pinned)("wondi")["input_ids"]
+    found, expected = weights(load_classifier(pinned, TARGETS)), weights(load(tiny_bert))
+    name = "backbone.embeddings.word_embeddings.weight"
+    assert torch.equal(found[name], expected[name])
+    with pytest.raises(KitError, match="cannot be loaded"):
+        load_tokenizer(recipe("org/encoder"))
+
+
 def test_a_hub_id_without_a_hub_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for give in (load_tokenizer, lambda config: load_classifier(config, TARGETS)):
