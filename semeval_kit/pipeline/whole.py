@@ -11,7 +11,7 @@ from semeval_kit.pipeline.compute import predict, train
 from semeval_kit.pipeline.decide import pack, pack_files, score, tune
 from semeval_kit.pipeline.plan import SPLITS, Engine, Plan, Say
 from semeval_kit.pipeline.prepare import describe_moment, freeze_recipe, pin_encoder, prepare
-from semeval_kit.run import Run, hold_lock
+from semeval_kit.run import Run, hold_lock, remove_tree
 
 
 def run_all(path: Path, plan: Plan, engine: Engine, gold: Path | None, say: Say) -> Run:
@@ -100,6 +100,8 @@ def _measure_before(run: Run, plan: Plan, engine: Engine, say: Say) -> None:
     before = prepare(run.before_dir, replace(plan, config=config), lambda _: None)
     train(before, engine, say)
     tune(before, say)
+    for fold in range(before.n_folds):
+        remove_tree(before.model_dir(fold))  # the encoder as it came, at its full size
 
 
 def present(run: Run, say: Say) -> None:

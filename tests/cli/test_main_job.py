@@ -201,6 +201,9 @@ def test_the_encoder_is_measured_before_fine_tuning_when_asked(
     assert before.recipe["epochs"] == 0
     assert before.folds_file.read_bytes() == Run.open(tmp_path / "mine").folds_file.read_bytes()
     assert not before.zip_file.exists()
+    assert not list(before.path.rglob("*.safetensors"))
+    again = invoke("run", "--before", run="mine")
+    assert again.stdout == result.stdout
     page = tmp_path / "mine" / "report.html"
     html = page.read_text(encoding="utf-8")
     assert 'id="table-before"' in html
