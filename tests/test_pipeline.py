@@ -400,6 +400,22 @@ def test_texts_of_dev_and_test_among_the_training_texts_are_told(
         "eng_test_track_a_00001, eng_test_track_a_00002."
     )
 
+    path = data / "track_a" / "dev" / "eng.csv"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    cells = lines[3].split(",")
+    cells[1] = row("train", 5)[1]
+    lines[3] = ",".join(cells)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    said.clear()
+    plan = make_plan(("eng",), data=data, holdout_split="dev")
+    pipeline.prepare(tmp_path / "dev", plan, said.append)
+    warnings = [line for line in said if "are also training texts" in line]
+    assert [line.split(".")[0] for line in warnings] == [
+        "warning: 1 of 10 held-out texts are also training texts: dev:eng_dev_track_a_00003",
+        "warning: 2 of 12 test texts are also training texts: "
+        "eng_test_track_a_00001, eng_test_track_a_00002",
+    ]
+
 
 def test_scarce_labels_are_told(make_plan: Callable[..., Plan], tmp_path: Path) -> None:
     said: list[str] = []

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from semeval_kit.competition.examples import Examples, find_file, normalize_text
 from semeval_kit.competition.targets import encode_labels, target_names
@@ -65,9 +66,9 @@ def prepare(path: Path, plan: Plan, say: Say) -> Run:
     for note in examples.notes:
         say(note)
     _warn_of_unlearnt_labels(task, examples, say)
-    _warn_of_overlap(run, examples, say)
     targets = encode_labels(task, examples.labels)
     folds = _assign(examples, targets, config)
+    _warn_of_overlap(run, examples, folds, say)
     if run.n_folds > 1:
         for warning in scarce_labels(targets, target_names(task), config.folds):
             say(f"warning: {warning}")
@@ -174,25 +175,32 @@ def _warn_of_unlearnt_labels(task: Task, examples: Examples, say: Say) -> None:
             )
 
 
-def _warn_of_overlap(run: Run, examples: Examples, say: Say) -> None:
-    learnt = {normalize_text(text) for text in examples.texts}
+def _warn_of_overlap(run: Run, examples: Examples, folds: NDArray[np.int64], say: Say) -> None:
+    """Tell which rows of dev, test and a hold-out have texts that a model learns from."""
+    held_out = np.flatnonzero(folds >= 0) if run.n_folds == 1 else np.empty(0, dtype=np.int64)
+    texts = np.delete(np.array(examples.texts, dtype=object), held_out)
+    learnt = {normalize_text(text) for text in texts}
+    rows = [(examples.ids[row], examples.texts[row]) for row in held_out]
+    _warn_of_copies("held-out", rows, learnt, say)
     for split in SPLITS:
         if split in run.settings["train_splits"]:
             continue
         if any(find_file(run.task, run.settings["data"], split, g) is None for g in run.languages):
             continue
         other = run.read_split(split)
-        shared = [
-            id_
-            for id_, text in zip(other.ids, other.texts, strict=True)
-            if normalize_text(text) in learnt
-        ]
-        if shared:
-            more = f" and {len(shared) - _SHOWN} more" if len(shared) > _SHOWN else ""
-            say(
-                f"warning: {len(shared)} of {len(other)} {split} texts are also training texts: "
-                f"{', '.join(shared[:_SHOWN])}{more}. Figures on {split} are that much optimistic."
-            )
+        _warn_of_copies(split, list(zip(other.ids, other.texts, strict=True)), learnt, say)
+
+
+def _warn_of_copies(
+    name: str, rows: Sequence[tuple[str, str]], learnt: Collection[str], say: Say
+) -> None:
+    shared = [id_ for id_, text in rows if normalize_text(text) in learnt]
+    if shared:
+        more = f" and {len(shared) - _SHOWN} more" if len(shared) > _SHOWN else ""
+        say(
+            f"warning: {len(shared)} of {len(rows)} {name} texts are also training texts: "
+            f"{', '.join(shared[:_SHOWN])}{more}. Figures on {name} are that much optimistic."
+        )
 
 
 def hash_files(
