@@ -4,12 +4,36 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+Array = NDArray[np.float64]
 _POOL = 50  # batches that are sorted by length together: more saves padding, fewer mixes better
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Tokenised rows with targets.
+
+    Attributes:
+        names: what a person calls each row (its id).
+        token_ids: one list per row.
+        targets: `(n_examples, n_targets)`, NaN where not annotated.
+    """
+
+    names: tuple[str, ...]
+    token_ids: list[list[int]]
+    targets: Array
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each row."""
+        return [len(ids) for ids in self.token_ids]
 
 
 def encode_texts(tokenizer: Any, texts: Sequence[str], max_length: int) -> list[list[int]]:

@@ -9,12 +9,9 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import resource
-import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +24,7 @@ from torch import Tensor
 from transformers import get_linear_schedule_with_warmup
 
 from semeval_kit.errors import KitError
-from semeval_kit.training.batches import pad_batch, plain_batches, training_batches
+from semeval_kit.training.batches import Rows, pad_batch, plain_batches, training_batches
 from semeval_kit.training.checkpoint import Checkpoint, load_newest, save_checkpoint
 from semeval_kit.training.config import TrainConfig
 from semeval_kit.training.encoder import (
@@ -37,41 +34,12 @@ from semeval_kit.training.encoder import (
     load_classifier,
     parameter_groups,
 )
+from semeval_kit.training.machine import peak_memory_mb
 from semeval_kit.training.measures import TargetLoss, measure, to_probs
+from semeval_kit.training.progress import Progress
 
 Array = NDArray[np.float64]
 Event = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Tokenised rows with targets.
-
-    Attributes:
-        names: what a person calls each row (its id).
-        token_ids: one list per row.
-        targets: `(n_examples, n_targets)`, NaN where not annotated.
-    """
-
-    names: tuple[str, ...]
-    token_ids: list[list[int]]
-    targets: Array
-
-    @property
-    def lengths(self) -> list[int]:
-        """Tokens of each row."""
-        return [len(ids) for ids in self.token_ids]
-
-
-@dataclass
-class Progress:
-    """What changes while a fold trains."""
-
-    epoch: int
-    history: list[Event]
-    best_epoch: int
-    best_value: float
-    best_weights: dict[str, Tensor] | None
 
 
 class FoldTrainer:
@@ -142,15 +110,13 @@ class FoldTrainer:
         self.loss = TargetLoss(train.targets, self.targets.exclusive, config.positive_weight)
         progress = self._resume(checkpoint_dir, stamp)
         for epoch in range(progress.epoch + 1, config.epochs + 1):
-            if self._out_of_patience(progress, metric):
+            if progress.is_out_of_patience(config, metric):
                 break
             row = self._train_epoch(epoch, train, prepared)
             row |= self._validate(valid)
-            progress.epoch = epoch
-            progress.history.append(row)
-            self._keep_best(progress, row, metric)
+            progress.add_epoch(row, config, metric, self._trainable)
             self.emit({"event": "epoch", **row})
-            last = epoch == config.epochs or self._out_of_patience(progress, metric)
+            last = epoch == config.epochs or progress.is_out_of_patience(config, metric)
             if accelerator.is_main_process:
                 keep(progress.history)
                 if not last:
@@ -280,18 +246,6 @@ class FoldTrainer:
         for name, value in weights.items():
             named[name].copy_(value.to(named[name].device))
 
-    def _keep_best(self, progress: Progress, row: Event, metric: str) -> None:
-        value = _goodness(row, self.config.select_by, metric)
-        if self.config.select_by == "last" or value > progress.best_value:
-            progress.best_epoch, progress.best_value = int(row["epoch"]), value
-            progress.best_weights = self._trainable()
-
-    def _out_of_patience(self, progress: Progress, metric: str) -> bool:
-        if not self.config.patience or not progress.history:
-            return False
-        values = [_goodness(row, self.config.stop_by, metric) for row in progress.history]
-        return len(values) - 1 - int(np.argmax(values)) >= self.config.patience
-
     def _state(self, progress: Progress, stamp: Event) -> Checkpoint:
         tensors = {}
         for index, moments in self.optimizer.state_dict()["state"].items():
@@ -311,7 +265,7 @@ class FoldTrainer:
         return Checkpoint(progress.epoch, state, self._trainable(), tensors, best)
 
     def _resume(self, folder: Path, stamp: Event) -> Progress:
-        fresh = Progress(0, [], 0, -math.inf, None)
+        fresh = Progress()
         found = load_newest(folder, lambda text: self.emit({"event": "note", "text": text}))
         if found is None:
             return fresh
@@ -349,15 +303,3 @@ def describe_difference(old: Event, new: Event) -> str:
         for key in sorted(old.keys() | new.keys())
         if old.get(key) != new.get(key)
     )
-
-
-def peak_memory_mb() -> float:
-    """Most memory that this process has held, in MB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)
-
-
-def _goodness(row: Event, name: str, metric: str) -> float:
-    key = {"score": metric, "last": "epoch", "loss": "val_loss"}.get(name, name)
-    value = float(row[key])
-    return -value if key == "val_loss" else value

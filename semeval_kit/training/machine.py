@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import sys
 from dataclasses import dataclass
 from importlib import metadata
@@ -133,3 +134,9 @@ def _cpu_name() -> str:
     if models:
         return models[0].split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
+
+
+def peak_memory_mb() -> float:
+    """Most memory that this process has held, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)

@@ -39,13 +39,14 @@ from semeval_kit.run import (
     write_json,
     write_probs,
 )
-from semeval_kit.training.batches import encode_texts
+from semeval_kit.training.batches import Rows, encode_texts
 from semeval_kit.training.checkpoint import staged_dir
 from semeval_kit.training.config import TrainConfig, make_config, peak_lr
 from semeval_kit.training.encoder import Targets, load_tokenizer
-from semeval_kit.training.loop import FoldTrainer, Progress, Rows, peak_memory_mb
-from semeval_kit.training.machine import choose_precision, fingerprint
+from semeval_kit.training.loop import FoldTrainer
+from semeval_kit.training.machine import choose_precision, fingerprint, peak_memory_mb
 from semeval_kit.training.predict import FoldModel, load_fold
+from semeval_kit.training.progress import Progress
 
 Event = dict[str, Any]
 WATCH_PARENT = "SEMEVAL_KIT_WATCH_PARENT"
