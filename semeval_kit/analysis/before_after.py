@@ -8,6 +8,13 @@ from semeval_kit.analysis.tables import Table, show_number
 from semeval_kit.errors import KitError
 from semeval_kit.run import Run
 
+AXES = {
+    "multilabel": "F1 per label with cross-fitted thresholds",
+    "intensity": "Pearson r per label, cross-fitted",
+    "singlelabel": "Measures over all classes",
+}
+"""What is compared, by the kind of task."""
+
 
 def find_before(run: Run) -> Run | None:
     """The finished run of the same encoder before fine-tuning that lies inside the run, or None."""
@@ -47,17 +54,12 @@ def tabulate_before(run: Run, oof: Answers, before: Run) -> Table:
         (name, show_number(earlier[name]), show_number(after), f"{after - earlier[name]:+.4f}")
         for name, after in later.items()
     )
-    measure = {
-        "multilabel": "F1 per label with cross-fitted thresholds",
-        "intensity": "Pearson r per label, cross-fitted",
-        "singlelabel": "Measures over all classes",
-    }[run.task.kind]
     return Table(
         "before",
         "Before and after fine-tuning",
         ("on out-of-fold rows", "before", "after", "difference"),
         tuple(rows),
-        notes=(f"{measure}; before: the encoder as it came, with an untrained head.",),
+        notes=(f"{AXES[run.task.kind]}; before: the encoder as it came, with an untrained head.",),
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semeval_kit.analysis.answers import SPLITS, Answers, read_answers
-from semeval_kit.analysis.before_after import find_before, read_before, score_axes
+from semeval_kit.analysis.before_after import AXES, find_before, read_before, score_axes
 from semeval_kit.analysis.figures_confusion import (
     draw_class_confusion,
     draw_confusions,
@@ -264,11 +264,9 @@ def _draw_mistakes(run: Run, oof: Answers) -> Iterator[Picture]:
 
 
 def _draw_radar(run: Run, oof: Answers, before: Run) -> Picture:
-    measure = {
-        "multilabel": "F1 per label with cross-fitted thresholds",
-        "intensity": "Pearson r per label (below 0 shown at 0)",
-        "singlelabel": "Measures over all classes",
-    }[run.task.kind]
+    measure = AXES[run.task.kind] + (
+        " (below 0 shown at 0)" if run.task.kind == "intensity" else ""
+    )
     return Picture(
         "before-after",
         "Before and after fine-tuning",
