@@ -51,7 +51,7 @@ def tabulate_before(run: Run, oof: Answers, before: Run) -> Table:
     earlier = score_axes(run, read_before(run, oof, before))
     later = score_axes(run, oof)
     rows = (
-        (name, show_number(earlier[name]), show_number(after), f"{after - earlier[name]:+.4f}")
+        (name, show_number(earlier[name]), show_number(after), show_number(after - earlier[name]))
         for name, after in later.items()
     )
     return Table(

@@ -139,7 +139,7 @@ def _collect_facts(
         "parameters": show_count(results.parameters),
         "seconds": show_seconds(results.seconds),
         "machine": {"cpu": machine.get("cpu", ""), "device": machine.get("device", "")},
-        "notes": [str(note).replace("_", " ") for note in results.estimate.get("notes", ())],
+        "notes": results.estimate.get("notes", ()),
         "encoder_licence": _EMBEDDED_LICENCE if encoder == "embedded" else "",
         "data_licence": task.hub.licence if task.hub else "",
         "licence": licence,

@@ -92,7 +92,7 @@ def _count_shared(parts: Sequence[Sequence[str]], most: int) -> int:
     for place in range(most):
         if len({part[place] for part in parts}) > 1:
             return place
-    return max(most, 0)
+    return most
 
 
 def measure_title(name: str, kind: str = "multilabel") -> str:

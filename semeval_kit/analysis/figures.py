@@ -76,7 +76,7 @@ def write_figures(
     answers = read_all_answers(run)
     return [
         path
-        for picture in draw_figures(run, run.read_train(), answers, before)
+        for picture in draw_figures(run, run.read_train(), answers, before or find_before(run))
         for path in save_figure(picture.figure, run.figures_dir, picture.name, formats)
     ]
 
@@ -103,15 +103,14 @@ def draw_figures(
         run: as far as it has come.
         train: its training examples, from `run.read_train`.
         answers: per split, from `read_all_answers`.
-        before: the same encoder without fine-tuning, for the radar chart; None: that inside the
-            run, if there is one.
+        before: the same encoder without fine-tuning, for the radar chart.
 
     Raises:
         KitError: `before` does not fit, or matplotlib is missing.
     """
     yield from _draw_data(run, train, answers)
     yield from _draw_training(run)
-    oof, before = answers.get("oof"), before or find_before(run)
+    oof = answers.get("oof")
     if oof is not None:
         yield from _draw_decisions(run, oof)
         yield from _draw_mistakes(run, oof)

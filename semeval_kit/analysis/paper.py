@@ -181,7 +181,7 @@ def _collect_facts(
         "dev": own.split_score("dev"),
         "test": own.split_score("test"),
         "official": own.official if own.official.get("accepted") else {},
-        "notes": [str(note).replace("_", " ") for note in own.estimate.get("notes", ())],
+        "notes": own.estimate.get("notes", ()),
         "overlaps": _describe_overlaps(train, _read_splits(run, answers)),
         "n_runs": 1 + len(rest),
         "n_seeds": max(

@@ -73,7 +73,7 @@ def render_report(run: Run, before: Run | None = None) -> str:
         task=run.task.title,
         summary=_summarize(run, results),
         tiles=list_tiles(results),
-        notes=[_name_readings(note) for note in results.estimate.get("notes", ())],
+        notes=results.estimate.get("notes", ()),
         own=OWN,
         most=_MOST_NOTES,
         tables=tables,
@@ -158,13 +158,6 @@ def _tile(
         "kind": kind,
         "mark": mark,
     }
-
-
-def _name_readings(note: str) -> str:
-    """A note of the estimate with the titles of the tiles in place of the names of its fields."""
-    return note.replace("tuned_in_sample", "“Tuned in-sample”").replace(
-        "cross_fitted", "the expected score"
-    )
 
 
 def _show_hardest(run: Run, oof: Answers | None) -> list[dict[str, str]]:

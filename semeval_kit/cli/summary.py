@@ -45,23 +45,16 @@ def describe_estimate(run: Run, estimate: dict[str, Any]) -> str:
     metric = _NAMES.get(estimate["metric"], estimate["metric"])
     rows = [
         ("untuned (0.5)", estimate["at_half"], ""),
-        ("tuned, on the same rows", estimate["tuned_in_sample"], "optimistic"),
+        ("tuned, in-sample", estimate["tuned_in_sample"], "optimistic"),
         ("tuned, cross-fitted", estimate["cross_fitted"], "expect this"),
     ]
     if run.task.kind == "singlelabel":
         rows = [("the most probable label", estimate["cross_fitted"], "expect this")]
-    kept = "Out-of-fold" if run.n_folds > 1 else "Held-out"
-    lines = [f"{kept} {metric} on {estimate['n_examples']} rows (95% interval):"]
+    lines = [f"Out-of-fold {metric} on {estimate['n_examples']} rows (95% interval):"]
     for name, reading, remark in rows:
         interval = f"[{reading['low']:.4f}, {reading['high']:.4f}]"
         lines.append(f"  {name:<24} {reading['score']:.4f} {interval}  {remark}".rstrip())
-    for note in estimate["notes"]:
-        for field, words in (
-            ("tuned_in_sample", "'tuned, on the same rows'"),
-            ("cross_fitted", "'tuned, cross-fitted'"),
-        ):
-            note = note.replace(field, words)
-        lines.append(f"  note: {note}")
+    lines += [f"  note: {note}" for note in estimate["notes"]]
     return "\n".join(lines)
 
 

@@ -144,11 +144,13 @@ def pin_encoder(path: Path, config: TrainConfig) -> TrainConfig:
     Raises:
         KitError: the encoder cannot be found.
     """
-    revision = config.revision
     run = Run(path)
-    if not revision and run.settings_file.is_file() and run.recipe["encoder"] == config.encoder:
-        revision = run.recipe["revision"]
-    return config.model_copy(update={"revision": pin_revision(config.encoder, revision)})
+    made_with = run.recipe if run.settings_file.is_file() else {}
+    if not config.revision and made_with.get("encoder") == config.encoder:
+        revision = made_with["revision"]  # which asks no hub: a finished run needs none
+    else:
+        revision = pin_revision(config.encoder, config.revision)
+    return config.model_copy(update={"revision": revision})
 
 
 def freeze_recipe(config: TrainConfig) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def test_the_end_says_what_to_expect_and_where_the_zip_is(
     result = invoke("run", "--no-report", gold=tiny_data / "gold", run="mine")
     assert result.exit_code == 0, result.output
     out = result.stdout
-    assert "Held-out macro-F1 on" in out
+    assert "Out-of-fold macro-F1 on" in out
     assert "untuned (0.5)" in out
     assert "tuned, cross-fitted" in out
     assert "expect this" in out
