@@ -31,8 +31,8 @@ _MANY_ROWS = 10_000
 
 OPTIMISTIC = "The figure tuned in-sample is optimistic: its rows chose the thresholds."
 RESIDUAL_LEAK = (
-    "A small leak remains in the cross-fitted figure: the models behind the other folds' probs were "
-    "trained on the fold that is scored. Only full nesting would remove it."
+    "A small leak remains in the cross-fitted figure: the models behind the other folds' probs "
+    "were trained on the fold that is scored. Only full nesting would remove it."
 )
 BEST_EPOCH = (
     "The best epoch of each fold was chosen on its validation rows, so every out-of-fold figure "
