@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import io
 import json
 import os
 import random
 import sys
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from semeval_kit.run import hold_lock
+from semeval_kit.run.directory import hold_lock
+from semeval_kit.task.task import Task, load_task
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -156,8 +159,8 @@ def make_plan(tiny_data: Path, tiny_bert: Path) -> Callable[..., Any]:
         train_splits: Sequence[str] = ("train",),
         **fields: Any,
     ) -> Any:
-        from semeval_kit.pipeline import Plan
-        from semeval_kit.training.config import make_config
+        from semeval_kit.run.stages import Plan
+        from semeval_kit.training.recipe import make_config
 
         recipe = {"encoder": str(tiny_bert), **TINY_RECIPE, **fields}
         return Plan(
@@ -177,7 +180,7 @@ def trained_run(
     build_once: Callable[..., Path], make_plan: Callable[..., Any], tiny_data: Path
 ) -> Path:
     """A finished run in both languages, two folds, made by real processes. Do not change it."""
-    from semeval_kit.pipeline import Engine, run_all
+    from semeval_kit.run.stages import Engine, run_all
 
     def make(folder: Path) -> None:
         said: list[str] = []
@@ -201,8 +204,8 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]
     """
     import torch
 
-    from semeval_kit.pipeline import compute
-    from semeval_kit.training import worker
+    from semeval_kit.run import compute
+    from semeval_kit.training import fold as worker
 
     events: list[dict[str, Any]] = []
 
@@ -341,3 +344,88 @@ def _write_csv(path: Path, rows: Sequence[Sequence[Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
+
+
+HEADER = "id,anger,fear,joy"
+TASK = """
+name = "made-up"
+title = "A task for tests"
+kind = "multilabel"
+train_languages = ["eng", "deu"]
+predict_languages = ["eng", "deu", "ron"]
+
+[labels]
+default = ["anger", "fear", "joy"]
+
+[labels.by_language]
+deu = ["anger", "joy"]
+
+[data.files]
+train = ["track_a/train/{lang}.csv", "train/{lang}.csv"]
+dev = ["dev/{lang}.csv"]
+test = ["test/{lang}.csv"]
+
+[submission]
+member = "track_a/pred_{lang}.csv"
+
+[scoring]
+metrics = ["macro_f1", "micro_f1"]
+rules = "2026"
+languages = ["eng", "deu", "ron"]
+"""
+
+
+@pytest.fixture
+def task_text() -> str:
+    """The text of a small task file."""
+    return TASK
+
+
+@pytest.fixture
+def write_task(tmp_path: Path) -> Callable[..., Task]:
+    """Write the small task file with replacements (old, new), and load it."""
+
+    def write(*replacements: tuple[str, str], text: str = TASK) -> Task:
+        for old, new in replacements:
+            assert old in text, old
+            text = text.replace(old, new)
+        path = tmp_path / "task.toml"
+        path.write_text(text, encoding="utf-8")
+        return load_task(path)
+
+    return write
+
+
+@pytest.fixture
+def task(write_task: Callable[..., Task]) -> Task:
+    """The small task: eng and ron with anger, fear, joy; deu without fear."""
+    return write_task()
+
+
+@pytest.fixture
+def make_zip(tmp_path: Path) -> Callable[..., Path]:
+    """Write a zip of {name: text or bytes}."""
+
+    def make(members: Mapping[str, str | bytes], name: str = "submission.zip") -> Path:
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+            for member, content in members.items():
+                archive.writestr(member, content)
+        path = tmp_path / name
+        path.write_bytes(buffer.getvalue())
+        return path
+
+    return make
+
+
+@pytest.fixture
+def gold(tmp_path: Path) -> Path:
+    """A folder with gold labels of eng (3 rows) and deu (2 rows)."""
+    folder = tmp_path / "gold"
+    folder.mkdir()
+    (folder / "eng.csv").write_text(f"{HEADER}\n{GOLD_ROWS}", encoding="utf-8")
+    (folder / "deu.csv").write_text("id,anger,joy\ndeu_test_1,1,0\ndeu_test_2,0,1\n")
+    return folder
+
+
+GOLD_ROWS = "eng_test_track_a_1,1,0,0\neng_test_track_a_2,0,1,1\neng_test_track_a_3,0,0,1\n"

@@ -15,10 +15,10 @@ PACKAGE = ROOT / "semeval_kit"
 HEAVY = ("torch", "transformers", "accelerate", "datasets", "sklearn", "scipy", "pandas")
 LIGHT = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-    for room in ("competition", "decision")
+    for room in ("task", "data", "submission", "decision")
     for path in (PACKAGE / room).glob("*.py")
 )
-LIGHT += ["semeval_kit.run", "semeval_kit.probs", "semeval_kit.files", "semeval_kit.errors"]
+LIGHT += [f"semeval_kit.{name}" for name in ("run.directory", "probs", "files", "errors")]
 
 
 def modules() -> list[Path]:
@@ -79,7 +79,7 @@ def test_nothing_is_unpickled_and_no_foreign_code_is_run(path: Path) -> None:
                     assert keyword.value.value is False
 
 
-@pytest.mark.parametrize("room", ["competition", "decision"])
+@pytest.mark.parametrize("room", ["task", "data", "submission", "decision"])
 def test_light_rooms_do_not_even_name_torch(room: str) -> None:
     for path in (PACKAGE / room).glob("*.py"):
         names = imported(ast.parse(path.read_text(encoding="utf-8")))

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from semeval_kit.competition.sections import fill_language
-from semeval_kit.competition.targets import target_names
-from semeval_kit.competition.task import Task, list_tasks, load_task
-from semeval_kit.pipeline import Engine, run_all
-from semeval_kit.run import Run, read_json, read_probs
+from semeval_kit.run.directory import Run, read_json, read_probs
+from semeval_kit.run.stages import Engine, run_all
+from semeval_kit.task.codec import target_names
+from semeval_kit.task.schema import fill_language
+from semeval_kit.task.task import Task, list_tasks, load_task
 
 SIZES = {"train": 40, "dev": 10, "test": 10}
 

@@ -9,8 +9,8 @@ import click
 import pytest
 
 from semeval_kit.cli import main
-from semeval_kit.competition.task import list_tasks
-from semeval_kit.training.config import list_recipes
+from semeval_kit.task.task import list_tasks
+from semeval_kit.training.recipe import list_recipes
 
 ROOT = Path(__file__).parents[1]
 

@@ -53,14 +53,14 @@ def compare(
     Each RUN is a folder under submissions/. The CSV holds every value in full precision; the
     Markdown and LaTeX (booktabs) files hold the tables that are shown.
     """
-    from semeval_kit.analysis.compare import compare_runs
-    from semeval_kit.analysis.comparison_tables import (
+    from semeval_kit.run.directory import Run, write_atomic
+    from semeval_kit.show.compare import compare_runs
+    from semeval_kit.show.comparison_tables import (
         comparison_tables,
         list_notes,
         to_latex,
         to_markdown,
     )
-    from semeval_kit.run import Run, write_atomic
 
     opened = [Run.open(path) for path in runs]
     found = compare_runs(

@@ -35,8 +35,8 @@ def validate(
     Ids and header come from the test files in --data (or from --gold); without either, ids are not
     checked. Exits with 1 if there is an error.
     """
-    from semeval_kit.competition.task import load_task
-    from semeval_kit.competition.validator import validate_submission
+    from semeval_kit.submission.validate import validate_submission
+    from semeval_kit.task.task import load_task
 
     task = load_task(task_name)
     result = validate_submission(task, submission, gold or data, data=data)
@@ -82,8 +82,8 @@ def score(submission: Path, task_name: str, gold: Path, rules: str | None, as_js
     Exits with 1 if the official program rejects the submission, and says why.
     """
     from semeval_kit.cli.score_table import describe_score
-    from semeval_kit.competition.scorer import score_submission
-    from semeval_kit.competition.task import load_task
+    from semeval_kit.submission.scorer import score_submission
+    from semeval_kit.task.task import load_task
 
     task = load_task(task_name)
     result = score_submission(task, submission, gold, rules)

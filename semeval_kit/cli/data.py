@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from semeval_kit.competition.check_report import CheckReport, FileReport
-    from semeval_kit.competition.fetch import Fetched
-    from semeval_kit.competition.stats import SplitStats
-    from semeval_kit.competition.task import Task
+    from semeval_kit.data.check_report import CheckReport, FileReport
+    from semeval_kit.data.fetch import Fetched
+    from semeval_kit.data.stats import SplitStats
+    from semeval_kit.task.task import Task
 
 MAX_NAMED_FILES = 3
 DATA_EXAMPLE = "\b\nExample:\n  semeval-kit data check semeval2025-task11-a --data FOLDER\n"
@@ -72,8 +72,8 @@ def fetch(
     From the hub data set that the task file names, or from a folder that has them already. Files
     are never overwritten: those in place are verified against manifest.json and kept.
     """
-    from semeval_kit.competition.fetch import fetch_from_folder, fetch_from_hub
-    from semeval_kit.competition.task import load_task
+    from semeval_kit.data.fetch import fetch_from_folder, fetch_from_hub
+    from semeval_kit.task.task import load_task
 
     loaded = load_task(task)
     chosen = split_languages(langs)
@@ -113,8 +113,8 @@ def check(
     Goes on after an error in a file and exits with 1 at the end if there was one. Several tasks
     are compared with each other too: a track's test rows may stand in another's train file.
     """
-    from semeval_kit.competition.check import check_tasks
-    from semeval_kit.competition.task import load_task
+    from semeval_kit.data.check import check_tasks
+    from semeval_kit.task.task import load_task
 
     loaded = [load_task(name) for name in dict.fromkeys(tasks)]
     report = check_tasks(loaded, folder, split_languages(langs))
@@ -140,8 +140,8 @@ def check(
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def stats(task: str, folder: Path, langs: str, plot: Path | None, as_json: bool) -> None:
     """Describe the files of TASK: labels, what occurs together, lengths, overlap."""
-    from semeval_kit.competition.stats import describe_task
-    from semeval_kit.competition.task import load_task
+    from semeval_kit.data.stats import describe_task
+    from semeval_kit.task.task import load_task
 
     loaded = load_task(task)
     entries, overlaps = describe_task(loaded, folder, split_languages(langs))
@@ -154,7 +154,7 @@ def stats(task: str, folder: Path, langs: str, plot: Path | None, as_json: bool)
             "Texts that occur in both", [f"{name}: {n}" for name, n in overlaps.items() if n]
         )
     if plot:
-        from semeval_kit.analysis.data_figures import plot_data_stats
+        from semeval_kit.show.figures.survey import plot_data_stats
 
         path = plot_data_stats(entries, overlaps, plot, loaded.title)
         click.echo(f"Drawn: {path}", err=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from semeval_kit.analysis.tables import Table
+    from semeval_kit.show.tables import Table
 
 _WIDTH = 100
 

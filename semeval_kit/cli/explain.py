@@ -14,11 +14,11 @@ import click
 from semeval_kit.cli.options import say
 
 if TYPE_CHECKING:
-    from semeval_kit.analysis.attributions import Attribution
-    from semeval_kit.analysis.explanation import Explanation, Heading
     from semeval_kit.cli.explain_rows import Row
     from semeval_kit.cli.run_models import RunModels
-    from semeval_kit.run import Run
+    from semeval_kit.run.directory import Run
+    from semeval_kit.show.explain.attributions import Attribution
+    from semeval_kit.show.explain.explanation import Explanation, Heading
 
 _EPILOG = """\b
 Example:
@@ -73,11 +73,11 @@ def explain(run_path: Path, **given: Any) -> None:
     Writes into explain/ in the run's folder. Contributions are in units of probability and add up
     to it, from the base on, which is the probability when every token is masked.
     """
-    from semeval_kit.analysis.attributions import import_method
-    from semeval_kit.analysis.explanation import Heading
     from semeval_kit.cli.explain_rows import find_rows
     from semeval_kit.cli.run_models import check_language, load_models
-    from semeval_kit.run import Run
+    from semeval_kit.run.directory import Run
+    from semeval_kit.show.explain.attributions import import_method
+    from semeval_kit.show.explain.explanation import Heading
 
     clock = _Clock()
     run = Run.open(run_path)
@@ -117,7 +117,7 @@ def _write(
     given: dict[str, Any],
     clock: _Clock,
 ) -> list[Path]:
-    from semeval_kit.analysis.explain_files import check_name, write_global, write_sentences
+    from semeval_kit.show.explain.files import check_name, write_global, write_sentences
 
     check_name(given["name"])
     names = models.target_names
@@ -149,7 +149,7 @@ def _write(
 def _attribute(
     models: RunModels, rows: Sequence[Row], given: dict[str, Any]
 ) -> Iterator[Iterator[Attribution]]:
-    from semeval_kit.analysis.attributions import count_evals, explain_texts
+    from semeval_kit.show.explain.attributions import count_evals, explain_texts
 
     n_models = len(models.models)
     per_text = n_models * count_evals(given["method"], n_models, given["max_evals"])
@@ -184,8 +184,8 @@ def _attribute(
 
 
 def _explain_row(models: RunModels, row: Row, attribution: Attribution) -> Explanation:
-    from semeval_kit.analysis.explanation import Explanation
-    from semeval_kit.analysis.predictions import Vocabulary
+    from semeval_kit.show.explain.explanation import Explanation
+    from semeval_kit.show.predictions import Vocabulary
 
     task = models.run.task
     name, _, language = row

@@ -10,7 +10,7 @@ import click
 from semeval_kit.cli.options import say
 
 if TYPE_CHECKING:
-    from semeval_kit.run import Run
+    from semeval_kit.run.directory import Run
 
 _MOST_TEXTS = 200
 # id, text and language; the language is empty for thresholds over all.

@@ -48,7 +48,7 @@ def run(gold: Path | None, per_language: bool, report: bool, **given: Any) -> No
     Interrupt it whenever you like: the same command goes on where it stopped.
     """
     from semeval_kit.cli.summary import summarise
-    from semeval_kit.pipeline import run_all, run_each_language
+    from semeval_kit.run.stages import run_all, run_each_language
 
     path, plan = read_plan(given)
     engine = read_engine(given)
@@ -59,7 +59,7 @@ def run(gold: Path | None, per_language: bool, report: bool, **given: Any) -> No
         say(f"\ninterrupted; the same command goes on with {path}")
         raise SystemExit(130) from None
     if report:
-        from semeval_kit.pipeline import present
+        from semeval_kit.run.stages import present
 
         present(done, say)
     click.echo(summarise(done))
@@ -90,10 +90,10 @@ def sweep(
     the others are trained and compared. Interrupted, the same command goes on where it stopped.
     """
     from semeval_kit.cli.compare import compare
-    from semeval_kit.competition.task import load_task
     from semeval_kit.errors import KitError
-    from semeval_kit.pipeline import present, run_all
-    from semeval_kit.training.config import load_comparison
+    from semeval_kit.run.stages import present, run_all
+    from semeval_kit.task.task import load_task
+    from semeval_kit.training.recipe import load_comparison
 
     if given["run_name"] is not None:
         raise click.UsageError("--run names one run; a sweep names each by its encoder.")

@@ -11,7 +11,7 @@ import click
 from semeval_kit.training.fields import HELP
 
 if TYPE_CHECKING:
-    from semeval_kit.pipeline import Engine, Plan
+    from semeval_kit.run.stages import Engine, Plan
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -128,9 +128,9 @@ def read_plan(given: dict[str, Any]) -> tuple[Path, Plan]:
     Raises:
         KitError: a recipe or task cannot be used.
     """
-    from semeval_kit.competition.task import load_task
-    from semeval_kit.pipeline import Plan
-    from semeval_kit.training.config import load_comparison, load_recipe
+    from semeval_kit.run.stages import Plan
+    from semeval_kit.task.task import load_task
+    from semeval_kit.training.recipe import load_comparison, load_recipe
 
     fields = {name: given.pop(name) for name, _ in _FIELDS}
     fields["encoder"] = given.pop("model")
@@ -156,7 +156,7 @@ def read_plan(given: dict[str, Any]) -> tuple[Path, Plan]:
 
 def read_engine(given: dict[str, Any]) -> Engine:
     """Turn the options of `engine_options` into an engine; they leave `given`."""
-    from semeval_kit.pipeline import Engine
+    from semeval_kit.run.stages import Engine
 
     return Engine(
         jobs=given.pop("jobs"), threads=given.pop("threads"), processes=given.pop("processes")

@@ -28,8 +28,8 @@ def paper(run_path: Path, others: tuple[Path, ...]) -> None:
 
     What the kit cannot know (rank, team, search bounds) stands there as a visible TODO.
     """
-    from semeval_kit.analysis.paper import write_paper
-    from semeval_kit.run import Run
+    from semeval_kit.run.directory import Run
+    from semeval_kit.show.paper import write_paper
 
     written = write_paper(
         Run.open(run_path),

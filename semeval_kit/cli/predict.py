@@ -12,7 +12,7 @@ import click
 from semeval_kit.cli.options import say
 
 if TYPE_CHECKING:
-    from semeval_kit.analysis.predictions import Prediction
+    from semeval_kit.show.predictions import Prediction
 
 _EPILOG = """\b
 Example:
@@ -64,10 +64,10 @@ def predict(
     Texts are arguments, lines of --file, or lines of standard input (-). Every text gets one line
     of output, in order; a blank one gets no label, and that is said.
     """
-    from semeval_kit.analysis.predictions import Vocabulary, predict_items, spell_predictions
     from semeval_kit.cli.run_models import check_language, load_models
     from semeval_kit.cli.texts import read_items
-    from semeval_kit.run import Run
+    from semeval_kit.run.directory import Run
+    from semeval_kit.show.predictions import Vocabulary, predict_items, spell_predictions
 
     run = Run.open(run_path)
     spoken = check_language(run, language, say)

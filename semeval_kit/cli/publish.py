@@ -25,8 +25,8 @@ _LICENCE = click.option(
 @_LICENCE
 def card(run_path: Path, licence: str) -> None:
     """Write the model card (README.md) of a finished run."""
-    from semeval_kit.analysis.card import write_card
-    from semeval_kit.run import Run
+    from semeval_kit.run.directory import Run
+    from semeval_kit.show.card import write_card
 
     run = Run.open(run_path)
     write_card(run, licence)
@@ -42,8 +42,8 @@ def card(run_path: Path, licence: str) -> None:
 @_LICENCE
 def export(run_path: Path, folder: Path, fold: str, licence: str) -> None:
     """Write one folder with model, thresholds and card that transformers' pipeline() loads."""
-    from semeval_kit.analysis.export import export_model
-    from semeval_kit.run import Run
+    from semeval_kit.run.directory import Run
+    from semeval_kit.show.export import export_model
 
     run = Run.open(run_path)
     click.echo(export_model(run, folder, fold=_read_fold(fold), licence=licence))
@@ -61,8 +61,8 @@ def push(run_path: Path, repo_id: str, private: bool, fold: str, licence: str) -
     RUN may also be a folder that `export` made. The token is read from the environment variable
     HF_TOKEN.
     """
-    from semeval_kit.analysis.export import export_model, push_model
-    from semeval_kit.run import Run
+    from semeval_kit.run.directory import Run
+    from semeval_kit.show.export import export_model, push_model
 
     if (run_path / "thresholds.json").is_file() and not (run_path / "run.json").is_file():
         click.echo(push_model(run_path, repo_id, private=private))

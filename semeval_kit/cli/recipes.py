@@ -10,7 +10,7 @@ import click
 @click.option("--fields", is_flag=True, help="Explain every field with its default.")
 def recipes(name: str | None, fields: bool) -> None:
     """List the recipes, or show one with every field."""
-    from semeval_kit.training.config import TrainConfig, list_recipes, load_comparison, load_recipe
+    from semeval_kit.training.recipe import TrainConfig, list_recipes, load_comparison, load_recipe
 
     if fields:
         for field, info in TrainConfig.model_fields.items():

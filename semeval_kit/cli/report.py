@@ -22,8 +22,8 @@ _BEFORE = click.option(
 @click.option("--open", "show", is_flag=True, help="Show the page in the browser.")
 def report(run_path: Path, before: Path | None, show: bool) -> None:
     """Write one self-contained HTML page about a finished run: report.html in its folder."""
-    from semeval_kit.analysis.report import write_report
-    from semeval_kit.run import Run
+    from semeval_kit.run.directory import Run
+    from semeval_kit.show.report import write_report
 
     path = write_report(Run.open(run_path), Run.open(before) if before else None)
     click.echo(path)
@@ -43,8 +43,8 @@ def report(run_path: Path, before: Path | None, show: bool) -> None:
 )
 def figures(run_path: Path, before: Path | None, formats: str) -> None:
     """Draw the pictures of a run, as far as it has come, into figures/ in its folder."""
-    from semeval_kit.analysis.figures import write_figures
-    from semeval_kit.run import Run
+    from semeval_kit.run.directory import Run
+    from semeval_kit.show.figures.figures import write_figures
 
     wanted = [name.strip().lower() for name in formats.split(",") if name.strip()]
     run, earlier = Run.open(run_path), Run.open(before) if before else None

@@ -13,7 +13,7 @@ from semeval_kit.errors import KitError
 
 if TYPE_CHECKING:
     from semeval_kit.decision.thresholds import Thresholds
-    from semeval_kit.run import Run
+    from semeval_kit.run.directory import Run
     from semeval_kit.training.predict import FoldModel
 
 Floats = NDArray[np.float64]
@@ -100,7 +100,7 @@ def _read_rule(
     run: Run, target_names: tuple[str, ...], say: Callable[[str], None]
 ) -> Thresholds | None:
     from semeval_kit.decision.thresholds import Thresholds
-    from semeval_kit.run import read_json
+    from semeval_kit.run.directory import read_json
 
     if run.thresholds_file.is_file():
         return Thresholds.from_json(read_json(run.thresholds_file))

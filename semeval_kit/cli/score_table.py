@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from semeval_kit.competition.score import LanguageScore, Score
-from semeval_kit.competition.task import Task
+from semeval_kit.submission.score import LanguageScore, Score
+from semeval_kit.task.task import Task
 
 N_BASELINES = 3
 

@@ -10,7 +10,7 @@ import click
 from semeval_kit.cli.options import engine_options, plan_options, read_engine, read_plan, say
 
 if TYPE_CHECKING:
-    from semeval_kit.run import Run
+    from semeval_kit.run.directory import Run
 
 _RUN = click.argument(
     "run_path", metavar="RUN", type=click.Path(exists=True, file_okay=False, path_type=Path)
@@ -23,10 +23,10 @@ _RUN = click.argument(
 @plan_options
 def prepare(**given: Any) -> None:
     """Read and check the data, make the folds, and freeze the run's settings."""
-    from semeval_kit import pipeline
+    from semeval_kit.run import stages
 
     path, plan = read_plan(given)
-    click.echo(pipeline.prepare(path, plan, say).path)
+    click.echo(stages.prepare(path, plan, say).path)
 
 
 @click.command(epilog="Example:  semeval-kit train submissions/my-run --fold 0 --fold 1")
@@ -37,12 +37,12 @@ def train(run_path: Path, folds: tuple[int, ...], **given: Any) -> None:
     """Train the folds that are not finished."""
     from dataclasses import replace
 
-    from semeval_kit import pipeline
-    from semeval_kit.run import hold_lock
+    from semeval_kit.run import stages
+    from semeval_kit.run.directory import hold_lock
 
     run = _open_run(run_path)
     with hold_lock(run.path):
-        pipeline.train(run, replace(read_engine(given), folds=folds), say)
+        stages.train(run, replace(read_engine(given), folds=folds), say)
     for fold in range(run.n_folds):
         state = "done" if run.is_done(fold) else "not finished"
         click.echo(f"fold {fold}: {state}")
@@ -54,13 +54,13 @@ def train(run_path: Path, folds: tuple[int, ...], **given: Any) -> None:
 @click.option("--split", "splits", type=click.Choice(["dev", "test"]), multiple=True)
 def probs(run_path: Path, splits: tuple[str, ...], **given: Any) -> None:
     """Write the fold-mean probabilities of the dev and test splits."""
-    from semeval_kit import pipeline
-    from semeval_kit.run import hold_lock
+    from semeval_kit.run import stages
+    from semeval_kit.run.directory import hold_lock
 
     run = _open_run(run_path)
     engine = read_engine(given)
     with hold_lock(run.path):
-        predicted = pipeline.predict(run, splits or pipeline.SPLITS, engine, say)
+        predicted = stages.predict(run, splits or stages.SPLITS, engine, say)
     for split in predicted:
         for language in run.languages:
             click.echo(run.probs_file(split, language))
@@ -70,13 +70,13 @@ def probs(run_path: Path, splits: tuple[str, ...], **given: Any) -> None:
 @_RUN
 def tune(run_path: Path) -> None:
     """Tune thresholds on out-of-fold rows and estimate honestly what they will score."""
-    from semeval_kit import pipeline
     from semeval_kit.cli.summary import describe_estimate
-    from semeval_kit.run import hold_lock
+    from semeval_kit.run import stages
+    from semeval_kit.run.directory import hold_lock
 
     run = _open_run(run_path)
     with hold_lock(run.path):
-        estimate = pipeline.tune(run, say)
+        estimate = stages.tune(run, say)
     click.echo(describe_estimate(run, estimate))
 
 
@@ -85,20 +85,20 @@ def tune(run_path: Path) -> None:
 @click.option("--gold", type=click.Path(exists=True, path_type=Path), default=None)
 def pack(run_path: Path, gold: Path | None) -> None:
     """Write predictions in the organisers' layout, zip and validate them; score where possible."""
-    from semeval_kit import pipeline
     from semeval_kit.cli.summary import summarise
-    from semeval_kit.run import hold_lock
+    from semeval_kit.run import stages
+    from semeval_kit.run.directory import hold_lock
 
     run = _open_run(run_path)
     with hold_lock(run.path):
-        pipeline.pack(run, say)
-        pipeline.score(run, gold, say)
+        stages.pack(run, say)
+        stages.score(run, gold, say)
     click.echo(summarise(run))
 
 
 def _open_run(path: Path) -> Run:
     from semeval_kit.errors import KitError
-    from semeval_kit.run import Run
+    from semeval_kit.run.directory import Run
 
     run = Run.open(path)
     if run.settings.get("per_language"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from semeval_kit.run import Run
+    from semeval_kit.run.directory import Run
 
 _NAMES = {
     "macro_f1": "macro-F1",
@@ -19,7 +19,7 @@ _NAMES = {
 
 def summarise(run: Run) -> str:
     """Describe a finished run in plain lines."""
-    from semeval_kit.run import read_json
+    from semeval_kit.run.directory import read_json
 
     lines = [""]
     if run.estimate_file.is_file():
@@ -60,9 +60,9 @@ def describe_estimate(run: Run, estimate: dict[str, Any]) -> str:
 
 def _describe_before(run: Run) -> str:
     """The table of before and after fine-tuning."""
-    from semeval_kit.analysis.answers import read_answers
-    from semeval_kit.analysis.before_after import find_before, tabulate_before
     from semeval_kit.cli.draw_tables import draw_tables
+    from semeval_kit.show.answers import read_answers
+    from semeval_kit.show.before_after import find_before, tabulate_before
 
     oof, before = read_answers(run, "oof"), find_before(run)
     if oof is None or before is None:
@@ -73,7 +73,7 @@ def _describe_before(run: Run) -> str:
 
 def _read_parts(run: Run) -> dict[str, float]:
     """The cross-fitted score of each language that has a run of its own."""
-    from semeval_kit.run import Run, read_json
+    from semeval_kit.run.directory import Run, read_json
 
     parts = {language: Run(run.language_dir(language)) for language in run.languages}
     return {
@@ -106,7 +106,7 @@ def _describe_languages(run: Run, scores: dict[str, float]) -> list[str]:
 
 def _describe_score(run: Run, stored: dict[str, Any]) -> str:
     from semeval_kit.cli.score_table import describe_score
-    from semeval_kit.competition.score import Score
+    from semeval_kit.submission.score import Score
 
     lines = [f"Score on {stored['gold']}:", *describe_score(run.task, Score.from_json(stored))]
     if run.task.practice:

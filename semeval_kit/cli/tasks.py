@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from semeval_kit.competition.task import Task
+    from semeval_kit.task.task import Task
 
 TASKS_EXAMPLE = (
     "\b\nExample:\n"
@@ -46,7 +46,7 @@ def tasks(context: click.Context, check: bool, as_json: bool) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    from semeval_kit.competition.task import list_tasks, load_task
+    from semeval_kit.task.task import list_tasks, load_task
 
     if check:
         found = [_show_findings(name) for name in list_tasks()]
@@ -68,7 +68,7 @@ def tasks(context: click.Context, check: bool, as_json: bool) -> None:
 @click.pass_context
 def show(context: click.Context, name: str, check: bool, as_json: bool) -> None:
     """Show one task, or check its file."""
-    from semeval_kit.competition.task import load_task
+    from semeval_kit.task.task import load_task
 
     if check:
         context.exit(1 if _show_findings(name) else 0)
@@ -83,7 +83,7 @@ def show(context: click.Context, name: str, check: bool, as_json: bool) -> None:
 @click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
 def new(path: Path) -> None:
     """Write a commented task file to PATH, to be filled in. It passes the check as it is."""
-    from semeval_kit.competition.task_check import write_template
+    from semeval_kit.task.check import write_template
 
     write_template(path)
     click.echo(f"Written: {path}")
@@ -94,9 +94,9 @@ def new(path: Path) -> None:
 
 def _show_findings(name: str) -> int:
     """Print what a check finds; return the number of errors."""
-    from semeval_kit.competition.task import load_task
-    from semeval_kit.competition.task_check import inspect_task
     from semeval_kit.errors import KitError
+    from semeval_kit.task.check import inspect_task
+    from semeval_kit.task.task import load_task
 
     try:
         findings = inspect_task(load_task(name))

@@ -12,7 +12,7 @@ import click
 from semeval_kit.errors import KitError
 
 if TYPE_CHECKING:
-    from semeval_kit.run import Run
+    from semeval_kit.run.directory import Run
 
 Item = tuple[str, str]
 _TABLES = (".csv", ".tsv")
@@ -76,7 +76,7 @@ def _read_path(file: Path) -> Iterator[Item]:
 
 
 def _read_table(run: Run, file: Path, language: str) -> list[Item]:
-    from semeval_kit.competition.examples import read_file
+    from semeval_kit.data.examples import read_file
 
     languages = run.languages
     if not language and len(languages) > 1:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from semeval_kit.competition import metrics as official
 from semeval_kit.decision.rules import FloatArray
 from semeval_kit.errors import KitError
+from semeval_kit.submission import metrics as official
 
 Mask = NDArray[np.bool_]
 

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from semeval_kit.errors import KitError
-from semeval_kit.run import remove_leftovers, remove_tree, sync_dir, write_atomic
+from semeval_kit.run.directory import remove_leftovers, remove_tree, sync_dir, write_atomic
 
 _MANIFEST = "MANIFEST.json"
 _STATE = "state.json"

@@ -23,7 +23,7 @@ from transformers import (
 
 from semeval_kit.errors import KitError
 from semeval_kit.training import pooling
-from semeval_kit.training.config import TrainConfig, peak_lr
+from semeval_kit.training.recipe import TrainConfig, peak_lr
 from semeval_kit.training.source import explain_failure, resolve_encoder
 
 _DROPOUTS = {

@@ -26,7 +26,6 @@ from transformers import get_linear_schedule_with_warmup
 from semeval_kit.errors import KitError
 from semeval_kit.training.batches import Rows, pad_batch, plain_batches, training_batches
 from semeval_kit.training.checkpoint import Checkpoint, load_newest, save_checkpoint
-from semeval_kit.training.config import TrainConfig
 from semeval_kit.training.encoder import (
     MeanClassifier,
     OwnHeadClassifier,
@@ -37,6 +36,7 @@ from semeval_kit.training.encoder import (
 from semeval_kit.training.machine import peak_memory_mb
 from semeval_kit.training.measures import TargetLoss, measure, to_probs
 from semeval_kit.training.progress import Progress
+from semeval_kit.training.recipe import TrainConfig
 
 Array = NDArray[np.float64]
 Event = dict[str, Any]

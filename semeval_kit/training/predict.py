@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, logging
 
 from semeval_kit.errors import KitError
-from semeval_kit.run import Probs, Run
+from semeval_kit.run.directory import Probs, Run
 from semeval_kit.training.batches import encode_texts, pad_batch, plain_batches
 from semeval_kit.training.checkpoint import find_fault
 from semeval_kit.training.measures import to_probs

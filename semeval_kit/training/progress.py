@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from semeval_kit.training.config import TrainConfig
+from semeval_kit.training.recipe import TrainConfig
 
 Event = dict[str, Any]
 Weights = dict[str, Tensor]

@@ -87,8 +87,8 @@ def train_with_trainer(rows_file: str, kind: str) -> None:
 
 def train_with_kit(data: Path, freeze: bool, jobs: int) -> float:
     """Train folds side by side and return the rows per second of all of them together."""
-    from semeval_kit.pipeline import Engine, Plan, prepare, train
-    from semeval_kit.training.config import load_recipe
+    from semeval_kit.run.stages import Engine, Plan, prepare, train
+    from semeval_kit.training.recipe import load_recipe
 
     overrides = {
         "folds": max(jobs, 2),
@@ -122,8 +122,8 @@ def lay_out_rows(source: Path, n_rows: int, folder: Path) -> Path:
     """
     import csv
 
-    from semeval_kit.competition.examples import read_examples
-    from semeval_kit.competition.task import load_task
+    from semeval_kit.data.examples import read_examples
+    from semeval_kit.task.task import load_task
 
     task = load_task(TASK)
     examples = read_examples(task, source, "train", ["eng"])

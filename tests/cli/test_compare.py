@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from semeval_kit.cli import main
 
 _spec = importlib.util.spec_from_file_location(
-    "made_runs", Path(__file__).parents[1] / "analysis" / "conftest.py"
+    "made_runs", Path(__file__).parents[1] / "show" / "conftest.py"
 )
 _made = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_made)

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from semeval_kit.cli import main
-from semeval_kit.run import Run
+from semeval_kit.run.directory import Run
 
 HOSTILE = "<img src=x onerror=alert(1)> wondi </script><script>alert(2)</script> =1+1"
 

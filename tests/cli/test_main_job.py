@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from semeval_kit import pipeline
 from semeval_kit.cli import main
 from semeval_kit.cli.options import read_engine, read_plan
-from semeval_kit.pipeline import Engine
-from semeval_kit.run import Run
+from semeval_kit.run import stages
+from semeval_kit.run.directory import Run
+from semeval_kit.run.stages import Engine
 
 TINY = ["--epochs", "1", "--holdout", "0.4", "--precision", "fp32", "--batch-size", "8"]
 Invoke = Callable[..., Result]
@@ -86,7 +86,7 @@ def test_the_report_is_written_unless_it_is_not_wanted(
     invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     presented: list[str] = []
-    monkeypatch.setattr(pipeline, "present", lambda run, _: presented.append(run.name))
+    monkeypatch.setattr(stages, "present", lambda run, _: presented.append(run.name))
     assert invoke("run", "--no-report", run="mine").exit_code == 0
     assert presented == []
     assert invoke("run", run="mine").exit_code == 0
@@ -105,7 +105,7 @@ def test_an_interrupt_says_how_to_go_on(
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "run_all", interrupt)
+    monkeypatch.setattr(stages, "run_all", interrupt)
     result = invoke(command, *options, model=tiny_bert)
     assert result.exit_code == 130
     name = "mine" if options else "semeval2025-task11-a_eng_tiny-bert_default"
@@ -142,7 +142,7 @@ def test_a_sweep_needs_encoders(invoke: Invoke) -> None:
     assert "recipe 'default' lists no encoders: name them" in result.output
 
 
-def plan_of(**changes: Any) -> tuple[Path, pipeline.Plan]:
+def plan_of(**changes: Any) -> tuple[Path, stages.Plan]:
     from semeval_kit.cli.main_job import run
 
     names = [option.name for option in run.params]
@@ -174,7 +174,7 @@ def test_options_become_a_plan() -> None:
 
 def test_every_recipe_field_has_a_flag() -> None:
     from semeval_kit.cli.main_job import run
-    from semeval_kit.training.config import TrainConfig
+    from semeval_kit.training.recipe import TrainConfig
 
     flags = {option.name for option in run.params}
     assert set(TrainConfig.model_fields) - {"encoder"} <= flags

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from semeval_kit.cli import main
-from semeval_kit.run import Run
+from semeval_kit.run.directory import Run
 
 TEXTS = ["bara wondi dora", "", "mourno lusi", "=1+1 zappo", "grumo\u2028tremba 😀"]
 

@@ -10,12 +10,12 @@ import pytest
 from click.testing import CliRunner
 
 from semeval_kit.cli import main
-from semeval_kit.run import Run
+from semeval_kit.run.directory import Run
 
 
 def load(name: str):
     """A module of tests/analysis, which is no package."""
-    path = Path(__file__).parents[1] / "analysis" / f"{name}.py"
+    path = Path(__file__).parents[1] / "show" / f"{name}.py"
     spec = importlib.util.spec_from_file_location(f"analysis_{name}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -55,7 +55,7 @@ def test_export_of_a_fold_that_is_no_number(run, tmp_path):
 
 
 def test_push_exports_and_uploads_once(run, monkeypatch):
-    import semeval_kit.analysis.export as export
+    import semeval_kit.show.export as export
 
     sent = []
 
@@ -81,7 +81,7 @@ def test_push_exports_and_uploads_once(run, monkeypatch):
 
 
 def test_push_takes_an_exported_folder_as_it_is(run, tmp_path, monkeypatch):
-    import semeval_kit.analysis.export as export
+    import semeval_kit.show.export as export
 
     folder = export.export_model(run, tmp_path / "model", fold=0)
     sent = []

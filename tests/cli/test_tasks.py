@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from semeval_kit.cli import main
-from semeval_kit.competition.task import list_tasks, load_task
+from semeval_kit.task.task import list_tasks, load_task
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from semeval_kit.errors import KitError
-from semeval_kit.training.config import TrainConfig, make_config
 from semeval_kit.training.encoder import (
     MeanClassifier,
     OwnHeadClassifier,
@@ -23,6 +22,7 @@ from semeval_kit.training.encoder import (
     load_tokenizer,
     parameter_groups,
 )
+from semeval_kit.training.recipe import TrainConfig, make_config
 
 TARGETS = Targets(("anger", "fear", "joy"), exclusive=False)
 

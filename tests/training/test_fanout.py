@@ -16,9 +16,9 @@ from typing import Any
 import psutil
 import pytest
 
-from semeval_kit import pipeline
 from semeval_kit.errors import KitError
-from semeval_kit.run import Run
+from semeval_kit.run import stages
+from semeval_kit.run.directory import Run
 from semeval_kit.training import fanout
 from semeval_kit.training.fanout import launch_command, run_folds
 from semeval_kit.training.machine import Slots
@@ -49,7 +49,7 @@ sys.exit(plan.get("code", 0))
 
 @pytest.fixture
 def run(make_plan: Callable[..., Any], tmp_path: Path) -> Run:
-    return pipeline.prepare(tmp_path / "run", make_plan(("eng",), folds=4), lambda _: None)
+    return stages.prepare(tmp_path / "run", make_plan(("eng",), folds=4), lambda _: None)
 
 
 @pytest.fixture
@@ -249,7 +249,7 @@ def test_one_process_is_started_by_accelerate(monkeypatch: pytest.MonkeyPatch) -
     command = launch_command(["train", "run", "0"], 1)
     assert command[1:4] == ["-m", "accelerate.commands.launch", "--quiet"]
     assert "--num_processes=1" in command
-    assert command[-5:] == ["-m", "semeval_kit.training.worker", "train", "run", "0"]
+    assert command[-5:] == ["-m", "semeval_kit.training.fold", "train", "run", "0"]
     monkeypatch.setattr(fanout, "_has_accelerate_config", lambda: True)
     assert [word for word in launch_command(["train", "run", "0"], 1) if "=" in word] == []
 
@@ -265,13 +265,13 @@ def test_several_processes_on_a_cpu_are_started_by_torch(monkeypatch: pytest.Mon
 
 def test_predicting_needs_no_launcher() -> None:
     command = launch_command(["predict", "run", "0"], 2)
-    assert command == [sys.executable, "-m", "semeval_kit.training.worker", "predict", "run", "0"]
+    assert command == [sys.executable, "-m", "semeval_kit.training.fold", "predict", "run", "0"]
 
 
 @pytest.mark.slow
 def test_two_processes_give_every_row_once(make_plan: Callable[..., Any], tmp_path: Path) -> None:
     plan = make_plan(("eng",), holdout=0.5, batch_size=3, eval_batch_size=4, epochs=2)
-    run = pipeline.prepare(tmp_path / "run", plan, lambda _: None)
+    run = stages.prepare(tmp_path / "run", plan, lambda _: None)
     said: list[str] = []
     run_folds(run, Slots(1, 1, ()), train=[0], processes=2, say=said.append)
     with run.oof_file(0).open(encoding="utf-8", newline="") as file:

@@ -11,9 +11,9 @@ from torch import nn
 from transformers import AutoModel, AutoModelForSequenceClassification
 
 from semeval_kit.errors import KitError
-from semeval_kit.training.config import make_config
 from semeval_kit.training.encoder import Targets, load_classifier
 from semeval_kit.training.pooling import fold_mean_head, require_room, token_weights
+from semeval_kit.training.recipe import make_config
 
 FOLDED = (
     "bert",

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from semeval_kit.errors import KitError
-from semeval_kit.run import Run
+from semeval_kit.run.directory import Run
 from semeval_kit.training.predict import load_fold, load_model_dir, predict_texts
 
 WITHOUT_THE_KIT = """

@@ -1,1 +1,0 @@
-"""What people look at: comparison table, figures, explanations, report, paper tables."""

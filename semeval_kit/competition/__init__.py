@@ -1,1 +1,0 @@
-"""What the organisers fix: tasks, data, labels, metrics, submissions and scores. No torch."""

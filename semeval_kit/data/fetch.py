@@ -1,0 +1,263 @@
+"""Brings a task's official files into a folder, from the hub or from another folder.
+
+Files are written in the organisers' own layout and never overwritten. `manifest.json` holds for
+each its sha256, its rows and its positives per label; a file that is there already is verified
+against it and kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from semeval_kit.data.check import describe_positives
+from semeval_kit.data.examples import find_file, read_file, split_patterns
+from semeval_kit.data.hub import Loader, load_tables, render_splits, suggest_copy
+from semeval_kit.data.reference import read_reference
+from semeval_kit.errors import KitError
+from semeval_kit.task.schema import fill_language
+from semeval_kit.task.task import SPLITS, Task
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class FetchedFile:
+    """A file that is in place. `labels` counts the rows above 0 of each annotated label."""
+
+    path: str
+    task: str
+    split: str
+    language: str
+    rows: int
+    labels: dict[str, int]
+    sha256: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What a fetch did: the files in place, those that were there before, and what is missing."""
+
+    folder: Path
+    files: tuple[FetchedFile, ...]
+    kept: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+def fetch_from_folder(
+    task: Task, source: str | Path, folder: str | Path, languages: Sequence[str] | None = None
+) -> Fetched:
+    """Copy a task's files, byte for byte, from a folder in the organisers' layout.
+
+    Raises:
+        KitError: the folder holds no file of the task, a file has problems, or a file that is
+            already in place differs.
+    """
+    source, fetch = Path(source), _Fetch(task, Path(folder), f"copied from {Path(source).name}")
+    if not source.is_dir():
+        raise KitError(f"{source}: no such folder. Give the folder with the organisers' files.")
+    for language in _choose(task, languages):
+        for split in (*SPLITS, "gold"):
+            path = find_file(task, source, split, language)
+            if path is not None:
+                fetch.place(split, language, path.read_bytes(), path)
+            elif _is_wanted(task, split, language):
+                fetch.missing.append(f"{split} of {language}: not in {source}")
+    if not fetch.files:
+        tried = ", ".join(pattern for split in SPLITS for pattern in split_patterns(task, split))
+        raise KitError(
+            f"{source}: holds no file of {task.name} (looked for {tried}). "
+            "Give the folder that these paths start from."
+        )
+    return fetch.finish()
+
+
+def fetch_from_hub(
+    task: Task,
+    folder: str | Path,
+    languages: Sequence[str] | None = None,
+    *,
+    repo: str | None = None,
+    load: Loader | None = None,
+    on_language: Callable[[str], None] | None = None,
+) -> Fetched:
+    """Bring a task's files from its hub data set (parquet, one config per language).
+
+    Where the task keeps gold labels apart, the test file is written with blank labels.
+
+    Args:
+        task: its `[hub]` section names the data set.
+        folder: where the files go, in the layout of the task's file patterns.
+        languages: only these; default: all that the data set holds.
+        repo: another data set or a local folder of the same layout.
+        load: how a config is loaded; default: `datasets.load_dataset`.
+        on_language: told which language comes next.
+
+    Raises:
+        KitError: the task names no data set, the hub cannot be reached, the columns do not fit, or
+            a file that is already in place differs.
+    """
+    hub = task.hub
+    if hub is None and repo is None:
+        raise KitError(
+            f"task {task.name} names no data set on a hub. Download its files where the organisers "
+            f"offer them{f' ({task.url})' if task.url else ''} and copy them: {suggest_copy(task)}"
+        )
+    name = repo or (hub.repo if hub else "")
+    revision = hub.revision if hub else "main"
+    held = hub.languages if hub and hub.languages else task.languages
+    fetch = _Fetch(task, Path(folder), f"{name}@{revision}")
+    for language in _choose(task, languages):
+        if language not in held:
+            fetch.missing.append(f"{language}: not in {name}; copy it: {suggest_copy(task)}")
+            continue
+        if fetch.keep(language):
+            continue
+        if on_language:
+            on_language(language)
+        tables = load_tables(task, language, name, revision, load)
+        for split, text in render_splits(task, language, tables, f"{name} ({language})"):
+            fetch.place(split, language, text.encode("utf-8"))
+    if not fetch.files:
+        raise KitError(f"{name} holds none of these languages. Copy them: {suggest_copy(task)}")
+    return fetch.finish()
+
+
+class _Fetch:
+    """Puts files in place and keeps the manifest."""
+
+    def __init__(self, task: Task, folder: Path, source: str) -> None:
+        self.task, self.folder, self.source = task, folder, source
+        self.files: list[FetchedFile] = []
+        self.kept: list[str] = []
+        self.missing: list[str] = []
+        self.manifest: dict[str, dict[str, Any]] = _read_manifest(folder)
+
+    def place(self, split: str, language: str, content: bytes, origin: Path | None = None) -> None:
+        """Write a file unless it is there with the same content."""
+        name = self._name(split, language)
+        path = self.folder / name
+        self._verify(name)
+        if path.exists() and path.read_bytes() != content:
+            raise KitError(
+                f"{path}: is already there and differs from {origin or self.source}. "
+                "Remove it to fetch it anew, or fetch into another folder with --to."
+            )
+        if path.exists():
+            self.kept.append(name)
+        else:
+            # Read before it gets its name: a file with problems is never left in place.
+            part = path.with_name(f".part-{path.name}")
+            part.parent.mkdir(parents=True, exist_ok=True)
+            part.write_bytes(content)
+            self._describe(name, part, split, language, origin or path)
+            os.replace(part, path)
+        self.files.append(self._describe(name, path, split, language, path))
+
+    def keep(self, language: str) -> bool:
+        """Keep a language whose files are all in the manifest and in place; False if some lack."""
+        wanted = [split for split in SPLITS if _is_wanted(self.task, split, language)]
+        names = [self._name(split, language) for split in wanted]
+        if not all(n in self.manifest and (self.folder / n).exists() for n in names):
+            return False
+        for name in names:
+            self._verify(name)
+            self.kept.append(name)
+            self.files.append(FetchedFile(**{"path": name, **self.manifest[name]}))
+        return True
+
+    def finish(self) -> Fetched:
+        """Write the manifest."""
+        for file in self.files:
+            entry = asdict(file)
+            # Several tracks may share a file; the first that brought it stays named.
+            self.manifest.setdefault(entry.pop("path"), entry)
+        ordered = dict(sorted(self.manifest.items()))
+        text = json.dumps({"files": ordered}, indent=2, ensure_ascii=False) + "\n"
+        part = self.folder / f".part-{MANIFEST}"
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, self.folder / MANIFEST)
+        return Fetched(self.folder, tuple(self.files), tuple(self.kept), tuple(self.missing))
+
+    def _name(self, split: str, language: str) -> str:
+        inside = [p for p in split_patterns(self.task, split) if not p.startswith("..")]
+        if not inside:
+            raise KitError(f"task {self.task.name} has no place for its {split} files.")
+        return fill_language(inside[0], language)
+
+    def _verify(self, name: str) -> None:
+        path, entry = self.folder / name, self.manifest.get(name)
+        if entry and path.exists() and _digest(path.read_bytes()) != entry["sha256"]:
+            raise KitError(
+                f"{path}: has changed since it was fetched (sha256 is not that of {MANIFEST}). "
+                "Remove it to fetch it anew."
+            )
+
+    def _describe(
+        self, name: str, path: Path, split: str, language: str, shown: Path
+    ) -> FetchedFile:
+        try:
+            rows, labels = _count(self.task, path, split, language)
+        except KitError as error:
+            if path != shown:
+                path.unlink()
+            raise KitError(error.message.replace(str(path), str(shown))) from error
+        return FetchedFile(
+            path=name,
+            task=self.task.name,
+            split=split,
+            language=language,
+            rows=rows,
+            labels=labels,
+            sha256=_digest(path.read_bytes()),
+            source=self.source,
+        )
+
+
+def _choose(task: Task, languages: Sequence[str] | None) -> tuple[str, ...]:
+    return task.check_languages(languages) if languages else task.languages
+
+
+def _is_wanted(task: Task, split: str, language: str) -> bool:
+    if split == "gold" or not split_patterns(task, split):
+        return False
+    wanted = task.train_languages if split == "train" else task.predict_languages
+    return language in wanted
+
+
+def _count(task: Task, path: Path, split: str, language: str) -> tuple[int, dict[str, int]]:
+    """Rows and positives per label, read by the rules of training or, for gold, of scoring."""
+    if split != "gold":
+        examples = read_file(task, path, language, split)
+        return len(examples), describe_positives(examples)
+    reference = read_reference(task, path, language)
+    if reference.gold is None:
+        raise KitError(f"{path}: gold labels are blank. Give the file that holds them.")
+    positives = (reference.gold > 0).sum(axis=0).tolist()
+    return len(reference.ids), dict(zip(reference.labels, positives, strict=True))
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
+    path = folder / MANIFEST
+    if not path.exists():
+        return {}
+    try:
+        files = json.loads(path.read_text(encoding="utf-8"))["files"]
+        for entry in files.values():
+            FetchedFile(path="", **entry)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise KitError(
+            f"{path}: is no manifest of fetched files. Remove it, and the files will be fetched or "
+            "compared anew."
+        ) from error
+    return dict(files)

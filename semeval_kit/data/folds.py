@@ -1,0 +1,161 @@
+"""Folds: identical texts together, labels spread evenly, seeded.
+
+Iterative stratification after Sechidis, Tsoumakas and Vlahavas (2011), "On the stratification of
+multi-label data", run over groups of identical normalised texts instead of single rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semeval_kit.data.examples import normalize_text
+from semeval_kit.errors import KitError
+
+
+def assign_folds(
+    texts: Sequence[str],
+    targets: NDArray[np.float64],
+    languages: Sequence[str],
+    n_folds: int,
+    seed: int,
+) -> NDArray[np.int64]:
+    """Assign each row to a fold.
+
+    Args:
+        texts: `(n_examples,)`.
+        targets: `(n_examples, n_targets)` of 0 and 1, NaN where not annotated.
+        languages: `(n_examples,)`; every language is spread over the folds, too.
+        n_folds: at least 2.
+        seed: of the ties.
+
+    Returns:
+        Fold numbers `(n_examples,)` from 0 to `n_folds - 1`.
+
+    Raises:
+        KitError: there are fewer different texts than folds.
+    """
+    groups = _number_groups(texts)
+    n_groups = int(groups.max()) + 1 if len(groups) else 0
+    if n_groups < n_folds:
+        raise KitError(
+            f"{n_groups} different texts cannot make {n_folds} folds. Lower --folds or add rows."
+        )
+    evidence = _group_evidence(targets, languages, groups, n_groups)
+    sizes = np.bincount(groups, minlength=n_groups)
+    shares = np.full(n_folds, 1.0 / n_folds)
+    fold_of_group = _stratify(evidence, sizes, shares, np.random.default_rng(seed))
+    return fold_of_group[groups]
+
+
+def assign_holdout(
+    texts: Sequence[str],
+    targets: NDArray[np.float64],
+    languages: Sequence[str],
+    share: float,
+    seed: int,
+) -> NDArray[np.int64]:
+    """Hold out a share of the rows: 0 for the held-out rows, -1 for those that train.
+
+    Args:
+        texts: `(n_examples,)`.
+        targets: `(n_examples, n_targets)`.
+        languages: `(n_examples,)`.
+        share: of the rows, between 0 and 1.
+        seed: of the ties.
+
+    Raises:
+        KitError: there are fewer than two different texts.
+    """
+    groups = _number_groups(texts)
+    n_groups = int(groups.max()) + 1 if len(groups) else 0
+    if n_groups < 2:
+        raise KitError("A hold-out needs at least two different texts. Add rows.")
+    evidence = _group_evidence(targets, languages, groups, n_groups)
+    sizes = np.bincount(groups, minlength=n_groups)
+    shares = np.array([share, 1.0 - share])
+    parts = _stratify(evidence, sizes, shares, np.random.default_rng(seed))
+    return -parts[groups]
+
+
+def scarce_labels(
+    targets: NDArray[np.float64], target_names: Sequence[str], n_folds: int
+) -> list[str]:
+    """Say which annotated targets have fewer positives than there are folds."""
+    positives = np.nansum(targets, axis=0).astype(int)
+    annotated = [bool((~np.isnan(column)).any()) for column in targets.T]
+    return [
+        f"label '{name}' has {count} positive rows for {n_folds} folds: some folds have none. "
+        "Consider fewer folds."
+        for name, count, known in zip(target_names, positives, annotated, strict=True)
+        if known and count < n_folds
+    ]
+
+
+def _number_groups(texts: Sequence[str]) -> NDArray[np.int64]:
+    numbers: dict[str, int] = {}
+    keys = [normalize_text(text) for text in texts]
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
+
+
+def _group_evidence(
+    targets: NDArray[np.float64],
+    languages: Sequence[str],
+    groups: NDArray[np.int64],
+    n_groups: int,
+) -> NDArray[np.float64]:
+    """Count per group `(n_groups, n_columns)`: positives of each target in each language.
+
+    A last column per language counts rows without any positive, so that these spread evenly too.
+    """
+    names = sorted(set(languages))
+    columns = []
+    rows = np.asarray(languages)
+    positive = np.nan_to_num(targets) > 0
+    for name in names:
+        here = rows == name
+        for column in [*positive.T, ~positive.any(axis=1)]:
+            columns.append(np.bincount(groups, weights=column & here, minlength=n_groups))
+    return np.stack(columns, axis=1)
+
+
+def _stratify(
+    evidence: NDArray[np.float64],
+    sizes: NDArray[np.int64],
+    shares: NDArray[np.float64],
+    draw: np.random.Generator,
+) -> NDArray[np.int64]:
+    """Iterative stratification: the rarest column first, to the fold that lacks it most."""
+    n_groups = len(sizes)
+    fold_of = np.full(n_groups, -1, dtype=np.int64)
+    wanted = np.outer(shares, evidence.sum(axis=0))
+    room = shares * sizes.sum()
+    order = draw.permutation(n_groups)
+    remaining = evidence.sum(axis=0)
+    while True:
+        open_columns = np.flatnonzero(remaining > 0)
+        if not len(open_columns):
+            break
+        column = int(open_columns[np.argmin(remaining[open_columns])])
+        for group in order[(evidence[order, column] > 0) & (fold_of[order] < 0)]:
+            fold = _neediest(wanted[:, column], room, draw)
+            fold_of[group] = fold
+            wanted[fold] -= evidence[group]
+            room[fold] -= sizes[group]
+            remaining -= evidence[group]
+        remaining[column] = 0
+    for group in order[fold_of[order] < 0]:
+        fold = _neediest(room, room, draw)
+        fold_of[group] = fold
+        room[fold] -= sizes[group]
+    return fold_of
+
+
+def _neediest(
+    wanted: NDArray[np.float64], room: NDArray[np.float64], draw: np.random.Generator
+) -> int:
+    best = np.flatnonzero(wanted >= wanted.max() - 1e-9)
+    best = best[room[best] >= room[best].max() - 1e-9]
+    return int(best[draw.integers(len(best))])

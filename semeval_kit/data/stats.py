@@ -1,0 +1,143 @@
+"""Numbers that describe a split: labels, what occurs together, lengths, all-zero rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semeval_kit.data.examples import Examples, find_file, read_file
+from semeval_kit.data.texts import find_overlap, text_keys
+from semeval_kit.errors import KitError
+from semeval_kit.task.task import SPLITS, Task
+
+QUANTILES = (0.0, 0.05, 0.5, 0.95, 1.0)
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Lengths of the texts at QUANTILES (least, 5%, median, 95%, most) and their mean.
+
+    Words are runs between blanks, so they mean little for languages written without blanks.
+    """
+
+    quantiles: tuple[float, ...]
+    mean: float
+
+
+@dataclass(frozen=True)
+class SplitStats:
+    """One language of one split.
+
+    `values[label]` counts the rows per value ("0", "1", ...), `annotated[label]` the rows that
+    have a value at all; `cooccurrence[i][j]` counts the rows in which labels i and j are both
+    above 0 (the diagonal holds the positives); `n_neutral` are rows with every label at 0.
+    """
+
+    language: str
+    split: str
+    n_rows: int
+    n_annotated: int
+    n_neutral: int
+    labels: tuple[str, ...]
+    annotated: dict[str, int]
+    values: dict[str, dict[str, int]]
+    cooccurrence: tuple[tuple[int, ...], ...]
+    mean_labels: float
+    words: Lengths
+    characters: Lengths
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the numbers as plain dictionaries and lists."""
+        return asdict(self)
+
+    def positives(self) -> dict[str, int]:
+        """Return the number of rows above 0 for every label."""
+        return {label: self.cooccurrence[i][i] for i, label in enumerate(self.labels)}
+
+
+def describe_split(examples: Examples, language: str, split: str) -> SplitStats:
+    """Describe the rows of one language.
+
+    Labels that no row has are left out: they are not annotated, which is something else than 0.
+
+    Args:
+        examples: Rows, possibly of several languages; labels `(n_examples, n_labels)`.
+        language: Which of them to describe.
+        split: The name to put on the result.
+    """
+    rows = np.array([code == language for code in examples.languages], dtype=bool)
+    texts = [text for text, keep in zip(examples.texts, rows, strict=True) if keep]
+    labels = examples.labels[rows]
+    known = ~np.isnan(labels)
+    used = np.flatnonzero(known.any(axis=0))
+    labels, known = labels[:, used], known[:, used]
+    names = tuple(examples.label_names[i] for i in used)
+    positive = (np.where(known, labels, 0.0) > 0).astype(np.int64)
+    complete = known.all(axis=1) if names else np.zeros(len(texts), dtype=bool)
+    return SplitStats(
+        language=language,
+        split=split,
+        n_rows=len(texts),
+        n_annotated=int(complete.sum()),
+        n_neutral=int((complete & ~positive.any(axis=1)).sum()),
+        labels=names,
+        annotated={name: int(known[:, i].sum()) for i, name in enumerate(names)},
+        values={name: _count_values(labels[:, i]) for i, name in enumerate(names)},
+        cooccurrence=tuple(tuple(int(n) for n in row) for row in positive.T @ positive),
+        mean_labels=float(positive[complete].sum(axis=1).mean()) if complete.any() else 0.0,
+        words=_measure([len(text.split()) for text in texts]),
+        characters=_measure([len(text) for text in texts]),
+    )
+
+
+def describe_task(
+    task: Task, folder: str | Path, languages: Sequence[str] | None = None
+) -> tuple[list[SplitStats], dict[str, int]]:
+    """Describe every file of a task that is there, and count the texts that splits share.
+
+    Args:
+        task: whose files are read.
+        folder: the folder that its file patterns start from.
+        languages: only these; default: all that have files.
+
+    Returns:
+        One entry per language and split, and by name of a pair of splits, such as
+        `eng: train and test`, the rows of the second whose text the first has.
+
+    Raises:
+        KitError: a file has problems, or none is there.
+    """
+    entries: list[SplitStats] = []
+    overlaps: dict[str, int] = {}
+    for language in task.check_languages(languages or task.languages):
+        found = {split: find_file(task, folder, split, language) for split in SPLITS}
+        rows = {s: read_file(task, path, language, s) for s, path in found.items() if path}
+        entries += [describe_split(part, language, split) for split, part in rows.items()]
+        keys = {split: text_keys(part) for split, part in rows.items()}
+        for one, other in combinations(rows, 2):
+            overlap = find_overlap(rows[one], rows[other], keys=(keys[one], keys[other]))
+            overlaps[f"{language}: {one} and {other}"] = len(overlap.rows)
+    if not entries:
+        raise KitError(
+            f"{folder}: holds no file of {task.name}. Give the folder with --data, or bring the "
+            f"files with: semeval-kit data fetch {task.name}"
+        )
+    return entries, overlaps
+
+
+def _count_values(column: NDArray[np.float64]) -> dict[str, int]:
+    values, counts = np.unique(column[~np.isnan(column)], return_counts=True)
+    return {f"{value:g}": int(count) for value, count in zip(values, counts, strict=True)}
+
+
+def _measure(lengths: list[int]) -> Lengths:
+    if not lengths:
+        return Lengths(tuple(0.0 for _ in QUANTILES), 0.0)
+    array = np.asarray(lengths, dtype=np.float64)
+    return Lengths(tuple(float(q) for q in np.quantile(array, QUANTILES)), float(array.mean()))

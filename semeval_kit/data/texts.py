@@ -1,0 +1,111 @@
+"""Which texts occur twice: within one file, between splits and between tracks.
+
+Two texts count as the same when they agree after NFKC normalisation, case folding and
+collapsing of blanks, the rule with which the overlaps of SemEval-2025 Task 11 were counted.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semeval_kit.data.examples import Examples, normalize_text
+
+Keys = list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class TextGroup:
+    """Rows of one language that hold the same text; `conflicting` if their labels differ."""
+
+    language: str
+    rows: tuple[int, ...]
+    conflicting: bool
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Texts of `second` that also occur in `first`, both in the same language.
+
+    `rows` are pairs (row in first, row in second), the first such row of `first` for each row of
+    `second`; `n_verbatim` of them agree character for character; `n_second` is the number of rows
+    of `second` in the languages that `first` has.
+    """
+
+    first: str
+    second: str
+    rows: tuple[tuple[int, int], ...]
+    n_verbatim: int
+    n_second: int
+
+
+def text_keys(examples: Examples) -> Keys:
+    """Return (language, normalised text) for every row, the key under which rows are grouped."""
+    return [
+        (language, normalize_text(text))
+        for language, text in zip(examples.languages, examples.texts, strict=True)
+    ]
+
+
+def find_duplicates(examples: Examples, keys: Keys | None = None) -> list[TextGroup]:
+    """Group the rows that share a text, in order of first appearance.
+
+    Args:
+        examples: The rows to look at; labels `(n_examples, n_labels)` with NaN for not annotated.
+        keys: What `text_keys(examples)` returned, if it is at hand already.
+    """
+    groups: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for row, key in enumerate(keys if keys is not None else text_keys(examples)):
+        groups[key].append(row)
+    return [
+        TextGroup(language, tuple(rows), _conflict(examples.labels[rows]))
+        for (language, _), rows in groups.items()
+        if len(rows) > 1
+    ]
+
+
+def find_overlap(
+    first: Examples,
+    second: Examples,
+    names: tuple[str, str] = ("train", "test"),
+    keys: tuple[Keys, Keys] | None = None,
+) -> Overlap:
+    """Find the rows of `second` whose text occurs in `first`, language by language.
+
+    Args:
+        first: The rows that were seen, usually a train split.
+        second: The rows that should be new, usually a dev or test split.
+        names: What to call the two in a message.
+        keys: What `text_keys` returned for both, if it is at hand already.
+    """
+    first_keys, second_keys = keys or (text_keys(first), text_keys(second))
+    seen: dict[tuple[str, str], int] = {}
+    for row, key in enumerate(first_keys):
+        seen.setdefault(key, row)
+    pairs = tuple((seen[key], row) for row, key in enumerate(second_keys) if key in seen)
+    languages = set(first.languages)
+    return Overlap(
+        first=names[0],
+        second=names[1],
+        rows=pairs,
+        n_verbatim=_count_verbatim(first, second, (row for _, row in pairs)),
+        n_second=sum(language in languages for language in second.languages),
+    )
+
+
+def _count_verbatim(first: Examples, second: Examples, rows: Iterable[int]) -> int:
+    """Count the given rows of `second` whose text stands unchanged in `first`."""
+    texts = set(zip(first.languages, first.texts, strict=True))
+    return sum((second.languages[row], second.texts[row]) in texts for row in rows)
+
+
+def _conflict(labels: NDArray[np.float64]) -> bool:
+    """True if two rows disagree on a label that both have."""
+    annotated = ~np.isnan(labels)
+    low = np.where(annotated, labels, np.inf).min(axis=0)
+    high = np.where(annotated, labels, -np.inf).max(axis=0)
+    return bool((low < high).any())

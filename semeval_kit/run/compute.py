@@ -1,0 +1,151 @@
+"""The stages that need a model: training and probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from semeval_kit.data.examples import find_file
+from semeval_kit.decision.ensemble import mean_probs
+from semeval_kit.errors import KitError
+from semeval_kit.run.directory import (
+    Probs,
+    Run,
+    read_json,
+    read_probs,
+    remove_leftovers,
+    remove_tree,
+    write_json,
+    write_probs,
+)
+from semeval_kit.run.plan import SPLITS, Engine, Say
+from semeval_kit.run.prepare import hash_files, require_same_data, require_same_encoder
+from semeval_kit.training.fanout import run_folds
+from semeval_kit.training.machine import Slots, plan_slots
+from semeval_kit.training.source import weights_bytes
+
+
+def train(run: Run, engine: Engine, say: Say, splits: Sequence[str] = ()) -> None:
+    """Train the folds that are not finished.
+
+    Args:
+        run: a prepared run.
+        engine: how.
+        say: is told an epoch at a time.
+        splits: also computed, each fold's when it is trained and a slot is free; `predict` then
+            has only to average.
+
+    Raises:
+        KitError: a fold fails; finished folds and checkpoints are kept.
+    """
+    require_same_data(run)
+    _clear_leftovers(run)
+    wanted = engine.folds or tuple(range(run.n_folds))
+    if not set(wanted) <= set(range(run.n_folds)):
+        raise KitError(f"{run.path}: has folds 0 to {run.n_folds - 1}, you ask for {wanted}.")
+    todo = [fold for fold in wanted if not run.is_done(fold)]
+    if not todo:
+        return
+    require_same_encoder(run)
+    slots = _slots(run, engine)
+    say(
+        f"training folds {', '.join(map(str, todo))} of {run.n_folds}: "
+        f"{slots.jobs} at a time, {slots.threads} threads each"
+    )
+    possible = [split for split in splits if _can_predict(run, split, lambda _: None)]
+    run_folds(
+        run,
+        slots,
+        train=todo,
+        predict=_folds_to_predict(run, possible),
+        splits=possible,
+        processes=engine.processes,
+        say=say,
+    )
+
+
+def predict(run: Run, splits: Sequence[str], engine: Engine, say: Say) -> tuple[str, ...]:
+    """Write the fold-mean probabilities of splits whose files are there.
+
+    Args:
+        run: a trained run.
+        splits: of dev and test.
+        engine: how.
+        say: is told when a split is not there, or was learnt from.
+
+    Returns:
+        The splits that have been predicted.
+
+    Raises:
+        KitError: a fold is not finished, or a file of a split has errors.
+    """
+    for fold in range(run.n_folds):
+        run.read_done(fold)
+    wanted = {split: run.read_split(split) for split in splits if _can_predict(run, split, say)}
+    todo = _folds_to_predict(run, tuple(wanted))
+    if todo:
+        rows = ", ".join(f"{len(examples)} {split}" for split, examples in wanted.items())
+        say(f"predicting {rows} rows with {len(todo)} models")
+        run_folds(run, _slots(run, engine), predict=todo, splits=tuple(wanted), say=say)
+    for split, examples in wanted.items():
+        folds = [read_probs(run.fold_probs_file(f, split)) for f in range(run.n_folds)]
+        mean = mean_probs([probs.values for probs in folds])
+        whole = Probs(examples.ids, examples.languages, folds[0].target_names, mean)
+        languages = np.asarray(examples.languages)
+        for language in run.languages:
+            rows_of_language = np.flatnonzero(languages == language)
+            write_probs(run.probs_file(split, language), whole.take(rows_of_language))
+    return tuple(wanted)
+
+
+def _folds_to_predict(run: Run, splits: Sequence[str]) -> list[int]:
+    """Folds that have not predicted all of the splits, or have predicted other files."""
+    for split in splits:
+        _drop_stale_probs(run, split)
+    return [
+        fold
+        for fold in range(run.n_folds)
+        if not all(run.fold_probs_file(fold, split).is_file() for split in splits)
+    ]
+
+
+def _can_predict(run: Run, split: str, say: Say) -> bool:
+    data = run.settings["data"]
+    if split in run.settings["train_splits"]:
+        say(f"{split} was learnt from: it is not predicted")
+        return False
+    missing = [g for g in run.languages if find_file(run.task, data, split, g) is None]
+    if missing:
+        say(f"no {split} file for {', '.join(missing)} in {data}: {split} is not predicted")
+    return not missing
+
+
+def _drop_stale_probs(run: Run, split: str) -> None:
+    """Remove probabilities of files that were others, or that nobody knows."""
+    hashes = hash_files(run.task, Path(run.settings["data"]), (split,), run.languages)
+    if not run.source_file(split).is_file() or read_json(run.source_file(split)) != hashes:
+        for fold in range(run.n_folds):
+            run.fold_probs_file(fold, split).unlink(missing_ok=True)
+        write_json(run.source_file(split), hashes)
+
+
+def _slots(run: Run, engine: Engine) -> Slots:
+    """Laid out for all folds, so that going on with the last one uses as many threads as before.
+
+    The number of threads decides the last bits of the results.
+    """
+    size = weights_bytes(str(run.recipe["encoder"]))
+    return plan_slots(run.n_folds, engine.jobs, engine.threads, size)
+
+
+def _clear_leftovers(run: Run) -> None:
+    """Remove what a kill left behind: half-written files, and checkpoints of finished folds."""
+    for folder in (run.path, *(run.path / split for split in SPLITS)):
+        remove_leftovers(folder)
+    for fold in range(run.n_folds):
+        if run.is_done(fold):
+            remove_leftovers(run.fold_dir(fold))
+            remove_tree(run.checkpoint_dir(fold))
+            run.log_file(fold).unlink(missing_ok=True)

@@ -1,0 +1,214 @@
+"""The stages that need no model: thresholds, estimate, predictions, zip and score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from semeval_kit.data.examples import Examples, find_file, normalize_text
+from semeval_kit.decision.decode import decode_probs
+from semeval_kit.decision.drift import measure_drift
+from semeval_kit.decision.estimate import estimate_score
+from semeval_kit.decision.intensity import join_levels
+from semeval_kit.decision.rules import Thresholds
+from semeval_kit.decision.tuning import tune_rule
+from semeval_kit.errors import KitError
+from semeval_kit.run.directory import Run, read_json, write_json
+from semeval_kit.run.plan import SPLITS, Say
+from semeval_kit.submission.layout import pack_submission, write_predictions
+from semeval_kit.submission.score import Score
+from semeval_kit.submission.scorer import score_submission
+from semeval_kit.submission.validate import validate_submission
+from semeval_kit.task.codec import encode_labels
+
+
+def tune(run: Run, say: Say) -> dict[str, Any]:
+    """Tune thresholds on out-of-fold rows and estimate honestly what they will score.
+
+    Args:
+        run: a trained run.
+        say: is told warnings.
+
+    Returns:
+        The estimate, as estimate.json holds it.
+    """
+    task = run.task
+    oof = run.read_oof()
+    examples, folds = oof_examples(run)
+    targets = encode_labels(task, examples.labels)
+    groups = [normalize_text(text) for text in examples.texts]
+    common: dict[str, Any] = {
+        "groups": groups,
+        "seed": int(run.settings["seed"]),
+        "n_levels": task.max_intensity,
+    }
+    names = oof.target_names
+    rule = tune_rule(task.kind, oof.values, targets, oof.languages, names, folds=folds, **common)
+    for warning in rule.warnings:
+        say(f"warning: {warning}")
+    scored = [label not in task.scoring.excluded_labels for label in task.all_labels]
+    estimate = estimate_score(
+        task.kind,
+        oof.values,
+        targets,
+        oof.languages,
+        names,
+        folds,
+        metric=task.scoring.metrics[0],
+        scored=scored,
+        best_epoch_on_valid=run.recipe["select_by"] != "last",
+        **common,
+    ).to_json()
+    write_json(run.thresholds_file, rule.to_json())
+    write_json(run.estimate_file, estimate)
+    return estimate
+
+
+def pack(run: Run, say: Say) -> Path | None:
+    """Decode the probabilities, write the organisers' files and zip them.
+
+    Args:
+        run: a run with thresholds and test probabilities.
+        say: is told warnings.
+
+    Returns:
+        The zip, read back and validated; None where the test files are not there.
+
+    Raises:
+        KitError: the thresholds are missing, the zip would be rejected, or a cross-lingual run
+            has seen a language that it predicts.
+    """
+    _require_unseen(run)
+    rule = Thresholds.from_json(read_json(run.thresholds_file))
+    packed: dict[str, Path] = {}
+    for split in SPLITS:
+        if not all(run.probs_file(split, language).is_file() for language in run.languages):
+            continue
+        examples = run.read_split(split)
+        preds = decode_split(run, rule, split, examples)
+        languages = np.asarray(examples.languages)
+        for language in run.languages:
+            rows = np.flatnonzero(languages == language)
+            path = run.pred_file(split, language)
+            write_predictions(run.task, language, examples.take(rows), preds[rows], path)
+            if split == "test":
+                packed[language] = path
+        if split == "test":
+            _tell_drift(run, rule, examples, preds, say)
+    if not packed:
+        say(f"{run.path}: no test predictions, so there is no zip yet")
+        return None
+    return pack_files(run, packed, say)
+
+
+def pack_files(run: Run, files: Mapping[str, Path], say: Say) -> Path:
+    """Zip prediction files, {language: path}, and tell what is odd about them.
+
+    Args:
+        run: whose zip it is.
+        files: in the organisers' layout.
+        say: is told warnings, such as a label that is always or never predicted.
+
+    Raises:
+        KitError: the zip would be rejected.
+    """
+    data = run.settings["data"]
+    path = pack_submission(run.task, files, run.zip_file, data, data=data)
+    for warning in validate_submission(run.task, path, data, data=data).warnings:
+        say(f"warning: {warning}")
+    return path
+
+
+def decode_split(run: Run, rule: Thresholds, split: str, examples: Examples) -> Any:
+    """Decide the labels of a split: integers `(n_examples, n_labels)` in the order of examples."""
+    parts = {language: run.read_probs(split, language) for language in run.languages}
+    for language, probs in parts.items():
+        own = tuple(
+            i for i, g in zip(examples.ids, examples.languages, strict=True) if g == language
+        )
+        if probs.ids != own:
+            raise KitError(
+                f"{run.probs_file(split, language)}: its ids are not those of the {split} file "
+                "any more. Run `semeval-kit probs` again."
+            )
+    values = np.concatenate([parts[g].values for g in dict.fromkeys(examples.languages)])
+    task = run.task
+    return decode_probs(task.kind, values, rule, list(examples.languages), task.max_intensity)
+
+
+def score(run: Run, gold: Path | None, say: Say) -> Score | None:
+    """Score the zip as the organisers would, where reference labels are known.
+
+    Args:
+        run: a run with a zip.
+        gold: file or folder; None: where the task says that gold lies, if it is there.
+        say: is told when there is nothing to score with.
+    """
+    if not run.zip_file.is_file():
+        return None
+    place = gold or _find_gold(run)
+    if place is None:
+        return None
+    result = score_submission(run.task, run.zip_file, place)
+    write_json(run.score_file, {"gold": str(place), **result.to_json()})
+    return result
+
+
+def oof_examples(run: Run) -> tuple[Examples, Any]:
+    """The examples of the out-of-fold rows, in the order of `run.read_oof()`, and their folds."""
+    examples = run.read_train()
+    fold_of = run.read_folds()
+    keys = list(zip(examples.languages, examples.ids, strict=True))
+    if keys != list(fold_of):
+        raise KitError(
+            f"{run.folds_file}: its rows are not those of the training files. The data has "
+            "changed since the run was made; start a new run."
+        )
+    folds = np.array([fold_of[key] for key in keys])
+    held_out = np.flatnonzero(folds >= 0)
+    return examples.take(held_out), folds[held_out]
+
+
+def _require_unseen(run: Run) -> None:
+    """Prove from the run's files that a cross-lingual run saw no language that it predicts."""
+    if not run.task.cross_lingual:
+        return
+    seen = {language for language, _ in run.read_folds()} | set(run.settings["train_languages"])
+    both = sorted(seen & set(run.languages))
+    if both:
+        raise KitError(
+            f"{run.folds_file}: holds rows of {', '.join(both)}, which the run predicts; "
+            f"task {run.task.name} forbids that. No zip is made; start a run without them."
+        )
+
+
+def _tell_drift(run: Run, rule: Thresholds, examples: Examples, preds: Any, say: Say) -> None:
+    task, oof = run.task, run.read_oof()
+    gold_examples, _ = oof_examples(run)
+    targets = encode_labels(task, gold_examples.labels)
+    gold = join_levels(targets, task.max_intensity) if task.kind == "intensity" else targets
+    answers = decode_probs(task.kind, oof.values, rule, oof.languages, task.max_intensity)
+    for drift in measure_drift(
+        gold,
+        answers,
+        list(oof.languages),
+        preds,
+        examples.languages,
+        task.all_labels,
+    ):
+        if drift.notable:
+            say(
+                f"warning: {drift.language} '{drift.label}': {drift.oof_rate:.1%} of the "
+                f"out-of-fold rows are positive, but {drift.test_rate:.1%} of the test rows."
+            )
+
+
+def _find_gold(run: Run) -> Path | None:
+    files = [
+        find_file(run.task, run.settings["data"], "gold", language) for language in run.languages
+    ]
+    found = [path for path in files if path is not None]
+    return found[0].parent if found else None

@@ -1,0 +1,255 @@
+"""The first stage: read and check the data, make the folds, freeze the run."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semeval_kit.data.examples import Examples, find_file, normalize_text
+from semeval_kit.data.folds import assign_folds, assign_holdout, scarce_labels
+from semeval_kit.errors import KitError
+from semeval_kit.run.directory import Run
+from semeval_kit.run.plan import SPLITS, Plan, Say
+from semeval_kit.task.codec import encode_labels, target_names
+from semeval_kit.task.task import Task, load_task, read_task_source
+from semeval_kit.training.machine import describe_machine, describe_versions
+from semeval_kit.training.recipe import TrainConfig
+from semeval_kit.training.source import hash_encoder, pin_revision
+
+_SHOWN = 5
+
+
+def prepare(path: Path, plan: Plan, say: Say) -> Run:
+    """Read and check the data, make the folds and freeze the run.
+
+    Args:
+        path: the run directory.
+        plan: what is asked for.
+        say: is told notes of reading and warnings.
+
+    Raises:
+        KitError: the data has errors, languages overlap where they must not, or the directory
+            holds another run.
+    """
+    task = load_task(plan.task)
+    languages = task.check_languages(plan.languages)
+    train_languages = _choose_train_languages(task, languages, plan.train_languages)
+    config = pin_encoder(path, plan.config)  # a name that leads nowhere is told before any work
+    data = plan.data.expanduser().resolve()
+    splits = plan.train_splits
+    if plan.config.holdout_split and plan.config.holdout_split not in splits:
+        splits = (*splits, plan.config.holdout_split)
+    settings: dict[str, Any] = {
+        "task": task.name,
+        "languages": list(languages),
+        "train_languages": list(train_languages),
+        "train_splits": list(splits),
+        "data": str(data),
+        "data_sha256": hash_files(task, data, splits, train_languages),
+        "encoder_sha256": hash_encoder(config.encoder),
+        "seed": config.seed,
+        **describe_moment(path),
+    }
+    recipe = freeze_recipe(config)
+    _, text = read_task_source(plan.task)
+    run = Run.create(path, task_text=text, recipe=recipe, settings=settings)
+    if run.folds_file.is_file():
+        return run
+    task = run.task
+    examples = run.read_train()
+    for note in examples.notes:
+        say(note)
+    _warn_of_unlearnt_labels(task, examples, say)
+    targets = encode_labels(task, examples.labels)
+    folds = _assign(examples, targets, config)
+    _warn_of_overlap(run, examples, folds, say)
+    if run.n_folds > 1:
+        for warning in scarce_labels(targets, target_names(task), config.folds):
+            say(f"warning: {warning}")
+    run.write_folds(examples.ids, examples.languages, folds.tolist())
+    held_out = int((folds >= 0).sum())
+    say(
+        f"{run.path}: {len(examples)} rows in {', '.join(train_languages)}; "
+        + (f"{run.n_folds} folds" if run.n_folds > 1 else f"{held_out} of them held out")
+    )
+    return run
+
+
+def _assign(examples: Examples, targets: Any, config: TrainConfig) -> Any:
+    """Fold numbers `(n_examples,)`; -1 for rows that every model learns from."""
+    if config.holdout_split:
+        held_out = [id_.startswith(f"{config.holdout_split}:") for id_ in examples.ids]
+        return np.where(held_out, 0, -1)
+    if config.holdout:
+        return assign_holdout(
+            examples.texts, targets, examples.languages, config.holdout, config.seed
+        )
+    return assign_folds(examples.texts, targets, examples.languages, config.folds, config.seed)
+
+
+def _choose_train_languages(
+    task: Task, languages: Sequence[str], asked: Sequence[str]
+) -> tuple[str, ...]:
+    if asked:
+        chosen = tuple(asked)
+        unknown = [g for g in chosen if g not in task.train_languages]
+        if unknown:
+            raise KitError(
+                f"no training language {', '.join(unknown)} in task {task.name}. "
+                f"It has: {', '.join(task.train_languages)}."
+            )
+    elif task.cross_lingual:
+        chosen = tuple(g for g in task.train_languages if g not in languages)
+    else:
+        chosen = tuple(languages)
+    both = [g for g in chosen if g in languages]
+    if task.cross_lingual and both:
+        raise KitError(
+            f"task {task.name} is cross-lingual: {', '.join(both)} would be both learnt from and "
+            "predicted. Choose other --train-langs, or predict fewer languages in one run."
+        )
+    if not chosen:
+        raise KitError(
+            f"task {task.name}: no training language is left. Predict fewer languages in one run "
+            "(--per-language), or name --train-langs."
+        )
+    unable = [g for g in chosen if g not in task.train_languages]
+    if unable:
+        raise KitError(
+            f"task {task.name} has no training files for {', '.join(unable)}. "
+            "Leave them out of --langs, or name --train-langs."
+        )
+    return chosen
+
+
+def describe_moment(path: Path) -> dict[str, Any]:
+    """Settings that tell where and when a run was made, and may differ when it goes on."""
+    return {
+        "name": path.name,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": describe_versions(),
+        "machine": describe_machine(),
+    }
+
+
+def pin_encoder(path: Path, config: TrainConfig) -> TrainConfig:
+    """The recipe with the commit of a hub encoder: the newest one, or that of the run at `path`.
+
+    Raises:
+        KitError: the encoder cannot be found.
+    """
+    run = Run(path)
+    made_with = run.recipe if run.settings_file.is_file() else {}
+    if not config.revision and made_with.get("encoder") == config.encoder:
+        revision = made_with["revision"]  # which asks no hub: a finished run needs none
+    else:
+        revision = pin_revision(config.encoder, config.revision)
+    return config.model_copy(update={"revision": revision})
+
+
+def freeze_recipe(config: TrainConfig) -> dict[str, Any]:
+    """The recipe as it is frozen: a local encoder by its full path."""
+    recipe = config.model_dump()
+    folder = Path(config.encoder).expanduser()
+    if config.encoder != "embedded" and folder.is_dir():
+        recipe["encoder"] = str(folder.resolve())
+    return recipe
+
+
+def _warn_of_unlearnt_labels(task: Task, examples: Examples, say: Say) -> None:
+    learnt = {
+        label
+        for column, label in enumerate(examples.label_names)
+        if np.nansum(examples.labels[:, column]) > 0
+    }
+    for language in task.predict_languages:
+        missing = [label for label in task.labels_for(language) if label not in learnt]
+        if missing:
+            say(
+                f"warning: {language} has {', '.join(missing)}, but no training row is positive "
+                "for it: it will never be predicted. Add a training language that has it."
+            )
+
+
+def _warn_of_overlap(run: Run, examples: Examples, folds: NDArray[np.int64], say: Say) -> None:
+    """Tell which rows of dev, test and a hold-out have texts that a model learns from."""
+    held_out = np.flatnonzero(folds >= 0) if run.n_folds == 1 else np.empty(0, dtype=np.int64)
+    texts = np.delete(np.array(examples.texts, dtype=object), held_out)
+    learnt = {normalize_text(text) for text in texts}
+    rows = [(examples.ids[row], examples.texts[row]) for row in held_out]
+    _warn_of_copies("held-out", rows, learnt, say)
+    for split in SPLITS:
+        if split in run.settings["train_splits"]:
+            continue
+        if any(find_file(run.task, run.settings["data"], split, g) is None for g in run.languages):
+            continue
+        other = run.read_split(split)
+        _warn_of_copies(split, list(zip(other.ids, other.texts, strict=True)), learnt, say)
+
+
+def _warn_of_copies(
+    name: str, rows: Sequence[tuple[str, str]], learnt: Collection[str], say: Say
+) -> None:
+    shared = [id_ for id_, text in rows if normalize_text(text) in learnt]
+    if shared:
+        more = f" and {len(shared) - _SHOWN} more" if len(shared) > _SHOWN else ""
+        say(
+            f"warning: {len(shared)} of {len(rows)} {name} texts are also training texts: "
+            f"{', '.join(shared[:_SHOWN])}{more}. Figures on {name} are that much optimistic."
+        )
+
+
+def hash_files(
+    task: Task, data: Path, splits: Sequence[str], languages: Sequence[str]
+) -> dict[str, str]:
+    """Sha256 of the files of some splits and languages, by their path inside the data folder."""
+    hashes = {}
+    for split in splits:
+        for language in languages:
+            path = find_file(task, data, split, language)
+            if path is not None:
+                digest = hashlib.sha256(path.read_bytes()).hexdigest()
+                hashes[path.relative_to(data).as_posix()] = digest
+    return hashes
+
+
+def require_same_encoder(run: Run) -> None:
+    """See that a local encoder is the one that the run was made with.
+
+    Raises:
+        KitError: a file has changed or is gone.
+    """
+    name, made_with = run.recipe["encoder"], run.settings.get("encoder_sha256", {})
+    now = hash_encoder(name)
+    changed = sorted(n for n in made_with.keys() | now.keys() if made_with.get(n) != now.get(n))
+    if changed:
+        raise KitError(
+            f"encoder '{name}': changed since the run was made: {', '.join(changed)}. "
+            "Put the old files back, or start a new run."
+        )
+
+
+def require_same_data(run: Run) -> None:
+    """See that the training files are those that the run was made with.
+
+    Raises:
+        KitError: a file has changed or is gone.
+    """
+    settings = run.settings
+    now = hash_files(
+        run.task, Path(settings["data"]), settings["train_splits"], settings["train_languages"]
+    )
+    changed = sorted(
+        name for name, digest in settings["data_sha256"].items() if now.get(name) != digest
+    )
+    if changed:
+        raise KitError(
+            f"{settings['data']}: changed since the run was made: {', '.join(changed)}. "
+            "Put the old files back, or start a new run."
+        )

@@ -1,0 +1,28 @@
+"""The stages of a run, in order: prepare, train, predict, tune, pack, score.
+
+Each stage reads what the ones before it wrote, skips what is finished, and can be called again.
+"""
+
+from semeval_kit.run.compute import predict, train
+from semeval_kit.run.decide import decode_split, oof_examples, pack, score, tune
+from semeval_kit.run.plan import SPLITS, Engine, Plan, Say
+from semeval_kit.run.prepare import prepare
+from semeval_kit.run.whole import present, run_all, run_each_language
+
+__all__ = [
+    "SPLITS",
+    "Engine",
+    "Plan",
+    "Say",
+    "decode_split",
+    "oof_examples",
+    "pack",
+    "predict",
+    "prepare",
+    "present",
+    "run_all",
+    "run_each_language",
+    "score",
+    "train",
+    "tune",
+]

@@ -1,0 +1,205 @@
+"""What a run answered: gold, probs and decided labels of the same rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semeval_kit.data.examples import Examples, find_file, normalize_text, read_examples
+from semeval_kit.data.reference import Reference, find_references, read_reference
+from semeval_kit.decision.decode import decode_probs
+from semeval_kit.decision.partitions import split_units
+from semeval_kit.decision.rules import Thresholds
+from semeval_kit.decision.sweep import index_units
+from semeval_kit.decision.tuning import tune_rule, untuned_rule
+from semeval_kit.errors import KitError
+from semeval_kit.run.directory import Probs, Run, read_json
+from semeval_kit.task.codec import encode_labels
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+SPLITS = ("oof", "dev", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """Rows that a run answered and whose gold labels are known.
+
+    Attributes:
+        split: "oof" (out-of-fold training rows), "dev" or "test".
+        examples: texts and gold labels `(n, L)`, NaN for not annotated.
+        probs: of the same rows, `(n, C)`: from one model each for "oof", else the mean over folds.
+        half: preds `(n, L)` at threshold 0.5 (argmax for single-label tasks).
+        tuned: preds `(n, L)` by tuned thresholds; for "oof" cross-fitted, so that no row is judged
+            by a threshold that it helped to choose.
+        groups: `(n,)`, the same number for copies of a text.
+    """
+
+    split: str
+    examples: Examples
+    probs: Probs
+    half: IntArray
+    tuned: IntArray
+    groups: tuple[int, ...]
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.examples)
+
+    @property
+    def gold(self) -> FloatArray:
+        """Gold labels `(n, L)`."""
+        return self.examples.labels
+
+    @property
+    def keys(self) -> tuple[tuple[str, str], ...]:
+        """Language and id of every row."""
+        return tuple(zip(self.examples.languages, self.examples.ids, strict=True))
+
+    def preds(self, rule: str) -> IntArray:
+        """Preds `(n, L)` of the rule "half" or "tuned"."""
+        return self.half if rule == "half" else self.tuned
+
+
+def read_answers(run: Run, split: str) -> Answers | None:
+    """Read what a run answered on a split; None where there are no answers or no gold labels.
+
+    Raises:
+        KitError: a stage has not run, or the data folder has changed since.
+    """
+    if split not in SPLITS:
+        raise KitError(f"split '{split}' is unknown. Choose one of {', '.join(SPLITS)}.")
+    if split == "oof":
+        return _read_oof(run)
+    languages = [code for code in run.languages if run.probs_file(split, code).is_file()]
+    if not languages or not run.thresholds_file.is_file():
+        return None
+    parts = [_read_gold(run, split, language) for language in languages]
+    if any(part is None for part in parts):
+        return None
+    examples = Examples.concat([part for part in parts if part is not None])
+    read = [run.read_probs(split, language) for language in languages]
+    probs = Probs(
+        ids=tuple(i for p in read for i in p.ids),
+        languages=tuple(g for p in read for g in p.languages),
+        target_names=read[0].target_names,
+        values=np.concatenate([p.values for p in read]),
+    )
+    examples = _align(run, examples, probs)
+    thresholds = Thresholds.from_json(read_json(run.thresholds_file))
+    return _decide(run, split, examples, probs, tuned=_decode(run, probs, thresholds))
+
+
+def cross_fit(run: Run, probs: Probs, examples: Examples, groups: tuple[int, ...]) -> IntArray:
+    """Preds `(n, L)` of each training fold by the rule tuned on the other folds.
+
+    This is the first partition of `decision.estimate.estimate_score`: the training folds, or five
+    random parts for a hold-out.
+    """
+    fold_of = run.read_folds()
+    seed = int(run.settings["seed"])
+    folds = np.array([fold_of[key] for key in zip(probs.languages, probs.ids, strict=True)])
+    if len(np.unique(folds)) < 2:
+        rng = np.random.default_rng([seed, 3, 0])
+        folds = split_units(index_units(len(probs), groups), list(probs.languages), 5, rng)
+    targets = encode_labels(run.task, examples.labels)
+    preds = np.zeros(examples.labels.shape, dtype=np.int64)
+    for fold in np.unique(folds):
+        others, own = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+        rule = tune_rule(
+            run.task.kind,
+            probs.values[others],
+            targets[others],
+            [probs.languages[row] for row in others],
+            probs.target_names,
+            folds=folds[others],
+            groups=[groups[row] for row in others],
+            seed=seed,
+            n_levels=run.task.max_intensity,
+        )
+        preds[own] = _decode(run, probs.take(own), rule)
+    return preds
+
+
+def _read_oof(run: Run) -> Answers:
+    probs = run.read_oof()
+    examples = _align(run, run.read_train(), probs)
+    tuned = cross_fit(run, probs, examples, _group_texts(examples))
+    return _decide(run, "oof", examples, probs, tuned)
+
+
+def _read_gold(run: Run, split: str, language: str) -> Examples | None:
+    """Examples of a split with their labels; None where the labels are blank or not known."""
+    data = run.settings["data"]
+    if split == "dev":
+        path = find_file(run.task, data, "dev", language)
+        reference = read_reference(run.task, path, language) if path else None
+    else:
+        place = _find_gold(run, language)
+        reference = find_references(run.task, place).get(language) if place else None
+    if reference is None or reference.gold is None:
+        return None
+    examples = read_examples(run.task, data, split, [language], labelled=False)
+    return _with_labels(run, examples, reference)
+
+
+def _find_gold(run: Run, language: str) -> str | None:
+    """Where the gold labels of the test split lie: what the run was scored with, or its data."""
+    if run.score_file.is_file():
+        place = read_json(run.score_file).get("gold")
+        if place and Path(place).exists():
+            return str(place)
+    found = find_file(run.task, run.settings["data"], "gold", language)
+    return str(found.parent) if found else None
+
+
+def _with_labels(run: Run, examples: Examples, reference: Reference) -> Examples:
+    """The rows with the labels of a reference; by id, or by position where the task has no ids."""
+    assert reference.gold is not None
+    by_position = not run.task.data.id_column
+    row_of = {id_: row for row, id_ in enumerate(reference.ids)}
+    rows = range(len(examples)) if by_position else [row_of.get(i, -1) for i in examples.ids]
+    if len(reference.ids) != len(examples) or min(rows) < 0:
+        raise KitError(
+            f"{reference.place}: its {len(reference.ids)} ids are not those of the "
+            f"{len(examples)} rows. Give the gold labels of these rows."
+        )
+    columns = [run.task.all_labels.index(label) for label in reference.labels]
+    labels = np.full((len(examples), len(run.task.all_labels)), np.nan)
+    labels[:, columns] = reference.gold[list(rows)]
+    return replace(examples, labels=labels)
+
+
+def _decide(run: Run, split: str, examples: Examples, probs: Probs, tuned: IntArray) -> Answers:
+    targets = encode_labels(run.task, examples.labels)
+    plain = untuned_rule(
+        run.task.kind, probs.values, targets, list(probs.languages), probs.target_names
+    )
+    half = _decode(run, probs, plain)
+    return Answers(split, examples, probs, half, tuned, _group_texts(examples))
+
+
+def _decode(run: Run, probs: Probs, rule: Thresholds) -> IntArray:
+    n_levels = run.task.max_intensity
+    return decode_probs(run.task.kind, probs.values, rule, list(probs.languages), n_levels)
+
+
+def _align(run: Run, examples: Examples, probs: Probs) -> Examples:
+    """The examples in the order of the probs."""
+    row_of = {key: r for r, key in enumerate(zip(examples.languages, examples.ids, strict=True))}
+    keys = list(zip(probs.languages, probs.ids, strict=True))
+    missing = [key for key in keys if key not in row_of]
+    if missing:
+        raise KitError(
+            f"{run.settings['data']}: {len(missing)} rows of run {run.name} are not there any more "
+            f"(first: {missing[0][1]}). Restore the data folder that the run was made with."
+        )
+    return examples.take([row_of[key] for key in keys])
+
+
+def _group_texts(examples: Examples) -> tuple[int, ...]:
+    numbers: dict[str, int] = {}
+    return tuple(numbers.setdefault(normalize_text(t), len(numbers)) for t in examples.texts)

@@ -1,0 +1,1 @@
+"""Which tokens push which label."""

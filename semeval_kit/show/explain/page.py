@@ -1,0 +1,156 @@
+"""The explanation page: texts coloured by what moves each label, in one self-contained file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import unicodedata
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any
+
+import numpy as np
+
+from semeval_kit.errors import KitError
+from semeval_kit.show.explain.explanation import (
+    Explanation,
+    Heading,
+    show_share,
+    show_signed,
+    show_target,
+)
+from semeval_kit.show.figures.palette import css_variables
+
+METHOD_NAMES = {
+    "shap": "SHAP (Owen values)",
+    "ig": "integrated gradients",
+}
+# Above this the sum of the contributions is visibly off.
+_VISIBLE_GAP = 0.0005
+
+
+def render_page(explanations: Sequence[Explanation], heading: Heading) -> str:
+    """Render texts and their attributions as HTML that loads nothing and can be mailed.
+
+    Texts and names are escaped by the template; the only script is the kit's own, and the page's
+    policy names its hash, so nothing else may run.
+
+    Raises:
+        KitError: jinja2 is not installed.
+    """
+    jinja2 = _import_jinja2()
+    style = _read("explain.css") + _colours()
+    script = _read("explain.js")
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    targets = explanations[0].target_names if explanations else ()
+    page: str = environment.from_string(_read("explain.html.j2")).render(
+        heading=heading,
+        method=METHOD_NAMES.get(heading.method, heading.method),
+        targets=[show_target(name) for name in targets],
+        chosen=_choose_target(explanations),
+        has_thresholds=any(not np.isnan(e.thresholds).all() for e in explanations),
+        texts=[_describe(explanation) for explanation in explanations],
+        # The kit's own files, which hold nothing of anybody's text.
+        style=jinja2.utils.markupsafe.Markup(style),
+        script=jinja2.utils.markupsafe.Markup(script),
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+    )
+    return page
+
+
+def _describe(explanation: Explanation) -> dict[str, Any]:
+    found = explanation.attribution
+    return {
+        "name": _printable(explanation.name),
+        "answer": ", ".join(show_target(label) for label in explanation.answer),
+        "pieces": [
+            {
+                "text": _printable(piece),
+                "numbers": " ".join(_plain(value) for value in values),
+                "shown": [show_signed(value) for value in values],
+            }
+            for piece, values in zip(found.pieces, found.values, strict=True)
+        ],
+        "rest": _printable(found.rest) if found.rest.strip() else "",
+        "rows": [_describe_target(explanation, c) for c in range(len(explanation.target_names))],
+        "gap": _describe_gap(explanation),
+    }
+
+
+def _describe_target(explanation: Explanation, target: int) -> dict[str, str]:
+    found, threshold = explanation.attribution, explanation.thresholds[target]
+    sign = "\u2265" if found.probs[target] >= threshold else "<"
+    return {
+        "label": show_target(explanation.target_names[target]),
+        "base": show_share(found.base[target]),
+        "prob": show_share(found.probs[target]),
+        "threshold": "\u2013" if np.isnan(threshold) else f"{sign} {show_share(threshold)}",
+    }
+
+
+def _describe_gap(explanation: Explanation) -> str:
+    worst = float(np.abs(explanation.attribution.gaps).max(initial=0.0))
+    if worst < _VISIBLE_GAP:
+        return ""
+    return (
+        f"The contributions miss the probability by up to {show_share(worst)} "
+        "(error of the numerical integration; a larger --max-evals makes it smaller)."
+    )
+
+
+def _choose_target(explanations: Sequence[Explanation]) -> int:
+    """The most probable target of the first text."""
+    return int(explanations[0].attribution.probs.argmax()) if explanations else 0
+
+
+def _plain(value: float) -> str:
+    shown = f"{value:.5f}".rstrip("0").rstrip(".")
+    return "0" if shown == "-0" else shown
+
+
+def _printable(text: str) -> str:
+    """Replace by a mark what HTML forbids or what turns its neighbours around."""
+    return "".join("\ufffd" if _is_control(sign) else sign for sign in text.replace("\r\n", "\n"))
+
+
+def _is_control(sign: str) -> bool:
+    if unicodedata.category(sign) in {"Cc", "Cs"}:
+        return sign not in "\n\t"
+    return "\u202a" <= sign <= "\u202e" or "\u2066" <= sign <= "\u2069"
+
+
+def _colours() -> str:
+    light, dark = css_variables(), css_variables(dark=True)
+    return (
+        f":root {{ color-scheme: light dark; --ground: #f6f8fa; {light} }}\n"
+        f"@media (prefers-color-scheme: dark) {{ :root {{ --ground: #0d1117; {dark} }} }}\n"
+        f"@media print {{ :root {{ --ground: #ffffff; {light} }} }}\n"
+    )
+
+
+def _hash(content: str) -> str:
+    digest = hashlib.sha256(content.encode("utf-8")).digest()
+    return f"sha256-{base64.b64encode(digest).decode('ascii')}"
+
+
+def _read(name: str) -> str:
+    folder = resources.files("semeval_kit.show") / "templates"
+    return (folder / name).read_text(encoding="utf-8")
+
+
+def _import_jinja2() -> Any:
+    try:
+        import jinja2
+    except ImportError as error:
+        raise KitError(
+            "The explanation page needs jinja2. "
+            "Install it with: pip install 'semeval-kit[analysis]'"
+        ) from error
+    return jinja2

@@ -1,0 +1,126 @@
+"""One folder with a model, its thresholds and its card; and its upload, when asked."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from semeval_kit.decision.rules import Thresholds
+from semeval_kit.errors import KitError
+from semeval_kit.run.directory import Run, read_json, write_atomic, write_json
+from semeval_kit.show.card import make_card
+from semeval_kit.show.results import read_results
+from semeval_kit.show.snippets import config_entries
+
+# Weights are safetensors; whatever else could run code when it is loaded stays behind.
+_LEFT_BEHIND = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".py"}
+# The manifest is of the files as they were in the run; config.json is not the same here.
+_MANIFEST = "MANIFEST.json"
+_REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+def export_model(run: Run, folder: Path, *, fold: int | None = None, licence: str = "") -> Path:
+    """Write one fold's model with thresholds and card into a new folder.
+
+    `transformers.pipeline("text-classification", model=folder)` loads it; thresholds on raw
+    probabilities stand in config.json too.
+
+    Args:
+        run: finished.
+        folder: must not exist, or be empty.
+        fold: None: the fold whose best epoch scored best on its held-out rows.
+        licence: see `make_card`.
+
+    Raises:
+        KitError: the folder holds something, or the fold has no model.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise KitError(f"{folder}: exists and is not empty. Choose another --to, or remove it.")
+    chosen = choose_best_fold(run) if fold is None else fold
+    source = run.model_dir(chosen)
+    if not (source / "config.json").is_file():
+        last = run.n_folds - 1
+        raise KitError(f"{source}: no model there. Choose a finished fold from 0 to {last}.")
+    thresholds = Thresholds.from_json(read_json(run.thresholds_file))
+    card = make_card(run, fold=chosen, licence=licence)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        for file in sorted(source.iterdir()):
+            if file.is_symlink() or file.name == _MANIFEST or file.suffix in _LEFT_BEHIND:
+                continue
+            if file.is_file():
+                shutil.copyfile(file, staging / file.name)
+        config = {**read_json(source / "config.json"), **config_entries(run, thresholds)}
+        # The folder on this machine that the encoder came from concerns nobody else.
+        config.pop("_name_or_path", None)
+        write_json(staging / "config.json", config)
+        write_json(staging / "thresholds.json", thresholds.to_json())
+        write_atomic(staging / "README.md", card)
+        staging.chmod(0o755)
+        if folder.exists():
+            folder.rmdir()
+        os.replace(staging, folder)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    return folder
+
+
+def choose_best_fold(run: Run) -> int:
+    """The fold with the highest macro-F1 on its held-out rows at its best epoch, or the first such.
+
+    Folds are scored on different rows at threshold 0.5, so this says little about new texts.
+    """
+    folds = read_results(run, []).folds
+    return max(folds, key=lambda fold: (fold.measures.get("macro_f1", 0.0), -fold.fold)).fold
+
+
+def push_model(folder: Path, repo_id: str, *, private: bool = False, api: Any = None) -> str:
+    """Upload an exported folder to the hub and return its address.
+
+    Args:
+        folder: made by `export_model`.
+        repo_id: OWNER/NAME.
+        private: whether a new repository is private; an old one stays as it is.
+        api: stands in for `huggingface_hub.HfApi` in tests.
+
+    Raises:
+        KitError: no token in the environment, offline, a bad name, or the hub refuses.
+    """
+    if not _REPO_ID.fullmatch(repo_id):
+        raise KitError(f"--repo-id '{repo_id}': expected OWNER/NAME, such as my-team/my-model.")
+    missing = [n for n in ("config.json", "README.md") if not (Path(folder) / n).is_file()]
+    if missing:
+        raise KitError(f"{folder}: no exported model ({missing[0]} is missing). Export it first.")
+    if os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"} and api is None:
+        raise KitError("push: HF_HUB_OFFLINE is set. Unset it to reach the hub.")
+    token = os.environ.get("HF_TOKEN", "")
+    if not token:
+        raise KitError(
+            "push: no token. Set the environment variable HF_TOKEN to a token with write access; "
+            "the kit reads it from there only and stores it nowhere."
+        )
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    api = api or HfApi(token=token)
+    try:
+        api.create_repo(repo_id, repo_type="model", private=private, exist_ok=True)
+        api.upload_folder(
+            repo_id=repo_id,
+            folder_path=str(folder),
+            repo_type="model",
+            commit_message="Upload model, thresholds and card",
+        )
+    except (HfHubHTTPError, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].replace(token, "[token]")
+        raise KitError(
+            f"push: the hub refused {repo_id}: {reason} Check the name and the token's rights."
+        ) from error
+    return f"https://huggingface.co/{repo_id}"

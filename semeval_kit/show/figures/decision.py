@@ -1,0 +1,247 @@
+"""Pictures of decisions: F1 against threshold, and how far probabilities can be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semeval_kit.decision.sweep import draw_counts, index_units
+from semeval_kit.show.figures.palette import (
+    BAND_ALPHA,
+    BLUE,
+    FAINT,
+    VERMILION,
+    break_name,
+    grid_panels,
+    styled,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FloatArray = NDArray[np.float64]
+
+_Z95 = 1.959964
+_N_CUTS = 99
+
+
+@dataclass(frozen=True)
+class F1Curve:
+    """F1 of one target at thresholds from 0.01 to 0.99.
+
+    Attributes:
+        cuts: thresholds `(T,)`.
+        f1: `(T,)`.
+        low: 2.5% quantile of the bootstrap `(T,)`.
+        high: 97.5% quantile `(T,)`.
+    """
+
+    cuts: FloatArray
+    f1: FloatArray
+    low: FloatArray
+    high: FloatArray
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Probability against frequency of one target, in bins of about equally many rows.
+
+    Attributes:
+        means: mean probability of each bin.
+        rates: share of positives of each bin.
+        low: lower end of the 95% interval of the share (Wilson 1927).
+        high: upper end.
+        error: expected calibration error: mean |rate - mean|, weighted by rows.
+    """
+
+    means: FloatArray
+    rates: FloatArray
+    low: FloatArray
+    high: FloatArray
+    error: float
+
+
+@styled
+def draw_f1_thresholds(
+    names: Sequence[str],
+    probs: FloatArray,
+    targets: FloatArray,
+    thresholds: FloatArray,
+    *,
+    groups: Sequence[Hashable] | None = None,
+    seed: int = 0,
+) -> Figure:
+    """F1 against threshold per target, with a 95% bootstrap band and the chosen threshold.
+
+    Args:
+        names: C targets.
+        probs: `(n_examples, C)`.
+        targets: `(n_examples, C)` of 0, 1 and NaN.
+        thresholds: the chosen ones `(C,)`, NaN for none.
+        groups: `(n_examples,)`, rows that are drawn together.
+        seed: of the bootstrap.
+    """
+    curves = [
+        trace_f1(probs[:, place], targets[:, place], groups=groups, seed=seed)
+        for place in range(len(names))
+    ]
+    figure, panels = _panels(len(names))
+    for axes, name, curve, cut in zip(panels, names, curves, thresholds, strict=True):
+        axes.fill_between(
+            curve.cuts, curve.low, curve.high, color=BLUE, alpha=BAND_ALPHA, linewidth=0
+        )
+        axes.plot(curve.cuts, curve.f1, color=BLUE)
+        axes.axvline(0.5, color=FAINT, linewidth=0.8, linestyle=(0, (2, 2)))
+        _name_panel(axes, name, "" if np.isnan(cut) else f"{cut:.2f}", len(names))
+        if not np.isnan(cut):
+            axes.axvline(cut, color=VERMILION, linewidth=1.4)
+            axes.plot(cut, np.interp(cut, curve.cuts, curve.f1), "o", color=VERMILION)
+    figure.supxlabel("threshold (probability)", fontsize=9)
+    figure.supylabel("F1 (0 to 1)", fontsize=9)
+    _add_legend(
+        figure,
+        [("F1", BLUE, "-", 1.6), ("chosen", VERMILION, "-", 1.4), ("0.5", FAINT, "--", 0.8)],
+        band="95% bootstrap",
+    )
+    return figure
+
+
+@styled
+def draw_calibration(names: Sequence[str], probs: FloatArray, targets: FloatArray) -> Figure:
+    """Reliability curves: share of positives against mean probability, per target.
+
+    Args:
+        names: C targets.
+        probs: `(n_examples, C)`.
+        targets: `(n_examples, C)` of 0, 1 and NaN.
+    """
+    figure, panels = _panels(len(names))
+    for axes, name, place in zip(panels, names, range(len(names)), strict=True):
+        axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, linestyle=(0, (2, 2)))
+        found = calibrate(probs[:, place], targets[:, place])
+        spread = np.maximum(0, [found.rates - found.low, found.high - found.rates])
+        axes.errorbar(
+            found.means,
+            found.rates,
+            spread,
+            color=BLUE,
+            marker="o",
+            markersize=3,
+            elinewidth=0.9,
+            clip_on=False,
+        )
+        _name_panel(axes, name, f"ECE {found.error:.2f}", len(names))
+    figure.supxlabel("mean probability in a bin (0 to 1)", fontsize=9)
+    figure.supylabel("share of positives (0 to 1)", fontsize=9)
+    _add_legend(
+        figure,
+        [("bins, 95% interval", BLUE, "-", 1.6), ("perfect", FAINT, "--", 0.8)],
+    )
+    return figure
+
+
+def trace_f1(
+    scores: FloatArray,
+    gold: FloatArray,
+    *,
+    groups: Sequence[Hashable] | None = None,
+    n_draws: int = 200,
+    seed: int = 0,
+) -> F1Curve:
+    """F1 of one target at 99 thresholds, and its bootstrap; 0 where nothing is found.
+
+    Args:
+        scores: `(n,)`.
+        gold: `(n,)` of 0, 1 and NaN (left out).
+        groups: `(n,)`, rows that are drawn together; each row alone without.
+        n_draws: number of bootstraps.
+        seed: of the draws.
+    """
+    known = ~np.isnan(gold)
+    cuts = np.arange(1, _N_CUTS + 1) / (_N_CUTS + 1)
+    if not known.any():
+        blank = np.full(len(cuts), np.nan)
+        return F1Curve(cuts, blank, blank, blank)
+    kept = None if groups is None else [g for g, k in zip(groups, known, strict=True) if k]
+    units = index_units(int(known.sum()), kept)
+    draws = draw_counts(n_draws, units, np.random.default_rng(seed)).astype(np.float64)
+    weights = np.vstack([np.ones(len(units)), draws])
+    # A row is called positive by every cut up to its score: count rows per step, then sum up.
+    steps = np.searchsorted(cuts, scores[known], side="right")
+    called = _sum_steps(weights, steps, len(cuts))
+    hits = _sum_steps(weights * gold[known], steps, len(cuts))
+    positives = (weights * gold[known]).sum(axis=1, keepdims=True)
+    f1 = 2 * hits / np.maximum(called + positives, 1)
+    low, high = np.quantile(f1[1:], [0.025, 0.975], axis=0)
+    return F1Curve(cuts, f1[0], low, high)
+
+
+def calibrate(scores: FloatArray, gold: FloatArray, n_bins: int = 10) -> Calibration:
+    """Bin the rows of one target by probability and compare with the share of positives.
+
+    Args:
+        scores: `(n,)`.
+        gold: `(n,)` of 0, 1 and NaN (left out).
+        n_bins: at most; fewer where there are fewer than 20 rows per bin.
+    """
+    known = ~np.isnan(gold)
+    order = np.argsort(scores[known], kind="stable")
+    n_bins = max(1, min(n_bins, len(order) // 20))
+    bins = [part for part in np.array_split(order, n_bins) if len(part)]
+    sizes = np.array([len(part) for part in bins], dtype=np.float64)
+    means = np.array([scores[known][part].mean() for part in bins])
+    rates = np.array([gold[known][part].mean() for part in bins])
+    spread = 1 + _Z95**2 / sizes
+    middle = (rates + _Z95**2 / (2 * sizes)) / spread
+    half = _Z95 * np.sqrt(rates * (1 - rates) / sizes + _Z95**2 / (4 * sizes**2)) / spread
+    error = float(np.average(np.abs(rates - means), weights=sizes)) if len(bins) else float("nan")
+    return Calibration(means, rates, middle - half, middle + half, error)
+
+
+def _sum_steps(weights: FloatArray, steps: NDArray[np.int64], n_cuts: int) -> FloatArray:
+    counts = np.stack([np.bincount(steps, row, minlength=n_cuts + 1) for row in weights])
+    return np.cumsum(counts[:, ::-1], axis=1)[:, ::-1][:, 1:].astype(np.float64)
+
+
+def _panels(n_panels: int) -> tuple[Figure, list[Axes]]:
+    columns = _count_columns(n_panels)
+    figure, panels = grid_panels(n_panels, columns, 1.7 if columns == 2 else 1.5)
+    for place, axes in enumerate(panels):
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, 1)
+        axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+        axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
+        axes.tick_params(labelbottom=place + columns >= n_panels, labelleft=place % columns == 0)
+    return figure, panels
+
+
+def _count_columns(n_panels: int) -> int:
+    return 2 if n_panels <= 8 else 3
+
+
+def _name_panel(axes: Axes, name: str, value: str, n_panels: int) -> None:
+    narrow = _count_columns(n_panels) == 3
+    shown = break_name(name, 14 if narrow else 18)
+    long = len(shown.split("\n")[-1]) + len(value) > 20
+    between = "" if not value else "\n" if narrow or long else ": "
+    axes.set_title(shown + between + value)
+
+
+def _add_legend(
+    figure: Figure, lines: Sequence[tuple[str, str, Any, float]], band: str = ""
+) -> None:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    handles: list[Line2D | Patch] = [
+        Line2D([], [], color=colour, linestyle=style, linewidth=width, label=name)
+        for name, colour, style, width in lines
+    ]
+    if band:
+        handles.insert(1, Patch(color=BLUE, alpha=BAND_ALPHA, linewidth=0, label=band))
+    figure.legend(handles=handles, loc="outside upper left", ncols=4)

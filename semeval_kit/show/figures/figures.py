@@ -1,0 +1,301 @@
+"""All pictures of a run: which ones suit it, drawn one after the other and written as files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semeval_kit.data.examples import Examples, find_file
+from semeval_kit.decision.rules import Thresholds
+from semeval_kit.errors import KitError
+from semeval_kit.run.directory import Run, read_json
+from semeval_kit.show.answers import SPLITS, Answers, read_answers
+from semeval_kit.show.before_after import AXES, find_before, read_before, score_axes
+from semeval_kit.show.figures.confusion import (
+    draw_class_confusion,
+    draw_confusions,
+    draw_cooccurrence_confusion,
+)
+from semeval_kit.show.figures.decision import draw_calibration, draw_f1_thresholds
+from semeval_kit.show.figures.labels import (
+    draw_cooccurrence,
+    draw_label_distribution,
+    draw_language_shares,
+    draw_level_distribution,
+    draw_text_lengths,
+)
+from semeval_kit.show.figures.palette import FORMATS, save_figure
+from semeval_kit.show.figures.radar import draw_radar
+from semeval_kit.show.figures.training import draw_training, name_metric
+from semeval_kit.show.scores import headline_metric
+from semeval_kit.task.codec import encode_labels
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FloatArray = NDArray[np.float64]
+AnswersBySplit = Mapping[str, Answers | None]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure with what belongs beside it.
+
+    Attributes:
+        name: a file name without ending.
+        title: what it is, in a few words.
+        caption: how to read it, in a sentence or two.
+        figure: the drawing.
+    """
+
+    name: str
+    title: str
+    caption: str
+    figure: Figure
+
+
+def write_figures(
+    run: Run, before: Run | None = None, formats: Sequence[str] = FORMATS
+) -> list[Path]:
+    """Draw every picture that suits the run and write it to its folder of figures.
+
+    Args:
+        run: as far as it has come; pictures whose stage has not run are left out.
+        before: the same encoder without fine-tuning, for the radar chart; None: that inside the
+            run, if there is one.
+        formats: of "png" and "svg".
+
+    Raises:
+        KitError: `before` does not fit, a format is unknown, or matplotlib is missing.
+    """
+    answers = read_all_answers(run)
+    return [
+        path
+        for picture in draw_figures(run, run.read_train(), answers, before or find_before(run))
+        for path in save_figure(picture.figure, run.figures_dir, picture.name, formats)
+    ]
+
+
+def read_all_answers(run: Run) -> dict[str, Answers | None]:
+    """What the run answered per split; None where a stage has not run or gold is not known."""
+    trained = all(run.is_done(fold) for fold in range(run.n_folds))
+    if not trained or not run.thresholds_file.is_file():
+        return dict.fromkeys(SPLITS)
+    found = {split: read_answers(run, split) for split in SPLITS}
+    # Labels that are all blank say nothing.
+    return {
+        split: None if answers is None or np.isnan(answers.gold).all() else answers
+        for split, answers in found.items()
+    }
+
+
+def draw_figures(
+    run: Run, train: Examples, answers: AnswersBySplit, before: Run | None = None
+) -> Iterator[Picture]:
+    """Draw the pictures that suit the run, one at a time.
+
+    Args:
+        run: as far as it has come.
+        train: its training examples, from `run.read_train`.
+        answers: per split, from `read_all_answers`.
+        before: the same encoder without fine-tuning, for the radar chart.
+
+    Raises:
+        KitError: `before` does not fit, or matplotlib is missing.
+    """
+    yield from _draw_data(run, train, answers)
+    yield from _draw_training(run)
+    oof = answers.get("oof")
+    if oof is not None:
+        yield from _draw_decisions(run, oof)
+        yield from _draw_mistakes(run, oof)
+        if before is not None:
+            yield _draw_radar(run, oof, before)
+    elif before is not None:
+        raise KitError(
+            f"{run.path}: nothing to compare with {before.name} yet; train this run first."
+        )
+
+
+def _draw_data(run: Run, train: Examples, answers: AnswersBySplit) -> Iterator[Picture]:
+    task = run.task
+    used = np.flatnonzero(~np.isnan(train.labels).all(axis=0))
+    labels = [task.all_labels[column] for column in used]
+    gold = {"train": train.labels[:, used]}
+    for split in ("dev", "test"):
+        found = answers.get(split)
+        if found is not None and split not in run.settings["train_splits"]:
+            gold[split] = found.gold[:, used]
+    yield Picture(
+        "label-distribution",
+        "Label distribution",
+        "Share of the annotated examples that have a label. Unlabelled splits are not shown.",
+        draw_label_distribution(labels, gold),
+    )
+    if task.kind == "intensity":
+        yield Picture(
+            "level-distribution",
+            "Intensity levels",
+            "Share of the annotated training examples at each level; the rest is at level 0.",
+            draw_level_distribution(labels, gold["train"], task.max_intensity),
+        )
+    if task.kind != "singlelabel":
+        yield Picture(
+            "label-cooccurrence",
+            "Label co-occurrence",
+            "Of the training examples with the label of the row, the percentage that also has the "
+            "label of the column; in brackets, how many there are.",
+            draw_cooccurrence(labels, gold["train"]),
+        )
+    languages = list(dict.fromkeys(train.languages))
+    if len(languages) > 1:
+        yield Picture(
+            "language-labels",
+            "Labels per language",
+            "Share of a language's training examples that have a label; a dash where the language "
+            "is not annotated for it.",
+            draw_language_shares(languages, labels, _share_languages(train, languages, used)),
+        )
+    yield Picture(
+        "text-lengths",
+        "Text lengths",
+        "Length of the texts in characters; dashed lines are medians. The longest 1% is cut off.",
+        draw_text_lengths(_measure_texts(run, train)),
+    )
+
+
+def _draw_training(run: Run) -> Iterator[Picture]:
+    histories = [run.read_history(fold) for fold in range(run.n_folds)]
+    if not any(histories):
+        return
+    best = [
+        int(run.read_done(fold).get("best_epoch", 0)) if run.is_done(fold) else 0
+        for fold in range(run.n_folds)
+    ]
+    metric = _find_metric(run, histories)
+    one = run.n_folds == 1
+    yield Picture(
+        "training",
+        "Training",
+        f"Loss and {name_metric(metric)} after each epoch; for validation on the rows held out, at "
+        "threshold 0.5. "
+        + ("" if one else "Thin lines are folds, thick lines their mean. ")
+        + "Rings mark the epoch that was kept.",
+        draw_training(histories, best, metric),
+    )
+
+
+def _find_metric(run: Run, histories: Sequence[Sequence[Mapping[str, Any]]]) -> str:
+    """The column of the histories that is nearest to the score."""
+    metric = headline_metric(run.task)
+    kept = {key for history in histories for row in history for key in row}
+    wanted = (metric, {"accuracy": "subset_accuracy"}.get(metric, ""), "macro_f1")
+    return next((name for name in wanted if name in kept), metric)
+
+
+def _draw_decisions(run: Run, oof: Answers) -> Iterator[Picture]:
+    targets = encode_labels(run.task, oof.gold)
+    used = np.flatnonzero(~np.isnan(targets).all(axis=0))
+    names = [oof.probs.target_names[column] for column in used]
+    probs = oof.probs.values[:, used]
+    if run.task.kind != "singlelabel":
+        thresholds = Thresholds.from_json(read_json(run.thresholds_file))
+        languages = sorted(set(oof.probs.languages))
+        alone = len(languages) == 1
+        chosen = thresholds.rows(languages)[0] if alone else thresholds.joint
+        yield Picture(
+            "f1-thresholds",
+            "F1 against threshold",
+            "F1 of each target on the out-of-fold rows at every threshold, with a 95% bootstrap "
+            "band. The vertical line is the chosen threshold"
+            + (", its number stands beside the name." if alone else " over all languages.")
+            + " The F1 there is optimistic: these rows chose it.",
+            draw_f1_thresholds(names, probs, targets[:, used], chosen[used], groups=oof.groups),
+        )
+    yield Picture(
+        "calibration",
+        "Calibration",
+        "Share of positives against mean probability, in bins of equally many out-of-fold rows, "
+        "with 95% intervals. Below the diagonal the model is too sure. ECE is the mean distance "
+        "from the diagonal.",
+        draw_calibration(names, probs, targets[:, used]),
+    )
+
+
+def _draw_mistakes(run: Run, oof: Answers) -> Iterator[Picture]:
+    task = run.task
+    used = np.flatnonzero(~np.isnan(oof.gold).all(axis=0))
+    labels = [task.all_labels[column] for column in used]
+    gold, preds = oof.gold[:, used], oof.tuned[:, used]
+    if task.kind == "singlelabel":
+        known = ~np.isnan(gold).all(axis=1)
+        classes = np.nan_to_num(gold[known]).argmax(axis=1)
+        yield Picture(
+            "confusion",
+            "Confusion matrix",
+            "Of the out-of-fold examples of each gold class, the percentage predicted as the class "
+            "of the column; in brackets, how many there are.",
+            draw_class_confusion(labels, classes, preds[known].argmax(axis=1)),
+        )
+        return
+    n_levels = task.max_value
+    yield Picture(
+        "confusion",
+        "Confusion matrices" if n_levels == 1 else "Predicted against gold levels",
+        "Out-of-fold examples by gold and predicted value of each label: count, and percentage of "
+        "the row. Thresholds are cross-fitted, so no row helped to choose its own.",
+        draw_confusions(labels, gold, preds, n_levels),
+    )
+    if n_levels == 1:
+        yield Picture(
+            "cooccurrence-confusion",
+            "Co-occurrence confusion",
+            "Of the out-of-fold examples with the gold label of the row, the percentage for which "
+            "the label of the column was predicted. The diagonal is recall; “none” stands for "
+            "examples without any label.",
+            draw_cooccurrence_confusion(labels, gold, preds),
+        )
+
+
+def _draw_radar(run: Run, oof: Answers, before: Run) -> Picture:
+    measure = AXES[run.task.kind] + (
+        " (below 0 shown at 0)" if run.task.kind == "intensity" else ""
+    )
+    return Picture(
+        "before-after",
+        "Before and after fine-tuning",
+        f"{measure}, on out-of-fold rows, 0 in the centre to 1 at the rim: {run.recipe['encoder']} "
+        "as it came, with an untrained head, and fine-tuned.",
+        draw_radar(
+            score_axes(run, oof),
+            score_axes(run, read_before(run, oof, before)),
+            ("fine-tuned", "before fine-tuning"),
+        ),
+    )
+
+
+def _share_languages(
+    train: Examples, languages: Sequence[str], used: NDArray[np.intp]
+) -> FloatArray:
+    codes = np.array(train.languages)
+    shares = np.full((len(languages), len(used)), np.nan)
+    for place, language in enumerate(languages):
+        cells = train.labels[codes == language][:, used]
+        known = (~np.isnan(cells)).sum(axis=0)
+        has = known > 0
+        shares[place, has] = (cells > 0).sum(axis=0)[has] / known[has]
+    return shares
+
+
+def _measure_texts(run: Run, train: Examples) -> dict[str, list[int]]:
+    lengths = {"train": [len(text) for text in train.texts]}
+    for split in ("dev", "test"):
+        found = [find_file(run.task, run.settings["data"], split, code) for code in run.languages]
+        if all(found) and split not in run.settings["train_splits"]:
+            lengths[split] = [len(text) for text in run.read_split(split).texts]
+    return lengths

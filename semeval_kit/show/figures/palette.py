@@ -1,0 +1,291 @@
+"""The look of every picture: colours, type sizes, and how a figure becomes a file.
+
+Colours are those of Okabe and Ito (Color Universal Design, 2008), which people with any common
+colour vision tell apart. A picture is drawn for white paper. `recolour_svg` names its colours by
+CSS variables instead, so that a page can show the same picture on a light and a dark ground.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from semeval_kit.errors import KitError
+from semeval_kit.run.directory import write_atomic
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
+    from matplotlib.figure import Figure
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+INK = "#24292f"
+FAINT = "#636c76"
+GRID = "#d0d7de"
+PAPER = "#ffffff"
+BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = SERIES = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+)
+SPLIT_COLOURS = {"train": BLUE, "dev": VERMILION, "test": GREEN}
+
+DARK = {
+    INK: "#e6edf3",
+    FAINT: "#9da7b1",
+    GRID: "#3d444d",
+    PAPER: "#161b22",
+    BLUE: "#4ba3e3",
+    VERMILION: "#ff8a4c",
+    GREEN: "#2fc69b",
+    PURPLE: "#e59bc6",
+    ORANGE: "#f2b632",
+    SKY: "#8fd0f7",
+}
+"""What each colour becomes on a dark ground."""
+
+# Writing on the cells of a matrix, whose colours are the same on every ground.
+ON_LIGHT, ON_DARK = "#000000", "#fefefe"
+_RAMP = ("#f6fafd", "#9ecae1", "#2b7bba", "#08306b")
+
+WIDTH = 4.6
+"""Inches: a picture of this width keeps 9 point type readable on a phone and in one column."""
+BAND_ALPHA = 0.22
+DPI = 200
+FORMATS = ("png", "svg")
+
+STYLE: dict[str, Any] = {
+    "figure.facecolor": PAPER,
+    "axes.facecolor": PAPER,
+    "savefig.facecolor": PAPER,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": FAINT,
+    "axes.titlecolor": INK,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "grid.color": GRID,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial", "sans-serif"],
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "figure.titlesize": 10,
+    "figure.titleweight": "bold",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "figure.constrained_layout.w_pad": 0.07,
+    "figure.constrained_layout.h_pad": 0.05,
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 4,
+    # Words stay words: they can be searched, read aloud and scaled.
+    "svg.fonttype": "none",
+    # A dollar or a backslash in a label is a character, not a formula.
+    "text.parse_math": False,
+    "path.simplify": True,
+    "path.simplify_threshold": 0.5,
+}
+
+
+def styled(draw: Callable[P, T]) -> Callable[P, T]:
+    """Wrap a function that draws, so that it draws in the one style.
+
+    Raises:
+        KitError: (the wrapped function) matplotlib is not installed.
+    """
+
+    @functools.wraps(draw)
+    def draw_styled(*args: P.args, **kwargs: P.kwargs) -> T:
+        with _matplotlib().rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return draw_styled
+
+
+def new_figure(height: float, width: float = WIDTH) -> Figure:
+    """An empty figure of a size in inches that arranges its own parts and needs no display."""
+    _matplotlib()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def grid_panels(
+    n_panels: int, columns: int = 2, height: float = 1.8, **kwargs: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure of small panels, row by row; places that no panel needs are removed.
+
+    Args:
+        n_panels: at least 1.
+        columns: panels beside each other, at most.
+        height: inches of one row.
+        **kwargs: for matplotlib's `subplots`, such as `sharex=True`.
+    """
+    columns = min(columns, n_panels)
+    rows = -(-n_panels // columns)
+    figure = new_figure(height * rows + 0.5)
+    # A lone panel keeps the form of a picture rather than of a strip.
+    if n_panels == 1:
+        figure.set_size_inches(WIDTH, max(2.8, height + 0.5))
+    axes = figure.subplots(rows, columns, squeeze=False, **kwargs)
+    flat = [axes[row, column] for row in range(rows) for column in range(columns)]
+    for spare in flat[n_panels:]:
+        spare.remove()
+    return figure, flat[:n_panels]
+
+
+def break_name(name: str, width: int = 16, lines: int = 2) -> str:
+    """Return a name in at most `lines` lines of `width` characters; a name too long ends in "…"."""
+    name = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
+    parts: list[str] = []
+    for word in re.split(r"(?<=[ _/-])", name):
+        if parts and len(parts[-1]) + len(word.rstrip()) <= width:
+            parts[-1] += word
+        else:
+            parts.append(word)
+    parts = [piece for part in parts for piece in _cut(part.rstrip(), width)]
+    if len(parts) > lines:
+        parts = [*parts[: lines - 1], f"{parts[lines - 1][: width - 1]}…"]
+    return "\n".join(parts)
+
+
+def ramp() -> Colormap:
+    """Colours for 0..1, from pale to dark, ordered by lightness so that grey print keeps them."""
+    _matplotlib()
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("semeval-kit", list(_RAMP))
+
+
+def writing_on(colour: Sequence[float]) -> str:
+    """Return the colour of writing that is read best on a ground given as RGB in 0..1."""
+    return ON_LIGHT if relative_luminance(colour) > 0.179 else ON_DARK
+
+
+def relative_luminance(colour: Sequence[float]) -> float:
+    """Relative luminance of an sRGB colour, 0..1 (WCAG 2.2, definition)."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def render_svg(figure: Figure, name: str) -> str:
+    """Return a figure as SVG: words as words, no date, the same bytes for the same figure."""
+    buffer = io.StringIO()
+    with _matplotlib().rc_context({**STYLE, "svg.hashsalt": f"semeval-kit-{name}"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Title": name})
+    return _ATTRIBUTE.sub(_round_numbers, buffer.getvalue())
+
+
+def render_png(figure: Figure, dpi: int = DPI) -> bytes:
+    """Return a figure as PNG, without the name of the program that drew it."""
+    buffer = io.BytesIO()
+    with _matplotlib().rc_context(STYLE):
+        figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def save_figure(
+    figure: Figure, folder: Path, name: str, formats: Sequence[str] = FORMATS
+) -> list[Path]:
+    """Write a figure as `<folder>/<name>.<format>` and return the paths.
+
+    Raises:
+        KitError: a format is neither png nor svg.
+    """
+    paths = []
+    for format_ in formats:
+        if format_ not in FORMATS:
+            raise KitError(
+                f"format '{format_}': cannot be drawn; choose from {', '.join(FORMATS)}."
+            )
+        path = folder / f"{name}.{format_}"
+        write_atomic(path, render_svg(figure, name) if format_ == "svg" else render_png(figure))
+        paths.append(path)
+    return paths
+
+
+def recolour_svg(svg: str, name: str) -> str:
+    """Return SVG for a place inside a page: colours as CSS variables, ids that begin with `name`.
+
+    The page must define the variables: see `css_variables`.
+    """
+    svg = _METADATA.sub("", svg[svg.index("<svg") :])
+    # Only within tags: the same letters in a person's words stay what they are.
+    return _TAG.sub(lambda tag: _recolour_tag(tag.group(), name), svg)
+
+
+def css_variables(dark: bool = False) -> str:
+    """Declarations of the colours by which a recoloured picture names its parts."""
+    return " ".join(f"{_variable(colour)}: {DARK[colour] if dark else colour};" for colour in DARK)
+
+
+def _variable(colour: str) -> str:
+    return f"--{_NAMES[colour]}"
+
+
+_NAMES = {
+    INK: "ink",
+    FAINT: "faint",
+    GRID: "grid",
+    PAPER: "paper",
+    **{colour: f"series-{place}" for place, colour in enumerate(SERIES)},
+}
+_VARIABLES = {colour: f"var({_variable(colour)})" for colour in DARK}
+_COLOUR = re.compile(r"#[0-9a-f]{6}\b")
+_STYLE = re.compile(r'\bstyle="[^"]*"')
+_TAG = re.compile(r"<[a-z][^<>]*>")
+_METADATA = re.compile(r"<metadata>.*?</metadata>", re.DOTALL)
+_ATTRIBUTE = re.compile(r'\b(?:d|x|y|points|transform)="[^"]*"')
+_LONG = re.compile(r"-?\d+\.\d{3,}")
+
+
+def _cut(word: str, width: int) -> list[str]:
+    return [word[start : start + width] for start in range(0, len(word), width)] or [""]
+
+
+def _recolour_tag(tag: str, name: str) -> str:
+    tag = re.sub(r'\bid="', f'id="{name}-', tag)
+    tag = tag.replace('href="#', f'href="#{name}-').replace("url(#", f"url(#{name}-")
+    return _STYLE.sub(_name_colours, tag)
+
+
+def _name_colours(style: re.Match[str]) -> str:
+    return _COLOUR.sub(lambda hit: _VARIABLES.get(hit.group(), hit.group()), style.group())
+
+
+def _round_numbers(attribute: re.Match[str]) -> str:
+    # Hundredths of a point cannot be seen and halve the file.
+    return _LONG.sub(lambda hit: f"{float(hit.group()):.2f}", attribute.group())
+
+
+def _matplotlib() -> Any:
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise KitError(
+            "Pictures need matplotlib. Install it with: pip install 'semeval-kit[analysis]'"
+        ) from error
+    return matplotlib

@@ -1,0 +1,106 @@
+"""Pictures of training: loss and score per epoch and fold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from semeval_kit.show.figures.palette import BLUE, GREEN, INK, VERMILION, new_figure, styled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Epochs = Sequence[Mapping[str, Any]]
+
+
+@styled
+def draw_training(
+    histories: Sequence[Epochs], best_epochs: Sequence[int], metric: str = "macro_f1"
+) -> Figure:
+    """Training and validation loss, and the score, per epoch: thin per fold, thick the mean.
+
+    Args:
+        histories: per fold, one entry per epoch; a fold without epochs is left out.
+        best_epochs: per fold, the epoch whose weights were kept; it is ringed.
+        metric: the key of the score; its panel is left out if no epoch has it.
+    """
+    shown = [(list(h), best) for h, best in zip(histories, best_epochs, strict=True) if h]
+    with_score = any(metric in row for history, _ in shown for row in history)
+    figure = new_figure(4.6 if with_score else 2.8)
+    panels = figure.subplots(2 if with_score else 1, 1, sharex=True, squeeze=False)[:, 0]
+    _draw_curves(panels[0], shown, "train_loss", BLUE, "training", dashed=True)
+    _draw_curves(panels[0], shown, "val_loss", VERMILION, "validation")
+    panels[0].set_ylabel("loss (per example)")
+    if with_score:
+        _draw_curves(panels[1], shown, metric, GREEN, f"validation {name_metric(metric)}")
+        panels[1].set_ylabel(f"{name_metric(metric)} (0 to 1)")
+    _label_epochs(panels[-1], shown)
+    panels[0].plot([], [], "o", markerfacecolor="none", color=INK, label="epoch kept")
+    figure.legend(loc="outside upper left", ncols=2)
+    return figure
+
+
+def name_metric(metric: str) -> str:
+    """The name of a metric as people write it."""
+    return _METRICS.get(metric, metric.replace("_", " "))
+
+
+_METRICS = {
+    "macro_f1": "macro-F1",
+    "micro_f1": "micro-F1",
+    "weighted_f1": "weighted F1",
+    "pearson_r": "Pearson r",
+    "jaccard": "Jaccard accuracy",
+    "macro_auc": "AUC (one-vs-rest)",
+}
+
+
+def _draw_curves(
+    axes: Axes,
+    shown: Sequence[tuple[Epochs, int]],
+    key: str,
+    colour: str,
+    name: str,
+    dashed: bool = False,
+) -> None:
+    style: Any = (0, (4, 2)) if dashed else "-"
+    curves = [
+        {int(row["epoch"]): float(row[key]) for row in history if row.get(key) is not None}
+        for history, _ in shown
+    ]
+    several = len(curves) > 1
+    for curve, (_, best) in zip(curves, shown, strict=True):
+        alone = not several or len(curve) == 1
+        axes.plot(
+            list(curve),
+            list(curve.values()),
+            color=colour,
+            linestyle=style,
+            linewidth=0.8 if several else 1.8,
+            alpha=0.55 if several else 1.0,
+            marker="." if alone else None,
+            label=None if several else name,
+        )
+        if not dashed and best in curve:
+            axes.plot(best, curve[best], "o", markerfacecolor="none", color=colour)
+    # The mean stops where the first fold stops: beyond, it would be one of other folds.
+    reached = (
+        [epoch for epoch in curves[0] if all(epoch in curve for curve in curves)] if curves else []
+    )
+    if several and reached:
+        means = [float(np.mean([curve[epoch] for curve in curves])) for epoch in reached]
+        marker = "." if len(reached) == 1 else None
+        axes.plot(reached, means, color=colour, linestyle=style, linewidth=2.2, marker=marker)
+        axes.plot([], [], color=colour, linestyle=style, linewidth=2.2, label=f"{name} (mean)")
+
+
+def _label_epochs(axes: Axes, shown: Sequence[tuple[Epochs, int]]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    last = max((int(row["epoch"]) for history, _ in shown for row in history), default=1)
+    axes.set_xlim(0.8, max(last, 1) + 0.2)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10, min_n_ticks=1))
+    axes.set_xlabel("epoch")

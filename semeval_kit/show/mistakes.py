@@ -1,0 +1,144 @@
+"""Mistakes worth reading: the examples that cost the most, and the answers that were surest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semeval_kit.show.answers import Answers
+from semeval_kit.task.codec import encode_labels
+from semeval_kit.task.task import Task
+
+FloatArray = NDArray[np.float64]
+
+# A prob of 0 or 1 would cost infinitely much.
+_CLIP = 1e-7
+
+
+@dataclass(frozen=True)
+class HardExample:
+    """An example that the model gets wrong as a whole.
+
+    Attributes:
+        id: of the example.
+        language: of the example.
+        text: of the example.
+        gold: its labels in words, such as "anger, fear" or "anger 2".
+        pred: the decided labels in words.
+        loss: mean over annotated targets of the cross-entropy, in nats.
+    """
+
+    id: str
+    language: str
+    text: str
+    gold: str
+    pred: str
+    loss: float
+
+
+@dataclass(frozen=True)
+class WrongAnswer:
+    """One target of an example, answered with much confidence and wrongly.
+
+    Attributes:
+        id: of the example.
+        language: of the example.
+        text: of the example.
+        target: a label, or an event such as "anger>=2".
+        is_gold: whether the example has it.
+        prob: what the model gives it.
+    """
+
+    id: str
+    language: str
+    text: str
+    target: str
+    is_gold: bool
+    prob: float
+
+
+def measure_losses(task: Task, answers: Answers) -> FloatArray:
+    """Cross-entropy of every example, `(n,)`, in nats: mean over its annotated targets.
+
+    For single-label tasks it is that of the gold class. NaN for an example without annotation.
+    """
+    targets = encode_labels(task, answers.gold)
+    probs = np.clip(answers.probs.values, _CLIP, 1 - _CLIP)
+    if task.kind == "singlelabel":
+        known = ~np.isnan(targets).all(axis=1)
+        chosen = np.where(np.nan_to_num(targets) > 0, np.log(probs), 0.0).sum(axis=1)
+        return np.where(known, -chosen, np.nan)
+    cells = -(targets * np.log(probs) + (1 - targets) * np.log(1 - probs))
+    n_known = (~np.isnan(cells)).sum(axis=1)
+    return np.where(n_known > 0, np.nansum(cells, axis=1) / np.maximum(n_known, 1), np.nan)
+
+
+def find_hardest(task: Task, answers: Answers, n: int = 10) -> list[HardExample]:
+    """The examples with the highest loss, worst first; of copies of a text only the worst."""
+    losses = measure_losses(task, answers)
+    examples = answers.examples
+    found: list[HardExample] = []
+    seen: set[int] = set()
+    for row in np.argsort(-np.nan_to_num(losses, nan=-1.0), kind="stable"):
+        if len(found) == n or np.isnan(losses[row]):
+            break
+        if answers.groups[row] in seen:
+            continue
+        seen.add(answers.groups[row])
+        found.append(
+            HardExample(
+                examples.ids[row],
+                examples.languages[row],
+                examples.texts[row],
+                name_labels(task, answers.gold[row]),
+                name_labels(task, answers.tuned[row].astype(np.float64)),
+                float(losses[row]),
+            )
+        )
+    return found
+
+
+def find_wrong(task: Task, answers: Answers, n: int = 10) -> list[WrongAnswer]:
+    """The targets with the largest distance of prob from gold, at most one per text.
+
+    At threshold 0.5: only what is more than half wrong. For single-label tasks the classes that are
+    not gold but have the highest prob.
+    """
+    targets = encode_labels(task, answers.gold)
+    distance = np.abs(targets - answers.probs.values)
+    if task.kind == "singlelabel":
+        distance = np.where(targets == 0, distance, np.nan)
+    distance = np.where(np.isnan(distance), -1.0, distance)
+    found: list[WrongAnswer] = []
+    seen: set[int] = set()
+    examples = answers.examples
+    for place in np.argsort(-distance, axis=None, kind="stable"):
+        row, column = np.unravel_index(place, distance.shape)
+        if len(found) == n or distance[row, column] <= 0.5:
+            break
+        if answers.groups[row] in seen:
+            continue
+        seen.add(answers.groups[row])
+        found.append(
+            WrongAnswer(
+                examples.ids[row],
+                examples.languages[row],
+                examples.texts[row],
+                answers.probs.target_names[column],
+                bool(targets[row, column] == 1),
+                float(answers.probs.values[row, column]),
+            )
+        )
+    return found
+
+
+def name_labels(task: Task, levels: FloatArray) -> str:
+    """The labels of a row `(L,)` in words; a dash where there is none."""
+    names = [
+        f"{label} {int(level)}" if task.max_value > 1 else label
+        for label, level in zip(task.all_labels, levels, strict=True)
+        if level > 0
+    ]
+    return ", ".join(names) or "–"

@@ -1,0 +1,108 @@
+"""Runnable lines for a card: from a text to labels, with the run's own decisions."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+import numpy as np
+
+from semeval_kit.decision.rules import Thresholds
+from semeval_kit.run.directory import Run
+
+_LOAD = """from transformers import pipeline
+
+folder = "."  # where config.json lies, or the model's name on the hub
+classify = pipeline(
+    "text-classification", model=folder, top_k=None, truncation=True, max_length={max_length}
+)
+scores = {{answer["label"]: answer["score"] for answer in classify([{text}])[0]}}
+"""
+_MULTILABEL = """thresholds = classify.model.config.thresholds[{language}]
+print([label for label, cut in thresholds.items() if scores[label] >= cut])
+"""
+_SINGLELABEL = """print(max(scores, key=scores.get))
+"""
+# The running AND: level m needs every event up to m.
+_EVENTS = """thresholds = classify.model.config.thresholds[{language}]
+levels = {{}}
+for event, cut in thresholds.items():
+    label, level = event.rsplit(">=", 1)
+    if scores[event] >= cut and levels.get(label, 0) == int(level) - 1:
+        levels[label] = int(level)
+print(levels)
+"""
+# The expected level is the sum of the probabilities of y >= 1, y >= 2, ...
+_EXPECTED = """cuts = classify.model.config.level_cuts[{language}]
+levels = {{}}
+for label, points in cuts.items():
+    expected = sum(scores[event] for event in scores if event.rsplit(">=", 1)[0] == label)
+    levels[label] = sum(expected >= point for point in points)
+print({{label: level for label, level in levels.items() if level}})
+"""
+_TEXT = "I never thought you would do this to me!"
+
+
+def write_snippet(run: Run, thresholds: Thresholds, fold: int | None) -> str:
+    """Markdown with a code block: Python for an exported fold, commands for a run.
+
+    Args:
+        run: a finished run.
+        thresholds: of the run.
+        fold: the exported fold; None for the run as a whole.
+    """
+    if fold is None:
+        name, quoted = shlex.quote(run.name), shlex.quote(_TEXT)
+        return (
+            f"```bash\nsemeval-kit predict submissions/{name} {quoted}\n"
+            f"semeval-kit export submissions/{name} --to {name}-model\n```\n"
+        )
+    return f"```python\n{python_snippet(run, thresholds)}```\n"
+
+
+def python_snippet(run: Run, thresholds: Thresholds) -> str:
+    """Python that loads an exported folder and decides one text."""
+    kind, rule = run.task.kind, thresholds.intensity
+    if kind == "intensity":
+        decide = _EXPECTED if rule and rule.method == "expected_value" else _EVENTS
+    else:
+        decide = {"multilabel": _MULTILABEL, "singlelabel": _SINGLELABEL}[kind]
+    language = run.languages[0] if run.languages[0] in thresholds.values else "joint"
+    return (_LOAD + decide).format(
+        max_length=run.recipe["max_length"], text=json.dumps(_TEXT), language=json.dumps(language)
+    )
+
+
+def config_entries(run: Run, thresholds: Thresholds) -> dict[str, Any]:
+    """Entries for config.json, which transformers keeps: decisions per language and "joint".
+
+    `thresholds` holds one number per target, and `level_cuts` (intensities decided by the expected
+    level) the cut points of each label; a target that a language does not have is left out.
+    """
+    if run.task.kind == "singlelabel":
+        return {}
+    rule = thresholds.intensity
+    if rule is not None and rule.method == "expected_value":
+        cuts = {**rule.cuts, "joint": rule.joint}
+        return {
+            "level_cuts": {
+                language: {
+                    label: [float(point) for point in row]
+                    for label, row in zip(rule.label_names, table, strict=True)
+                    if not np.isnan(row).any()
+                }
+                for language, table in cuts.items()
+            }
+        }
+    values = {**thresholds.values, "joint": thresholds.joint}
+    return {
+        "thresholds": {
+            language: {
+                name: float(value)
+                for name, value in zip(thresholds.target_names, row, strict=True)
+                if not np.isnan(value)
+            }
+            for language, row in values.items()
+        }
+    }

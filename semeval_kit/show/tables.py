@@ -1,0 +1,161 @@
+"""A table of text cells, and how it is spelled as CSV, Markdown and LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from semeval_kit.show.markup import escape_cell, escape_latex, escape_markdown
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as text, in rows.
+
+    Attributes:
+        key: a short name without blanks, for references to the table.
+        title: what it shows, for a person.
+        columns: names, one per column.
+        rows: cells, one per column each.
+        n_text: how many columns at the left hold words; the others are aligned as numbers.
+        widths: share of the line for each column, where texts must wrap; empty: as wide as needed.
+        notes: sentences below the table.
+    """
+
+    key: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    n_text: int = 1
+    widths: tuple[float, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise ValueError(f"{self.key}: a row has {len(row)} cells, not {len(self.columns)}")
+
+    def pages(self, n_rows: int = 40) -> list[Table]:
+        """This table in pieces of at most `n_rows` rows."""
+        starts = range(0, max(len(self.rows), 1), n_rows)
+        if len(starts) == 1:
+            return [self]
+        return [
+            replace(
+                self,
+                key=f"{self.key}-{number}",
+                title=f"{self.title} ({number} of {len(starts)})",
+                rows=self.rows[start : start + n_rows],
+            )
+            for number, start in enumerate(starts, start=1)
+        ]
+
+    def to_csv(self) -> str:
+        """Comma-separated values with a header line; no cell is a formula."""
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(self.columns)
+        writer.writerows([escape_cell(cell) for cell in row] for row in self.rows)
+        return buffer.getvalue()
+
+    def to_markdown(self) -> str:
+        """A pipe table."""
+        rule = ["---" if i < self.n_text else "---:" for i in range(len(self.columns))]
+        lines = [_pipe([escape_markdown(name) for name in self.columns]), _pipe(rule)]
+        lines += [_pipe([escape_markdown(cell) for cell in row]) for row in self.rows]
+        return "\n".join(lines) + "\n"
+
+    def to_latex(self) -> str:
+        """A table environment with booktabs rules; what is too wide is scaled to the text width."""
+        columns = "l" * self.n_text + "r" * (len(self.columns) - self.n_text)
+        if self.widths:
+            columns = "".join(
+                rf">{{\raggedright\arraybackslash}}p{{{share}\linewidth}}" for share in self.widths
+            )
+        body = [
+            rf"\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            _ampersand(self.columns),
+            r"\midrule",
+            *(_ampersand(row) for row in self.rows),
+            r"\bottomrule",
+            r"\end{tabular}",
+        ]
+        if not self.widths:
+            body = [r"\begin{adjustbox}{max width=\linewidth}", *body, r"\end{adjustbox}"]
+        notes = [rf"\par\smallskip\footnotesize {escape_latex(note)}" for note in self.notes]
+        return "\n".join(
+            [
+                r"\begin{table}[htbp]",
+                r"\centering\small",
+                rf"\caption{{{escape_latex(self.title)}}}",
+                rf"\label{{tab:{self.key}}}",
+                *body,
+                *notes,
+                r"\end{table}",
+                "",
+            ]
+        )
+
+
+def show_number(value: float | None, digits: int = 4) -> str:
+    """A number with fixed digits and a true minus sign of ASCII; nothing for None and NaN."""
+    if value is None or value != value:
+        return ""
+    return f"{value:.{digits}f}"
+
+
+def show_interval(low: float | None, high: float | None, digits: int = 4) -> str:
+    """An interval as `[low, high]`, or nothing."""
+    if low is None or high is None or low != low or high != high:
+        return ""
+    return f"[{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def show_p(p_value: float) -> str:
+    """A p-value with three digits; `<0.001` for smaller ones."""
+    return "<0.001" if p_value < 0.001 else f"{p_value:.3f}"
+
+
+def show_spread(values: Sequence[float], digits: int = 4) -> str:
+    """Mean ± sample standard deviation; the mean alone for a single value."""
+    import numpy as np
+
+    if not len(values):
+        return ""
+    mean = float(np.mean(values))
+    if len(values) == 1:
+        return f"{mean:.{digits}f}"
+    return f"{mean:.{digits}f} ± {float(np.std(values, ddof=1)):.{digits}f}"
+
+
+def show_seconds(seconds: float | None) -> str:
+    """Seconds as `45 s`, `12 min 3 s` or `3 h 5 min`."""
+    if seconds is None:
+        return ""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def show_count(count: float | None) -> str:
+    """A large number of things as 22.7M or 4.4k."""
+    if count is None:
+        return ""
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if count >= size:
+            return f"{count / size:.1f}{unit}"
+    return str(int(count))
+
+
+def _pipe(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _ampersand(cells: Sequence[str]) -> str:
+    return " & ".join(escape_latex(cell) for cell in cells) + r" \\"

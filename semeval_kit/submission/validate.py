@@ -1,0 +1,288 @@
+"""The validator: what the official scorer would reject, and what else is surely a mistake."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semeval_kit.data.examples import find_file, read_file
+from semeval_kit.data.reference import Place, Reference, find_references
+from semeval_kit.submission import rules_2026
+from semeval_kit.submission.archive import Contents, read_submission
+from semeval_kit.submission.predictions import Predictions, read_predictions
+from semeval_kit.submission.rules_2026 import Rejected
+from semeval_kit.task.task import Task, nearest
+
+STRICTER = {
+    "extra_cells": "it ignores cells beyond the header; the checker of 2025 crashes on them",
+    "id_spaces": "it strips ids; the checker of 2025 does not know the id then",
+    "value": "it strips every kind of space, a no-break space too; few other readers do",
+    "nul": "it may never look at the cell; a NUL byte means a damaged file",
+    "open_quote": "it takes what follows the quote as one cell; the next row may be lost",
+    "other_file": "it ignores the file, so that a misnamed language silently scores 0",
+    "nested_zip": "it ignores a zip in the zip, so that its languages silently score 0",
+    "two_files": "it takes the last of them, whichever that is",
+    "duplicate_member": "unpacking keeps one of them, whichever that is",
+    "too_many_entries": "a submission holds one file per language",
+    "too_large": "a submission holds one small file per language",
+    "ratio": "no prediction file packs so well",
+    "overlap": "sound zips have no overlapping members",
+    "damaged": "unpackers differ in what they make of it",
+    "symlink": "a link may point anywhere",
+    "encrypted": "the site has no password",
+    "compression": "the site may not unpack it",
+    "backslash": "unpackers differ in what they make of it",
+    "absolute": "unpackers differ in what they make of it",
+    "parent": "unpackers differ in what they make of it",
+    "bad_name": "unpackers differ in what they make of it",
+    "folder_named_so": "it takes a file of the same language that comes later",
+    "folder": "the evaluation of 2025 wanted the folder",
+}
+"""Rules that refuse what the scoring programs of 2026 accept, or do not look at: rule -> why."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is wrong: the rule it breaks, and what, where and what to do."""
+
+    rule: str
+    message: str
+    stricter: bool = False
+    """The official scorer would not reject this."""
+
+    def __str__(self) -> str:
+        if not self.stricter:
+            return self.message
+        return f"{self.message} (stricter than the official scorer: {STRICTER[self.rule]})"
+
+
+@dataclass
+class Validation:
+    """What is wrong with a submission (errors), odd (warnings), and what it holds (infos)."""
+
+    findings: list[Finding] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    infos: list[str] = field(default_factory=list)
+
+    @property
+    def errors(self) -> list[str]:
+        """The findings as sentences."""
+        return [str(finding) for finding in self.findings]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.findings
+
+
+def validate_submission(
+    task: Task,
+    submission_path: str | Path,
+    reference: Place | None = None,
+    *,
+    data: str | Path | None = None,
+) -> Validation:
+    """Check a zip or folder against the organisers' ids and header.
+
+    `reference` is the folder of the test files or gold labels, a file for one language, or
+    references; without it ids are not checked. `data` is the data folder, whose train split, if
+    there, gives the shares of positives that predictions are compared with.
+
+    Raises:
+        KitError: the submission or the reference cannot be read.
+    """
+    contents = read_submission(submission_path)
+    validation = Validation()
+    for hazard in contents.hazards:
+        _add(validation, task, hazard.rule, hazard.message, official=None)
+    _note_contents(task, contents, validation)
+    members = _find_members(task, contents, validation)
+    references = {} if reference is None else find_references(task, reference, only=members)
+    for language, member in members.items():
+        _validate_member(
+            task, contents, language, member, references.get(language), data, validation
+        )
+    _note_missing(task, members, validation)
+    return validation
+
+
+def _validate_member(
+    task: Task,
+    contents: Contents,
+    language: str,
+    member: str,
+    reference: Reference | None,
+    data: str | Path | None,
+    validation: Validation,
+) -> None:
+    found = read_predictions(task, contents.files[member], member, language, reference)
+    official = _ask_official(task, contents.files[member], member, reference)
+    problems = found.problems
+    for rule, message in zip(problems.rules, problems.lines, strict=True):
+        _add(validation, task, rule, message, official)
+    if problems.count > len(problems.lines):
+        hidden = problems.count - len(problems.lines)
+        validation.warnings.append(f"{member}: and {hidden} more problems of this file")
+    if official and not problems.count:
+        validation.findings.append(Finding("official", f"{member}: rejected: {official}"))
+    validation.warnings += [f"{member}: {note}" for note in found.notes]
+    if reference is None:
+        validation.warnings.append(f"{member}: ids were not checked (no test file at hand)")
+    if not problems.count:
+        count = len(found.preds)
+        validation.infos.append(f"{member}: {count} rows, labels {', '.join(found.labels)}")
+        shares = _train_shares(task, data, language, found.labels)
+        validation.warnings += [f"{member}: {text}" for text in _odd_columns(found, shares)]
+
+
+def _ask_official(task: Task, data: bytes, member: str, reference: Reference | None) -> str | None:
+    """What the scoring program of 2026 would say; None if it accepts, or cannot be asked."""
+    if task.scoring.rules == "generic" or reference is None:
+        return None
+    try:
+        name = PurePosixPath(member).name
+        rules_2026.read_predictions(data, name, reference, task.max_value)
+    except Rejected as rejection:
+        return str(rejection)
+    return None
+
+
+def _add(validation: Validation, task: Task, rule: str, message: str, official: str | None) -> None:
+    stricter = task.scoring.rules != "generic" and official is None and rule in STRICTER
+    validation.findings.append(Finding(rule, message, stricter))
+
+
+def _find_members(task: Task, contents: Contents, validation: Validation) -> dict[str, str]:
+    pattern = task.submission.name_pattern
+    expected = PurePosixPath(task.submission.member).name
+    _check_folder_names(task, contents, validation)
+    members: dict[str, str] = {}
+    for path in sorted(contents.files, key=PurePosixPath):
+        match = pattern.fullmatch(PurePosixPath(path).name)
+        language = match.groupdict().get("lang", task.scoring.languages[0]) if match else ""
+        if match is None:
+            message = (
+                f"'{path}' is no prediction file. Name it {expected}, spelled exactly so, or "
+                "leave it out."
+            )
+            _add(validation, task, "other_file", message, None)
+        elif language not in task.scoring.languages:
+            hint = nearest(language, task.scoring.languages)
+            message = (
+                f"'{path}' is of language '{language}', which {task.name} does not have{hint}."
+            )
+            _add(validation, task, "language", message, "Unsupported prediction files")
+        else:
+            if language in members:
+                message = f"'{members[language]}' and '{path}' are of one language. Keep one."
+                _add(validation, task, "two_files", message, None)
+            members[language] = path
+            _check_folder(task, path, contents, validation)
+    if not members and not contents.hazards:
+        message = f"{contents.place}: no prediction file. Expected {task.submission.member}."
+        _add(validation, task, "no_predictions", message, "No prediction files")
+    return dict(sorted(members.items()))
+
+
+def _check_folder_names(task: Task, contents: Contents, validation: Validation) -> None:
+    """A folder named like a prediction file stops the official scorer, if it takes it for one."""
+    folders = contents.all_folders()
+    try:
+        taken = rules_2026.find_predictions([*contents.files, *folders])
+    except Rejected:
+        taken = {}
+    for folder in folders:
+        match = task.submission.name_pattern.fullmatch(PurePosixPath(folder).name)
+        if match:
+            language = match.groupdict().get("lang", "")
+            passed_over = language in task.scoring.languages and taken.get(language) != folder
+            message = f"'{folder}' is a folder named like a prediction file. Rename it."
+            official = None if passed_over else "IsADirectoryError"
+            _add(validation, task, "folder_named_so", message, official)
+
+
+def _check_folder(task: Task, path: str, contents: Contents, validation: Validation) -> None:
+    folder = str(PurePosixPath(path).parent)
+    folder = "" if folder == "." else folder
+    if folder == task.submission.folder or not contents.is_zip:
+        return
+    wanted = f"in '{task.submission.folder}/'" if task.submission.folder else "at the zip's root"
+    message = f"'{path}' should lie {wanted}."
+    if task.scoring.rules == "2026":
+        validation.warnings.append(f"{message} The scorer of 2026 takes any folder.")
+    else:
+        _add(validation, task, "folder", message, None)
+
+
+def _note_contents(task: Task, contents: Contents, validation: Validation) -> None:
+    if contents.passed_over:
+        first = contents.passed_over[0]
+        validation.warnings.append(
+            f"{len(contents.passed_over)} remains of macOS (first: '{first}'): scorers skip them"
+        )
+    name = Path(contents.place).name
+    wanted = task.submission.zip_name
+    if contents.is_zip and wanted and name != wanted:
+        validation.warnings.append(f"the zip is named '{name}'; the site expects '{wanted}'")
+
+
+def _note_missing(task: Task, members: Mapping[str, str], validation: Validation) -> None:
+    languages = task.scoring.languages
+    missing = [language for language in languages if language not in members]
+    if missing and members and task.scoring.missing_languages == "zero":
+        validation.warnings.append(
+            f"{len(members)} of {len(languages)} languages: the average counts the missing "
+            f"{len(missing)} as 0 ({', '.join(missing)})"
+        )
+
+
+def _train_shares(
+    task: Task, data: str | Path | None, language: str, labels: tuple[str, ...]
+) -> NDArray[np.float64] | None:
+    """Share of positives per label in the language's own train split, if it is there."""
+    path = None if data is None else find_file(task, data, "train", language)
+    if path is None:
+        return None
+    examples = read_file(task, path, language, "train")
+    columns = [examples.label_names.index(label) for label in labels]
+    values = examples.labels[:, columns]
+    shares: NDArray[np.float64] = np.where(np.isnan(values), np.nan, values > 0).mean(axis=0)
+    return shares
+
+
+def _odd_columns(found: Predictions, shares: NDArray[np.float64] | None) -> list[str]:
+    """Warnings on columns that look like a mistake: constant, all zero, or far from train."""
+    preds = found.preds
+    if not preds.any():
+        return ["every prediction is 0, so the score will be 0"]
+    notes = []
+    predicted = (preds > 0).mean(axis=0)
+    constant = [
+        f"'{label}' ({preds[0, i]})"
+        for i, label in enumerate(found.labels)
+        if len(preds) > 1 and (preds[:, i] == preds[0, i]).all()
+    ]
+    if constant:
+        notes.append(f"label {', '.join(constant)} is the same in every row")
+    if shares is not None:
+        for label, mine, train in zip(found.labels, predicted, shares, strict=True):
+            if _is_far(float(mine), float(train), len(preds)):
+                notes.append(
+                    f"label '{label}' is positive in {mine:.1%} of the rows, but in {train:.1%} of "
+                    "train. Are columns swapped?"
+                )
+    return notes
+
+
+def _is_far(predicted: float, train: float, n_rows: int) -> bool:
+    """Off by a factor of 3, and by 10 points and 4 standard errors: a swap, not a bad model."""
+    if np.isnan(train):
+        return False
+    gap = abs(predicted - train)
+    error = (max(train * (1 - train), 0.01) / n_rows) ** 0.5
+    low, high = sorted((predicted, train))
+    return gap > 0.1 and gap > 4 * error and high > 3 * low

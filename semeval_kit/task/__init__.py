@@ -1,0 +1,1 @@
+"""The task file: what the organisers fix, as data."""

@@ -1,0 +1,323 @@
+"""One fold in a process of its own: `python -m semeval_kit.training.fold train RUN FOLD`.
+
+Started through `accelerate launch` by `fanout`. It tells its parent how it goes with one JSON
+object per line on stdout, and writes only into the folder of its fold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import atexit
+import gc
+import hashlib
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+
+from semeval_kit.data.examples import Examples
+from semeval_kit.errors import KitError
+from semeval_kit.run.directory import (
+    Probs,
+    Run,
+    hold_lock,
+    remove_leftovers,
+    remove_tree,
+    write_atomic,
+    write_json,
+    write_probs,
+)
+from semeval_kit.task.codec import encode_labels, target_names
+from semeval_kit.task.task import Task
+from semeval_kit.training.batches import Rows, encode_texts
+from semeval_kit.training.checkpoint import staged_dir
+from semeval_kit.training.encoder import Targets, load_tokenizer
+from semeval_kit.training.loop import FoldTrainer
+from semeval_kit.training.machine import choose_precision, fingerprint, peak_memory_mb
+from semeval_kit.training.predict import FoldModel, load_fold
+from semeval_kit.training.progress import Progress
+from semeval_kit.training.recipe import TrainConfig, make_config, peak_lr
+
+Event = dict[str, Any]
+WATCH_PARENT = "SEMEVAL_KIT_WATCH_PARENT"
+_EVENT_SECONDS = 0.5
+_LOCK_SECONDS = 20
+_CHECKED_ROWS = 16
+_TOLERANCE = 1e-3
+# What `score` watches while a fold trains, where it is not macro-F1 at 0.5.
+_WATCHED = {
+    "micro_f1": "micro_f1",
+    "weighted_f1": "weighted_f1",
+    "accuracy": "subset_accuracy",
+    "pearson_r": "pearson_r",
+}
+
+
+def train_fold(run: Run, fold: int, emit: Callable[[Event], None]) -> FoldTrainer:
+    """Train a fold to its end and write what it leaves: model, history, oof.csv, done.json.
+
+    Args:
+        run: a prepared run.
+        fold: its number.
+        emit: is told of steps, epochs and notes.
+
+    Returns:
+        The trainer, for a caller that wants to say when it is torn down.
+
+    Raises:
+        KitError: the encoder cannot be used, or training fails.
+    """
+    started = time.monotonic()
+    config = make_config(run.recipe, f"{run.recipe_file}")
+    targets = head_targets(run.task)
+    tokenizer = load_tokenizer(config)
+    train, valid, held_out = _split_rows(run, fold, tokenizer, config)
+    device_type = "cuda" if torch.cuda.is_available() else _cpu_or_mps()
+    precision = choose_precision(config.precision, device_type)
+    trainer = FoldTrainer(
+        config, targets, fold, int(tokenizer.pad_token_id or 0), precision=precision, emit=emit
+    )
+    accelerator = trainer.accelerator
+    stamp = {
+        **fingerprint(
+            torch.get_num_threads(), accelerator.num_processes, accelerator.device.type, precision
+        ),
+        "recipe_sha256": _sha256(run.recipe_file),
+        "folds_sha256": _sha256(run.folds_file),
+    }
+    progress = trainer.fit(
+        train,
+        valid,
+        run.checkpoint_dir(fold),
+        stamp,
+        watched_metric(run.task),
+        keep=lambda history: write_history(run, fold, history),
+    )
+    probs = trainer.predict(valid)
+    if accelerator.is_main_process:
+        _save_model(run.model_dir(fold), trainer, tokenizer, valid, probs)
+        oof = Probs(held_out.ids, held_out.languages, targets.names, probs)
+        _finish(run, fold, oof, trainer, progress, stamp, len(train.names), started)
+    accelerator.wait_for_everyone()
+    emit({"event": "done", "fold": fold, "best_epoch": progress.best_epoch})
+    accelerator.end_training()
+    return trainer
+
+
+def predict_fold(run: Run, fold: int, splits: Sequence[str], emit: Callable[[Event], None]) -> None:
+    """Write one fold's probabilities of splits that have none yet.
+
+    Args:
+        run: a run whose fold is done.
+        fold: its number.
+        splits: of dev and test.
+        emit: is told how far it is.
+    """
+    model = load_fold(run, fold)
+    for split in splits:
+        if run.fold_probs_file(fold, split).is_file():
+            continue
+        examples = run.read_split(split)
+        tell = _row_counter(split, len(examples), emit)
+        values = model.probs(list(examples.texts), tell)
+        probs = Probs(examples.ids, examples.languages, model.target_names, values)
+        write_probs(run.fold_probs_file(fold, split), probs)
+    emit({"event": "done", "fold": fold})
+
+
+def head_targets(task: Task) -> Targets:
+    """What the head of a task's models predicts."""
+    return Targets(
+        names=tuple(target_names(task)),
+        exclusive=task.kind == "singlelabel",
+        n_levels=task.max_intensity if task.kind == "intensity" else 1,
+    )
+
+
+def watched_metric(task: Task) -> str:
+    """Which column of the history stands for the task's score while a fold trains."""
+    return _WATCHED.get(task.scoring.metrics[0], "macro_f1")
+
+
+def _split_rows(
+    run: Run, fold: int, tokenizer: Any, config: TrainConfig
+) -> tuple[Rows, Rows, Examples]:
+    examples = run.read_train()
+    targets = encode_labels(run.task, examples.labels)
+    fold_of = run.read_folds()
+    folds = np.array([fold_of[key] for key in zip(examples.languages, examples.ids, strict=True)])
+    token_ids = encode_texts(tokenizer, examples.texts, config.max_length)
+
+    def rows(chosen: np.ndarray) -> Rows:
+        return Rows(
+            names=tuple(examples.ids[row] for row in chosen),
+            token_ids=[token_ids[row] for row in chosen],
+            targets=targets[chosen],
+        )
+
+    held_out = np.flatnonzero(folds == fold)
+    return rows(np.flatnonzero(folds != fold)), rows(held_out), examples.take(held_out)
+
+
+def _save_model(
+    folder: Path, trainer: FoldTrainer, tokenizer: Any, valid: Rows, probs: np.ndarray
+) -> None:
+    """Save the plain model, after seeing that it gives the probabilities that were measured."""
+    plain = trainer.classifier.plain().cpu().float().eval()
+    rows = list(range(min(_CHECKED_ROWS, len(valid.names))))
+    model = FoldModel(tokenizer, plain, trainer.targets.exclusive, trainer.config.max_length)
+    found = model.probs_of_tokens([valid.token_ids[row] for row in rows])
+    worst = float(np.abs(found - probs[rows]).max()) if rows else 0.0
+    if worst > _TOLERANCE:
+        raise KitError(
+            f"{folder}: the saved model differs from the trained one by {worst:.2g} in a "
+            "probability. Please report this with the encoder's name; --pooling cls avoids it."
+        )
+    remove_tree(folder)
+    with staged_dir(folder) as staging:
+        plain.save_pretrained(staging)
+        tokenizer.save_pretrained(staging)
+
+
+def _finish(
+    run: Run,
+    fold: int,
+    oof: Probs,
+    trainer: FoldTrainer,
+    progress: Progress,
+    stamp: Event,
+    n_train: int,
+    started: float,
+) -> None:
+    write_probs(run.oof_file(fold), oof)
+    write_history(run, fold, progress.history)
+    parameters = list(trainer.classifier.parameters())
+    write_json(
+        run.done_file(fold),
+        {
+            "fold": fold,
+            "best_epoch": progress.best_epoch,
+            "epochs": len(progress.history),
+            "n_train": n_train,
+            "n_valid": len(oof),
+            "seconds": round(sum(row["seconds"] for row in progress.history), 1),
+            "process_seconds": round(time.monotonic() - started, 1),
+            "parameters": sum(p.numel() for p in parameters),
+            "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
+            "peak_rss_mb": peak_memory_mb(),
+            "encoder": trainer.config.encoder,
+            "peak_lr": peak_lr(trainer.config, trainer.classifier.backbone.config.hidden_size),
+            "oof_sha256": _sha256(run.oof_file(fold)),
+            **stamp,
+        },
+    )
+    remove_tree(run.checkpoint_dir(fold))
+
+
+def write_history(run: Run, fold: int, history: list[Event]) -> None:
+    """Write one JSON object per epoch."""
+    lines = "".join(json.dumps(row) + "\n" for row in history)
+    write_atomic(run.history_file(fold), lines)
+
+
+@contextmanager
+def _fold_lock(run: Run, fold: int) -> Iterator[None]:
+    """Keep a second process off the fold: an orphan of a killed run may need a moment to end."""
+    folder = run.fold_dir(fold)
+    folder.mkdir(parents=True, exist_ok=True)
+    with hold_lock(folder, seconds=_LOCK_SECONDS):
+        remove_leftovers(folder)
+        yield
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _row_counter(split: str, n_rows: int, emit: Callable[[Event], None]) -> Callable[[int], None]:
+    return lambda done: emit({"event": "rows", "split": split, "done": done, "rows": n_rows})
+
+
+def _end_with_parent() -> None:
+    """Leave when stdin closes: the parent holds its other end for as long as it lives."""
+
+    def wait() -> None:
+        while os.read(0, 1):
+            continue
+        os._exit(128 + signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+class _Emitter:
+    """Prints events as JSON lines from the main process, steps at most twice a second."""
+
+    def __init__(self, fold: int) -> None:
+        self.fold = fold
+        self.last = 0.0
+
+    def __call__(self, event: Event) -> None:
+        if int(os.environ.get("RANK", "0")) != 0:
+            return
+        now = time.monotonic()
+        if event["event"] in ("step", "rows") and now - self.last < _EVENT_SECONDS:
+            return
+        self.last = now
+        sys.stdout.write(json.dumps({"fold": self.fold, **event}) + "\n")
+        sys.stdout.flush()
+
+
+def _cpu_or_mps() -> str:
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """On SIGTERM leave at once: the last finished epoch is on the disk."""
+    raise SystemExit(128 + number)
+
+
+def main() -> None:
+    """Run the process of one fold."""
+    parser = argparse.ArgumentParser(prog="semeval_kit.training.fold")
+    parser.add_argument("job", choices=["train", "predict"])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("fold", type=int)
+    parser.add_argument("--split", dest="splits", action="append", default=[])
+    asked = parser.parse_args()
+    atexit.register(gc.freeze)  # a last collection over all of torch would take a second
+    signal.signal(signal.SIGTERM, _stop)
+    if "OMP_NUM_THREADS" in os.environ:
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    if WATCH_PARENT in os.environ:
+        _end_with_parent()
+    run = Run.open(asked.run)
+    emit = _Emitter(asked.fold)
+    is_main = int(os.environ.get("RANK", "0")) == 0
+    try:
+        with _fold_lock(run, asked.fold) if is_main else nullcontext():
+            if asked.job == "train":
+                trainer = train_fold(run, asked.fold, emit)
+                if trainer.accelerator.num_processes > 1:
+                    # Tearing down a gloo group can wait for a thread that waits for Python's lock,
+                    # for ever. All is written and every process has come this far: just leave.
+                    sys.stdout.flush()
+                    os._exit(0)
+            else:
+                predict_fold(run, asked.fold, asked.splits, emit)
+    except KitError as error:
+        emit({"event": "error", "text": error.message})
+        raise SystemExit(1) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from semeval_kit.errors import KitError
+from semeval_kit.show.explain import owen
+from semeval_kit.show.explain.attributions import Attribution, count_evals, explain_texts
+
+TEXT = "bara wondi dora mourno lusi kitu zappo mera"
+LABELS = ("anger", "fear", "joy")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def make_model(tiny_encoder: Callable[[str], Path]) -> Callable[..., SimpleNamespace]:
+    """An encoder of a family with a random head, loud enough for probabilities to differ."""
+
+    def make(family: str = "bert", seed: int = 0, exclusive: bool = False) -> SimpleNamespace:
+        torch.manual_seed(seed)
+        folder = tiny_encoder(family)
+        kind = "single" if exclusive else "multi"
+        model = AutoModelForSequenceClassification.from_pretrained(
+            folder, num_labels=3, problem_type=f"{kind}_label_classification"
+        ).eval()
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if parameter.ndim > 1:
+                    parameter.mul_(30 if "classifier" in name or "pooler" in name else 4)
+        return SimpleNamespace(tokenizer=AutoTokenizer.from_pretrained(folder), model=model)
+
+    return make
+
+
+def explain(models: list[SimpleNamespace], text: str = TEXT, **options: object) -> Attribution:
+    return next(explain_texts(models, [text], **options))
+
+
+def predict(model: SimpleNamespace, ids: list[int], exclusive: bool = False) -> np.ndarray:
+    with torch.no_grad():
+        logits = model.model(input_ids=torch.tensor([ids])).logits[0].double()
+    return (torch.softmax(logits, 0) if exclusive else torch.sigmoid(logits)).numpy()
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_base_and_probs_are_those_of_the_model(make_model, exclusive: bool):
+    model = make_model(exclusive=exclusive)
+    ids = model.tokenizer(TEXT)["input_ids"]
+    masked = [ids[0], *[model.tokenizer.mask_token_id] * (len(ids) - 2), ids[-1]]
+    found = explain([model], max_evals=20)
+    np.testing.assert_allclose(found.probs, predict(model, ids, exclusive), atol=1e-6)
+    np.testing.assert_allclose(found.base, predict(model, masked, exclusive), atol=1e-6)
+    if exclusive:
+        assert found.probs.sum() == pytest.approx(1, abs=1e-12)
+
+
+@pytest.mark.parametrize("max_evals", [4, 30, 500])
+def test_shap_sums_to_the_probability_whatever_the_cap(make_model, max_evals: int):
+    found = explain([make_model(seed=1), make_model(seed=2)], max_evals=max_evals)
+    assert np.abs(found.gaps).max() < 1e-6
+    assert np.abs(found.values).max() > 0.02
+
+
+def test_shap_equals_owen_values_by_their_definition(make_model):
+    """Over all orders that keep the groups of shap's tree together; here three words."""
+    model = make_model()
+    text = "wondi mourno zappo"
+    found = explain([model], text, max_evals=500)
+    ids = model.tokenizer(text)["input_ids"]
+
+    def value(kept: set[int]) -> np.ndarray:
+        mask = model.tokenizer.mask_token_id
+        own = [ids[k + 1] if k in kept else mask for k in range(3)]
+        return predict(model, [ids[0], *own, ids[-1]])
+
+    tree = owen.import_shap().maskers._text.partition_tree(["wondi", "mourno", "zappo"], [])
+    pair = {int(tree[0, 0]), int(tree[0, 1])}
+    (alone,) = {0, 1, 2} - pair
+    left, right = sorted(pair)
+    orders = [
+        [left, right, alone],
+        [right, left, alone],
+        [alone, left, right],
+        [alone, right, left],
+    ]
+    expected = np.zeros((3, 3))
+    for order in orders:
+        for place, token in enumerate(order):
+            gain = value(set(order[: place + 1])) - value(set(order[:place]))
+            expected[token] += gain / len(orders)
+    np.testing.assert_allclose(found.values, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "deberta-v2", "mpnet", "distilbert"])
+def test_gradients_sum_to_the_probability(make_model, family: str):
+    found = explain([make_model(family)], method="ig", max_evals=200)
+    assert np.abs(found.gaps).max() < 2e-3
+    assert np.abs(found.values).max() > 0.02
+
+
+def test_one_forward_pass_serves_all_labels(make_model):
+    """The gradients are those of captum's own method for a layer, label by label."""
+    import captum.attr
+
+    model = make_model("roberta")
+    ids = torch.tensor(model.tokenizer(TEXT)["input_ids"])[None]
+    base = ids.clone()
+    base[0, 1:-1] = model.tokenizer.mask_token_id
+
+    def forward(batch: torch.Tensor) -> torch.Tensor:
+        return torch.sigmoid(model.model(input_ids=batch).logits.double())
+
+    path = captum.attr.LayerIntegratedGradients(forward, model.model.get_input_embeddings())
+    expected = [
+        path.attribute(
+            inputs=ids, baselines=base, target=label, n_steps=20, method="riemann_middle"
+        ).sum(dim=-1)[0, 1:-1]
+        for label in range(3)
+    ]
+    passes: list[int] = []
+    counter = model.model.register_forward_hook(lambda *_: passes.append(1))
+    found = explain([model], method="ig", max_evals=20)
+    counter.remove()
+    np.testing.assert_allclose(found.values, torch.stack(expected, 1).detach().numpy(), atol=1e-6)
+    # Base and probability in one, the 20 points of the path in the other.
+    assert len(passes) == 2
+
+
+def test_gradients_of_a_model_that_adds_up_its_words_are_exact(make_model):
+    """Logits linear in the embeddings: both methods must give each word its own share."""
+    model = make_model()
+    embeddings = model.model.get_input_embeddings()
+    head = torch.randn(embeddings.weight.shape[1], 3, generator=torch.Generator().manual_seed(3))
+
+    class Linear(torch.nn.Module):
+        device, config = torch.device("cpu"), SimpleNamespace(problem_type="multi")
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.words = embeddings
+
+        def get_input_embeddings(self) -> torch.nn.Module:
+            return self.words
+
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor):
+            # So small that the sigmoid is linear.
+            return SimpleNamespace(logits=1e-4 * (self.words(input_ids) @ head).sum(dim=1))
+
+    linear = SimpleNamespace(tokenizer=model.tokenizer, model=Linear())
+    ids = model.tokenizer(TEXT)["input_ids"][1:-1]
+    weights = embeddings.weight.detach()
+    gain = weights[ids] - weights[model.tokenizer.mask_token_id]
+    expected = 1e-4 * (gain @ head).numpy() / 4
+    for method in ("shap", "ig"):
+        found = explain([linear], method=method)
+        np.testing.assert_allclose(found.values, expected, atol=2e-8)
+
+
+def test_the_ensemble_is_the_mean_of_its_folds(make_model):
+    models = [make_model(seed=1), make_model(seed=2)]
+    for method in ("shap", "ig"):
+        parts = [explain([model], method=method, max_evals=200) for model in models]
+        both = explain(models, method=method, max_evals=200)
+        mean = np.mean([part.values for part in parts], axis=0)
+        np.testing.assert_allclose(both.values, mean, atol=1e-6)
+        np.testing.assert_allclose(both.probs, np.mean([p.probs for p in parts], axis=0), atol=1e-9)
+
+
+@pytest.mark.parametrize("method", ["shap", "ig"])
+def test_same_seed_same_bytes_and_numpy_s_generator_is_left_alone(make_model, method: str):
+    model = make_model()
+    before = np.random.get_state()[1].tobytes()  # noqa: NPY002
+    first = explain([model], method=method, max_evals=30, seed=7).values.tobytes()
+    assert np.random.get_state()[1].tobytes() == before  # noqa: NPY002
+    assert explain([model], method=method, max_evals=30, seed=7).values.tobytes() == first
+
+
+@pytest.mark.parametrize("method", ["shap", "ig"])
+def test_texts_of_no_or_one_token(make_model, method: str):
+    model = make_model()
+    empty, blank, single = explain_texts([model], ["", "  ", "wondi"], method=method)
+    for none in (empty, blank):
+        assert none.values.shape == (0, 3)
+        np.testing.assert_array_equal(none.probs, none.base)
+    assert blank.text == "  "
+    np.testing.assert_allclose(single.values, [single.probs - single.base])
+
+
+def test_hostile_texts_come_back_as_they_are(make_model):
+    texts = ["\x00 wondi \x00", "[SEP] [MASK] wondi", "\u202e😀</script>", "wondi " * 80]
+    for text, found in zip(
+        texts, explain_texts([make_model()], texts, max_evals=20, max_length=16), strict=True
+    ):
+        assert found.text == text
+        assert np.abs(found.gaps).max() < 1e-6
+        assert np.isfinite(found.values).all()
+    assert found.rest.count("wondi") == 80 - 14
+
+
+def test_evaluations_are_counted_and_capped(make_model):
+    models = [make_model(seed=1), make_model(seed=2)]
+    counts: list[int] = []
+    explain(models, max_evals=20, on_evals=counts.append)
+    assert sum(counts) <= 2 * (20 + 2)
+    counts.clear()
+    explain(models, method="ig", max_evals=30, on_evals=counts.append)
+    # Twice more for base and probability.
+    assert sum(counts) == 2 * (30 + 2)
+
+
+def test_default_evaluations():
+    assert [count_evals("shap", n, None) for n in (1, 2, 5, 30)] == [300, 300, 200, 200]
+    assert [count_evals("ig", n, None) for n in (1, 2, 4, 5, 30)] == [24, 24, 20, 16, 16]
+    assert count_evals("shap", 5, 77) == 77
+
+
+def test_the_weights_keep_their_gradients(make_model):
+    model = make_model()
+    explain([model], method="ig", max_evals=12)
+    assert all(p.requires_grad and p.grad is None for p in model.model.parameters())
+
+
+def test_numba_s_compiler_is_left_as_it_was():
+    numba = pytest.importorskip("numba")
+    owen.import_shap()
+    assert not numba.config.DISABLE_JIT
+
+
+def test_errors_say_what_to_do(make_model, monkeypatch: pytest.MonkeyPatch):
+    model = make_model()
+    with pytest.raises(KitError, match="method 'lime' is unknown. Choose one of shap, ig"):
+        explain([model], method="lime")
+    with pytest.raises(KitError, match="max-evals 3: too few"):
+        explain([model], max_evals=3)
+    with pytest.raises(KitError, match="no model given"):
+        explain([])
+    other = SimpleNamespace(tokenizer=lambda text: {"input_ids": [1]}, model=model.model)
+    with pytest.raises(KitError, match="different tokenizers"):
+        explain([model, other])
+    for method, package in (("shap", "shap"), ("ig", "captum.attr")):
+        with monkeypatch.context() as patch:
+            patch.setitem(__import__("sys").modules, package, None)
+            with pytest.raises(KitError, match=r"pip install 'semeval-kit\[explain\]'"):
+                explain([model], method=method)

@@ -1,0 +1,107 @@
+"""The report as a browser shows it: nothing loaded, nothing run, everything seen."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from semeval_kit.run.directory import Run
+from semeval_kit.show.figures.figures import write_figures
+from semeval_kit.show.report import write_report
+
+FIGURES = """
+[...document.querySelectorAll('figure svg')].map(svg => {
+  const box = svg.getBoundingClientRect();
+  const inside = [...svg.querySelectorAll('text')].every(text => {
+    const t = text.getBoundingClientRect();
+    return t.width > 0 && t.left > box.left - 2 && t.right < box.right + 2
+      && t.top > box.top - 2 && t.bottom < box.bottom + 2;
+  });
+  return [svg.getAttribute('aria-labelledby'), box.width, box.height, inside];
+})
+"""
+# The smallest contrast of writing against the ground behind it, over the text of the page.
+CONTRAST = """
+(() => {
+  const luminance = colour => {
+    const [r, g, b] = colour.match(/[\\d.]+/g).map(Number).map(v => v / 255)
+      .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ground = node => {
+    for (; node; node = node.parentElement) {
+      const colour = getComputedStyle(node).backgroundColor;
+      if (!/, 0\\)$/.test(colour)) return luminance(colour);
+    }
+  };
+  const words = 'p, h1, h2, h3, td, th, li, figcaption, blockquote, span, a';
+  const nodes = [...document.querySelectorAll(words)];
+  return Math.min(...nodes.map(node => {
+    const pair = [luminance(getComputedStyle(node).color), ground(node)].sort((a, b) => b - a);
+    return (pair[0] + 0.05) / (pair[1] + 0.05);
+  }));
+})()
+"""
+
+
+@pytest.fixture(scope="module")
+def report_file(hostile_run, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("report") / hostile_run.name
+    shutil.copytree(hostile_run.path, folder)
+    return write_report(Run.open(folder))
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [320, 390, 1280])
+def test_the_report_is_shown_without_errors_requests_or_overflow(browser, report_file, width, dark):
+    page = browser.open(report_file, width=width, dark=dark)
+    assert page.errors == []
+    assert page.foreign == []
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    figures = page.evaluate(FIGURES)
+    assert len(figures) == 8
+    for name, wide, high, inside in figures:
+        assert wide > 250, name
+        assert high > 100, name
+        assert inside, f"{name}: some text lies outside"
+    assert page.evaluate(CONTRAST) > 4.5
+
+
+def test_hostile_texts_are_shown_as_text(browser, report_file, hostile_run):
+    page = browser.open(report_file)
+    shown = page.evaluate("[...document.querySelectorAll('blockquote')].map(q => q.textContent)")
+    assert set(hostile_run.read_train().texts[:7]) <= set(shown)
+    assert page.evaluate("document.querySelectorAll('img, script, iframe, form').length") == 0
+    assert page.errors == []
+
+
+def test_a_dark_screen_gets_a_dark_page_and_paper_a_light_one(browser, report_file):
+    script = "getComputedStyle(document.body).backgroundColor"
+    page = browser.open(report_file, dark=True)
+    assert page.evaluate(script) == "rgb(13, 17, 23)"
+    page.call("Emulation.setEmulatedMedia", media="print")
+    assert page.evaluate(script) == "rgb(255, 255, 255)"
+    assert page.evaluate("getComputedStyle(document.querySelector('nav')).display") == "none"
+
+
+def test_the_policy_would_stop_what_slips_in(browser, report_file, tmp_path):
+    """The check itself must be able to fail: a page with a script and an image is caught."""
+    text = report_file.read_text(encoding="utf-8")
+    broken = tmp_path / "broken.html"
+    slipped = "<script>document.title = 'taken'</script><img src='https://example.org/x.png'>"
+    broken.write_text(text.replace("<main>", f"<main>{slipped}"), encoding="utf-8")
+    page = browser.open(broken)
+    assert page.evaluate("document.title") == "demo: report"
+    assert len(page.errors) >= 2
+    assert any("Content Security Policy" in error for error in page.errors)
+
+
+def test_pictures_for_the_paper_are_shown_alone(browser, made_run, tmp_path):
+    shutil.copytree(made_run.path, tmp_path / "run")
+    for path in write_figures(Run.open(tmp_path / "run"), formats=["svg"]):
+        page = browser.open(path)
+        assert page.errors == [], path.name
+        assert page.foreign == [], path.name
+        assert page.evaluate("document.documentElement.getBBox().width") > 200, path.name

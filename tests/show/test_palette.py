@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import sys
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from semeval_kit.errors import KitError
+from semeval_kit.show.figures import palette
+
+# Linear RGB of people without one kind of cone: Machado et al. 2009, severity 1.0.
+PROTAN = [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]  # fmt: skip # noqa: E501
+DEUTAN = [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]  # fmt: skip # noqa: E501
+TRITAN = [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]  # fmt: skip # noqa: E501
+
+
+def rgb(colour: str) -> list[float]:
+    return [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted(palette.relative_luminance(rgb(c)) for c in (one, other))
+    return (high + 0.05) / (low + 0.05)
+
+
+def lab(linear: np.ndarray) -> np.ndarray:
+    """CIE L*a*b* of linear sRGB, white D65."""
+    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    x, y, z = np.cbrt(np.clip(to_xyz @ linear / [0.9505, 1.0, 1.089], 1e-6, None))
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("ground", ["light", "dark"])
+def test_writing_and_lines_stand_out_from_the_ground(ground):
+    look = palette.DARK if ground == "dark" else {c: c for c in palette.DARK}
+    paper = look[palette.PAPER]
+    assert contrast(look[palette.INK], paper) > 7
+    assert contrast(look[palette.FAINT], paper) > 4.5
+    for colour in palette.SPLIT_COLOURS.values():
+        assert contrast(look[colour], paper) > 3.3
+
+
+@pytest.mark.parametrize("ground", ["light", "dark"])
+@pytest.mark.parametrize("eyes", [np.eye(3), PROTAN, DEUTAN, TRITAN])
+def test_the_first_three_colours_differ_for_all_eyes(ground, eyes):
+    look = palette.DARK if ground == "dark" else {c: c for c in palette.DARK}
+    seen = []
+    for colour in palette.SERIES[:3]:
+        channels = np.array(rgb(look[colour]))
+        linear = np.where(
+            channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4
+        )
+        seen.append(lab(np.clip(np.array(eyes) @ linear, 0, 1)))
+    assert min(float(np.linalg.norm(a - b)) for a, b in combinations(seen, 2)) > 12
+
+
+def test_the_ramp_falls_in_lightness_and_its_writing_is_readable():
+    shades = [palette.ramp()(x) for x in np.linspace(0, 1, 101)]
+    luminances = [palette.relative_luminance(s) for s in shades]
+    assert all(a > b for a, b in zip(luminances, luminances[1:], strict=False))
+    for shade in shades:
+        ink = palette.relative_luminance(rgb(palette.writing_on(shade)))
+        ground = palette.relative_luminance(shade)
+        assert (max(ink, ground) + 0.05) / (min(ink, ground) + 0.05) > 4.5
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("joy", "joy"),
+        ("a label of words", "a label of words"),
+        ("optimism_and_hope", "optimism_and_\nhope"),
+        ("one two three four five six seven eight", "one two three\nfour five six…"),
+        ("x" * 40, "x" * 16 + "\n" + "x" * 15 + "…"),
+        ("tab\tand\u202eturn", "tab\N{REPLACEMENT CHARACTER}and\N{REPLACEMENT CHARACTER}turn"),
+        ("", ""),
+    ],
+)
+def test_long_names_break_into_two_lines(name, shown):
+    assert palette.break_name(name) == shown
+
+
+def sample():
+    figure = palette.new_figure(2.0)
+    axes = figure.subplots()
+    axes.plot([0, 1, 2.123456], [0, 1, 0.5], color=palette.BLUE)
+    axes.set_title('id="x" #0072b2 $a_b$ <b> url(#x)')
+    return figure
+
+
+sample = palette.styled(sample)
+
+
+def test_svg_is_the_same_bytes_with_words_as_words_and_no_date():
+    one, two = (palette.render_svg(sample(), "sample") for _ in range(2))
+    assert one == two
+    assert "$a_b$ &lt;b&gt;" in one
+    assert "<dc:date>" not in one
+    assert not re.search(r'\bd="[^"]*\d\.\d{3}', one)
+    assert palette.render_svg(sample(), "other") != one
+
+
+def test_png_is_the_same_bytes_at_200_dots_per_inch():
+    from PIL import Image
+
+    one, two = (palette.render_png(sample()) for _ in range(2))
+    assert one == two
+    image = Image.open(io.BytesIO(one))
+    assert image.size == (round(palette.WIDTH * 200), 400)
+    assert "Software" not in image.info
+
+
+def test_recoloured_svg_has_variables_for_colours_and_ids_of_its_own():
+    svg = palette.recolour_svg(palette.render_svg(sample(), "sample"), "mine")
+    assert svg.startswith("<svg")
+    assert "stroke: var(--series-0)" in svg
+    assert "fill: var(--paper)" in svg
+    ids = re.findall(r'<[^>]*\bid="([^"]*)"', svg)
+    assert ids
+    assert all(name.startswith("mine-") for name in ids)
+    targets = re.findall(r'(?:href="#|url\(#)([\w-]+)', svg)
+    assert all(t.startswith("mine-") for t in targets if t != "x")
+    # A person's words are not markup, whatever they look like.
+    assert 'id="x" #0072b2 $a_b$ &lt;b&gt; url(#x)' in svg
+
+
+def test_every_variable_is_declared_on_both_grounds():
+    svg = palette.recolour_svg(palette.render_svg(sample(), "sample"), "mine")
+    used = set(re.findall(r"var\((--[\w-]+)\)", svg))
+    for dark in (False, True):
+        declared = set(re.findall(r"(--[\w-]+):", palette.css_variables(dark)))
+        assert used <= declared
+        assert len(declared) == len(palette.DARK)
+
+
+@pytest.mark.parametrize(
+    ("n_panels", "shape"), [(1, (1, 1)), (2, (1, 2)), (5, (3, 2)), (6, (3, 2))]
+)
+def test_panels_without_content_are_removed(n_panels, shape):
+    figure, panels = palette.grid_panels(n_panels)
+    assert len(panels) == len(figure.axes) == n_panels
+    assert panels[0].get_gridspec().get_geometry() == shape
+
+
+def test_files_are_written_in_the_formats_asked_for(tmp_path):
+    paths = palette.save_figure(sample(), tmp_path / "figures", "sample")
+    assert [p.name for p in paths] == ["sample.png", "sample.svg"]
+    assert sorted(p.name for p in (tmp_path / "figures").iterdir()) == ["sample.png", "sample.svg"]
+    with pytest.raises(KitError, match=r"format 'pdf': cannot be drawn; choose from png, svg"):
+        palette.save_figure(sample(), tmp_path, "sample", ["pdf"])
+
+
+def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(KitError, match=r"pip install 'semeval-kit\[analysis\]'"):
+        sample()
+
+
+def test_importing_figures_and_commands_loads_nothing_heavy():
+    script = (
+        "import sys, semeval_kit.cli.report, semeval_kit.show.figures.palette;"
+        "print([m for m in ('matplotlib', 'torch', 'pandas', 'jinja2') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import shutil
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from semeval_kit.cli.report import figures, report
+from semeval_kit.errors import KitError
+from semeval_kit.run.directory import Run
+from semeval_kit.show.answers import read_answers
+from semeval_kit.show.report import list_tiles, render_report, write_report
+from semeval_kit.show.report_tables import tabulate_baselines
+from semeval_kit.show.results import read_results
+
+SECTIONS = ["score", "labels", "pictures", "mistakes", "training", "settings"]
+
+
+class Page(HTMLParser):
+    """What a page holds: tags, attributes, and the texts of some elements."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.quotes: list[str] = []
+        self.rows: list[list[str]] = []
+        self._open: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        self._open.append(tag)
+        if tag == "blockquote":
+            self.quotes.append("")
+        if tag == "tr":
+            self.rows.append([])
+        if tag in {"td", "th"}:
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag):
+        while self._open and self._open.pop() != tag:
+            pass
+
+    def handle_data(self, data):
+        if self._open and self._open[-1] == "blockquote":
+            self.quotes[-1] += data
+        if self._open and self._open[-1] in {"td", "th"}:
+            self.rows[-1][-1] += data
+
+
+def copy_run(run: Run, folder: Path) -> Run:
+    shutil.copytree(run.path, folder / run.name)
+    return Run.open(folder / run.name)
+
+
+def test_hostile_texts_are_texts(hostile_run):
+    page = render_report(hostile_run)
+    parsed = Page(page)
+    texts = hostile_run.read_train().texts[:7]
+    assert texts[0].startswith("<img src=x onerror=")
+    assert set(texts) <= {quote if len(quote) < 500 else quote for quote in parsed.quotes}
+    assert "&lt;img src=x onerror=alert(1)&gt; and &lt;/script&gt;" in page
+    assert not {"script", "img", "iframe", "object", "embed", "form"} & set(parsed.tags)
+    assert not [name for _, name, _ in parsed.attributes if name.startswith("on")]
+
+
+def test_the_page_asks_for_nothing_and_its_policy_allows_nothing(hostile_run):
+    page = render_report(hostile_run)
+    parsed = Page(page)
+    loads = {"src", "srcset", "data", "action", "poster", "xlink:href", "href", "background"}
+    links = [v for _, name, v in parsed.attributes if name in loads]
+    assert [link for link in links if not link.startswith("#")] == ["data:,"]
+    assert not [tag for tag, name, _ in parsed.attributes if name == "style"]
+    style = re.search(r"<style>(.*?)</style>", page, re.DOTALL).group(1)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = next(v for _, _, v in parsed.attributes if v.startswith("default-src"))
+    assert policy == (
+        f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; "
+        "form-action 'none'"
+    )
+    assert "url(" not in style.replace("url(#", "")
+    assert "@import" not in style
+
+
+def test_the_page_says_what_the_files_say(made_run):
+    page = render_report(made_run)
+    estimate = json.loads(made_run.estimate_file.read_text())
+    found = re.findall(r'<p class="value">([\d.]+)', page)
+    results = read_results(made_run)
+    assert found == [
+        f"{value:.4f}"
+        for value in (
+            estimate["cross_fitted"]["score"],
+            estimate["at_half"]["score"],
+            estimate["tuned_in_sample"]["score"],
+            results.split_score("dev").score,
+            results.split_score("test").score,
+        )
+    ]
+    parts = [f"{estimate['cross_fitted'][end]:.4f}" for end in ("low", "high")]
+    assert f"95% interval [{parts[0]}, {parts[1]}]" in page
+    assert page.count(">optimistic<") == 1
+    rows = {row[0]: row for row in Page(page).rows}
+    thresholds = json.loads(made_run.thresholds_file.read_text())
+    joy = results.split_score("oof").labels[2]
+    assert rows["joy"][:2] == ["joy", str(joy.positives)]
+    assert rows["joy"][2] == f"{thresholds['values']['eng'][2]:.3f}"
+    assert rows["joy"][4] == f"{joy.score:.3f}"
+    assert rows["folds"] == ["folds", "3"]
+    assert rows["version of torch"][1] == "2.13.0"
+    assert re.findall(r'<section id="(\w+)"', page) == SECTIONS
+    assert [t for t in SECTIONS if f'href="#{t}"' in page] == SECTIONS
+
+
+def test_the_same_run_gives_the_same_bytes_and_no_folder_of_this_machine(made_run, tmp_path):
+    run = copy_run(made_run, tmp_path)
+    path = write_report(run)
+    assert path == run.report_file
+    first = path.read_bytes()
+    assert write_report(run).read_bytes() == first
+    assert len(first) < 400_000
+    assert str(Path(run.settings["data"]).parent).encode() not in first
+    assert str(tmp_path).encode() not in first
+
+
+def test_ids_are_unique_and_pictures_named(made_run):
+    page = render_report(made_run)
+    ids = re.findall(r'<[^>]*\sid="([^"]*)"', page)
+    assert len(ids) == len(set(ids))
+    named = re.findall(r'<svg role="img" aria-labelledby="([^"]*)"', page)
+    assert len(named) == page.count("<figure") == 8
+    assert set(named) <= set(ids)
+
+
+@pytest.mark.parametrize(
+    ("name", "tiles", "first"),
+    [
+        ("intensity", 5, "Expected Pearson r on new texts"),
+        ("single", 3, "Expected accuracy on new texts"),
+        ("two-languages", 5, "Expected macro-F1 on new texts"),
+    ],
+)
+def test_every_kind_has_its_page(made_runs, name, tiles, first):
+    page = render_report(made_runs[name])
+    assert page.count('class="value"') == tiles
+    assert f"<h3>{first}</h3>" in page
+    assert ("Thresholds per language" in page) == (name == "two-languages")
+    assert ("optimistic</span>" in page) == (name != "single")
+
+
+def test_languages_have_their_own_rows(made_runs):
+    run = made_runs["two-languages"]
+    rows = [row for row in Page(render_report(run)).rows if row and row[0] == "afr"]
+    estimate = json.loads(run.estimate_file.read_text())
+    half = estimate["at_half"]["languages"]["afr"]
+    assert rows[0][:2] == ["afr", f"{half:.4f}"]
+    assert rows[1][-1] == "–"  # afr has no label surprise, hence no threshold
+
+
+def test_published_results_are_ordered_with_the_run_in_its_place(made_run):
+    results = read_results(made_run, ("oof",))
+    own = results.reading("cross_fitted")["languages"]["eng"]
+    baselines = [
+        {"system": f"S{i}", "metric": "macro_f1", "values": {"eng": own + d}, "source": "paper"}
+        for i, d in enumerate((-0.3, -0.2, -0.1, -0.05, 0.01, 0.02, 0.03, -0.01))
+    ]
+    task = type(results.task).model_validate({**results.task.model_dump(), "baselines": baselines})
+    object.__setattr__(results, "task", task)
+    table = tabulate_baselines(results)
+    systems = [row[1] for row in table.rows]
+    assert systems == ["S6", "S5", "S4", "this run (expected)", "S7", "S3", "S2"]
+    values = [float(row[0]) for row in table.rows]
+    assert values == sorted(values, reverse=True)
+
+
+def test_an_unfinished_run_says_what_is_missing(made_run, tmp_path):
+    run = copy_run(made_run, tmp_path)
+    done = run.done_file(1).read_bytes()
+    run.done_file(1).unlink()
+    with pytest.raises(KitError, match=r"fold 1 is not finished; run `semeval-kit train`"):
+        write_report(run)
+    run.done_file(1).write_bytes(done)
+    run.thresholds_file.unlink()
+    with pytest.raises(KitError, match=r"thresholds.json: no such file"):
+        write_report(run)
+    assert not run.report_file.exists()
+
+
+def test_commands_write_and_say_where(made_run, tmp_path):
+    run = copy_run(made_run, tmp_path)
+    done = CliRunner().invoke(report, [str(run.path)])
+    assert (done.exit_code, done.output) == (0, f"{run.report_file}\n")
+    done = CliRunner().invoke(figures, [str(run.path), "--format", "svg"])
+    assert done.exit_code == 0
+    assert done.output.splitlines()[0] == str(run.figures_dir / "label-distribution.svg")
+    done = CliRunner().invoke(figures, [str(run.path), "--format", "jpeg"])
+    assert done.exit_code == 1
+    assert done.output.startswith("Error: format 'jpeg': cannot be drawn")
+    for command in (report, figures):
+        assert "Example:  semeval-kit" in CliRunner().invoke(command, ["--help"]).output
+
+
+def test_mistakes_are_those_of_the_out_of_fold_answers(hostile_run):
+    oof = read_answers(hostile_run, "oof")
+    texts = set(hostile_run.read_train().texts[:7])
+    quotes = Page(render_report(hostile_run)).quotes
+    assert set(quotes[:7]) == {text for text in texts}
+    assert len(oof) == 150
+
+
+def test_an_estimate_of_other_languages_says_so(made_run):
+    results = read_results(made_run, ("oof",))
+    assert list_tiles(results)[0]["detail"].endswith("cross-fitted on 150 out-of-fold examples")
+    settings = {**results.settings, "languages": ["eng", "afr"]}
+    tiles = list_tiles(replace(results, settings=settings))
+    assert tiles[0]["detail"].endswith("learnt from, which are not all those predicted")

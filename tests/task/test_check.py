@@ -1,0 +1,141 @@
+"""What a check of a task file finds beyond the schema."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from semeval_kit.errors import KitError
+from semeval_kit.task.check import inspect_task, write_template
+from semeval_kit.task.task import Task, load_task
+
+BASELINE = (
+    '\n[[baselines]]\nsystem = "S"\nmetric = "macro_f1"\nvalues = { eng = 0.7 }\nsource = "T"\n'
+)
+
+
+def test_the_small_task_is_sound(task: Task) -> None:
+    findings = inspect_task(task)
+    assert findings.errors == ()
+    assert findings.warnings == (
+        "url is empty: nobody learns where the competition lives.",
+        "citations is empty: the paper's reference list will lack the task.",
+        "no train split for ron: train on other languages for them.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error"),
+    [
+        ('dev = ["dev/{lang}.csv"]', 'dev = ["dev/{lang}/{split}.csv"]', "placeholder other than"),
+        ('dev = ["dev/{lang}.csv"]', 'dev = ["dev/{lang}{.csv"]', "placeholder other than"),
+        ('dev = ["dev/{lang}.csv"]', 'dev = ["dev/../{lang}.csv"]', "without '..'"),
+        ('dev = ["dev/{lang}.csv"]', 'dev = ["train/{lang}.csv"]', "both train and dev"),
+        ('dev = ["dev/{lang}.csv"]', 'dev = ["test/{lang}.csv"]', "both dev and test"),
+        ('"train/{lang}.csv"]', '"track_a/train/{lang}.csv"]', "is named twice"),
+        ('"train/{lang}.csv"]', '"train/{lang}_test.csv"]', "has 'test' in its name"),
+        ('test = ["test/{lang}.csv"]', "", "data.files.test: is empty"),
+        (
+            'member = "track_a/pred_',
+            'member = "../pred_',
+            "submission.member: '../pred_{lang}.csv'",
+        ),
+        ("pred_{lang}", "pred_{Lang}", "has a placeholder other than {lang}."),
+        ('member = "', 'zip_name = "a/b.zip"\nmember = "', "no file name that ends in .zip"),
+        ('"fear", "joy"]', '"fear", "Fear"]', "'fear' is named 2 times in one set"),
+        ('"fear", "joy"]', '"fear", " joy"]', "' joy' has blanks around it"),
+        ('"fear", "joy"]', '"fear", "text"]', "column 'text' has 2 roles"),
+        (
+            'train_languages = ["eng", "deu"]',
+            'train_languages = ["eng", "eng", "deu"]',
+            "train_languages: 'eng' is named 2 times",
+        ),
+        (
+            '"deu", "ron"]\n\n[labels]',
+            '"deu", "ron", "x y"]\n\n[labels]',
+            "'x y' is no language code",
+        ),
+        ('"macro_f1", "micro_f1"]', '"macro_f1", "pearson_r"]', "pearson_r"),
+        ('title = "A', 'citations = ["Someone 2026"]\ntitle = "A', "citations[0]: is no BibTeX"),
+        ('title = "A', 'url = "codabench.org"\ntitle = "A', "'codabench.org' is no web address"),
+    ],
+)
+def test_what_is_wrong_is_named(
+    write_task: Callable[..., Task], old: str, new: str, error: str
+) -> None:
+    try:
+        errors = inspect_task(write_task((old, new))).errors
+    except KitError as refused:
+        # Some of it the schema refuses already.
+        errors = (refused.message,)
+    assert any(error in line for line in errors), errors
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error"),
+    [
+        ("eng = 0.7", "fra = 0.7", "'fra' is not in predict_languages"),
+        ("eng = 0.7", "eng = 70.8", "70.8 is no fraction of 1"),
+        ("values = { eng = 0.7 }\n", "", "has neither values nor an average"),
+        ('source = "T"', 'source = " "', "has no source"),
+        ('source = "T"', 'source = "T"\nurl = "T"', "'T' is no web address"),
+    ],
+)
+def test_published_results_need_language_value_and_source(
+    write_task: Callable[..., Task], task_text: str, old: str, new: str, error: str
+) -> None:
+    assert inspect_task(write_task(text=task_text + BASELINE)).errors == ()
+    errors = inspect_task(write_task((old, new), text=task_text + BASELINE)).errors
+    assert [error in line for line in errors] == [True]
+
+
+def test_a_hub_may_only_name_the_tasks_own_languages_and_splits(
+    write_task: Callable[..., Task], task_text: str
+) -> None:
+    hub = '\n[hub]\nrepo = "a/b"\nlanguages = ["fra"]\nsplits = { valid = "dev" }\n'
+    assert inspect_task(write_task(text=task_text + hub)).errors == (
+        "hub: 'fra' is no language of this task. Remove it.",
+        "hub.splits: 'valid' is none of train, dev, test. Correct it.",
+    )
+
+
+def test_labels_must_not_hold_what_separates_them(write_task: Callable[..., Task]) -> None:
+    joined = 'label_layout = "joined"\n'
+    task = write_task(
+        ('"fear", "joy"]', '"fear/joy"]'),
+        ("[data.files]", f"[data]\n{joined}[data.files]"),
+        ("[submission]", f"[submission]\n{joined}"),
+        ('rules = "2026"', ""),
+    )
+    assert inspect_task(task).errors == (
+        "labels: 'fear/joy' holds '/', which separates in data. Rename it.",
+        "labels: 'fear/joy' holds '/', which separates in submission. Rename it.",
+    )
+
+
+def test_official_rules_need_one_column_per_label(write_task: Callable[..., Task]) -> None:
+    task = write_task(("[submission]", '[submission]\nlabel_layout = "joined"'))
+    assert any("choose 'generic'" in line for line in inspect_task(task).errors)
+
+
+def test_a_cross_lingual_task_needs_another_language(write_task: Callable[..., Task]) -> None:
+    task = write_task(
+        ('kind = "multilabel"', 'kind = "multilabel"\ncross_lingual = true'),
+        ('train_languages = ["eng", "deu"]', 'train_languages = ["eng"]'),
+    )
+    assert inspect_task(task).errors == (
+        "train_languages: nothing is left to train on for 'eng'. Add one.",
+    )
+
+
+def test_the_template_is_a_task_of_its_own_name(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "next-year.toml"
+    write_template(path)
+    task = load_task(path)
+    assert task.name == "next-year"
+    assert task.data.files.train == ("train/{lang}.csv",)
+    assert task.submission.member == "pred_{lang}.csv"
+    assert inspect_task(task).errors == ()
+    assert f"semeval-kit tasks {path} --check" in path.read_text()

@@ -1,0 +1,304 @@
+"""A fold from its start to done.json; kills at any moment change no byte of what it leaves."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from semeval_kit.errors import KitError
+from semeval_kit.run import stages
+from semeval_kit.run.directory import Run
+from semeval_kit.task.task import load_task
+from semeval_kit.training import fold as worker
+from semeval_kit.training.checkpoint import find_fault
+
+Event = dict[str, Any]
+
+
+@pytest.fixture
+def prepare(make_plan: Callable[..., Any], tmp_path: Path) -> Callable[..., Run]:
+    """Prepare a run of one fold in English; keywords are recipe fields."""
+
+    def make(name: str = "run", *languages: str, **fields: Any) -> Run:
+        plan = make_plan(languages or ("eng",), **{"holdout": 0.4, **fields})
+        return stages.prepare(tmp_path / name, plan, lambda _: None)
+
+    return make
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def test_a_fold_leaves_exactly_this(prepare: Callable[..., Run]) -> None:
+    run = prepare()
+    events: list[Event] = []
+    worker.train_fold(run, 0, events.append)
+    assert files(run.fold_dir(0)) == [
+        "done.json",
+        "history.jsonl",
+        "model/MANIFEST.json",
+        "model/config.json",
+        "model/model.safetensors",
+        "model/tokenizer.json",
+        "model/tokenizer_config.json",
+        "oof.csv",
+    ]
+    assert not list(run.fold_dir(0).glob(".*"))
+    assert not run.checkpoint_dir(0).exists()
+    assert find_fault(run.model_dir(0)) is None
+    assert [event["event"] for event in events if event["event"] != "step"] == [
+        "epoch",
+        "epoch",
+        "done",
+    ]
+
+
+def test_done_says_what_was_done(prepare: Callable[..., Run]) -> None:
+    run = prepare(freeze_embeddings=True)
+    worker.train_fold(run, 0, lambda _: None)
+    done, history = run.read_done(0), run.read_history(0)
+    assert done["n_train"] + done["n_valid"] == 32
+    assert done["n_valid"] == pytest.approx(0.4 * 32, abs=1)
+    assert done["epochs"] == len(history) == 2
+    assert [row["epoch"] for row in history] == [1, 2]
+    best = max(history, key=lambda row: row["macro_f1"])
+    assert done["best_epoch"] == best["epoch"]
+    assert set(history[0]) == {
+        "epoch",
+        "train_loss",
+        "lr",
+        "seconds",
+        "rows_per_second",
+        "peak_rss_mb",
+        "val_loss",
+        "macro_f1",
+        "micro_f1",
+        "weighted_f1",
+        "subset_accuracy",
+    }
+    assert done["oof_sha256"] == digest(run.oof_file(0))
+    assert (done["threads"], done["processes"], done["precision"]) == (1, 1, "fp32")
+    tables = (92 + 64 + 2) * 32 + 2 * 32  # words, positions, types; the norm
+    assert 0 < done["parameters"] - done["trainable_parameters"] <= tables + 1000
+    with run.oof_file(0).open(encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["id", "language", *run.task.all_labels]
+    held_out = [id_ for (_, id_), fold in run.read_folds().items() if fold == 0]
+    assert [row[0] for row in rows] == held_out
+    assert all(0 < float(value) < 1 for row in rows for value in row[2:])
+
+
+def test_the_model_says_its_labels(prepare: Callable[..., Run]) -> None:
+    run = prepare()
+    worker.train_fold(run, 0, lambda _: None)
+    config = json.loads((run.model_dir(0) / "config.json").read_text(encoding="utf-8"))
+    assert config["id2label"] == {str(i): name for i, name in enumerate(run.task.all_labels)}
+    assert config["problem_type"] == "multi_label_classification"
+
+
+def test_the_same_fold_twice_gives_the_same_bytes(prepare: Callable[..., Run]) -> None:
+    runs = [prepare(name) for name in ("a", "b")]
+    for run in runs:
+        worker.train_fold(run, 0, lambda _: None)
+    first, second = runs
+    for name in ("oof.csv", "model/model.safetensors", "model/MANIFEST.json"):
+        assert digest(first.fold_dir(0) / name) == digest(second.fold_dir(0) / name)
+
+
+def test_folds_of_a_run_learn_from_the_others(prepare: Callable[..., Run]) -> None:
+    run = prepare("run", "eng", "deu", holdout=0.0, folds=2, epochs=1)
+    learnt: list[set[str]] = []
+    for fold in (0, 1):
+        config = worker.make_config(run.recipe, "a test")
+        tokenizer = worker.load_tokenizer(config)
+        train, valid, held_out = worker._split_rows(run, fold, tokenizer, config)
+        assert set(train.names) & set(valid.names) == set()
+        assert held_out.ids == valid.names
+        learnt.append(set(train.names))
+    assert learnt[0] & learnt[1] == set()
+    assert len(learnt[0] | learnt[1]) == 64
+    english = [row for row, language in enumerate(held_out.languages) if language == "eng"]
+    disgust = run.task.all_labels.index("disgust")
+    assert np.isnan(valid.targets[english, disgust]).all()
+
+
+def test_probabilities_of_a_split_are_written(prepare: Callable[..., Run]) -> None:
+    run = prepare()
+    worker.train_fold(run, 0, lambda _: None)
+    events: list[Event] = []
+    worker.predict_fold(run, 0, ["dev", "test"], events.append)
+    text = run.fold_probs_file(0, "test").read_text(encoding="utf-8")
+    assert text.splitlines()[0] == "id,language,anger,fear,joy,sadness,surprise"
+    assert len(text.splitlines()) == 13
+    assert len(run.fold_probs_file(0, "dev").read_text(encoding="utf-8").splitlines()) == 11
+    assert events[-1] == {"event": "done", "fold": 0}
+    assert events[-2] == {"event": "rows", "split": "test", "done": 12, "rows": 12}
+    before = run.fold_probs_file(0, "test").stat().st_mtime_ns
+    worker.predict_fold(run, 0, ["test"], events.append)
+    assert run.fold_probs_file(0, "test").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("task", "metric"),
+    [
+        ("semeval2025-task11-a", "macro_f1"),
+        ("semeval2025-task11-b", "pearson_r"),
+        ("semeval2018-task1-ec", "macro_f1"),
+        ("semeval2019-task3", "micro_f1"),
+    ],
+)
+def test_what_is_watched_is_in_the_history(task: str, metric: str) -> None:
+    assert worker.watched_metric(load_task(task)) == metric
+
+
+def test_the_head_knows_the_kind_of_task() -> None:
+    intensity = worker.head_targets(load_task("demo-intensity"))
+    assert len(intensity.names) == 15
+    assert (intensity.exclusive, intensity.n_levels) == (False, 3)
+    single = worker.head_targets(load_task("semeval2019-task3"))
+    assert single.exclusive
+    assert single.config_entries["problem_type"] == "single_label_classification"
+
+
+def test_a_model_that_would_answer_otherwise_is_not_saved(
+    prepare: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = prepare()
+    probs = worker.FoldTrainer.predict
+    monkeypatch.setattr(worker.FoldTrainer, "predict", lambda *a: probs(*a) + 0.01)
+    with pytest.raises(KitError, match=r"differs from the trained one by 0\.01"):
+        worker.train_fold(run, 0, lambda _: None)
+    assert not run.model_dir(0).exists()
+    assert not run.is_done(0)
+
+
+def test_leftovers_of_a_kill_are_removed(prepare: Callable[..., Run]) -> None:
+    run = prepare()
+    for name in (".model.17.tmp", ".checkpoint.removed-17"):
+        (run.fold_dir(0) / name).mkdir(parents=True)
+        (run.fold_dir(0) / name / "big").write_bytes(b"x")
+    (run.fold_dir(0) / ".oof.csv.17.tmp").write_bytes(b"x")
+    with worker._fold_lock(run, 0):
+        assert list(run.fold_dir(0).iterdir()) == []
+
+
+def test_two_processes_do_not_share_a_fold(
+    prepare: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = prepare()
+    monkeypatch.setattr(worker, "_LOCK_SECONDS", 0)
+    with (
+        worker._fold_lock(run, 0),
+        pytest.raises(KitError, match="another process is at work"),
+        worker._fold_lock(run, 0),
+    ):
+        pass
+
+
+def test_events_are_lines_of_json_from_the_first_process_alone(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emit = worker._Emitter(3)
+    for step in range(50):
+        emit({"event": "step", "step": step})
+    emit({"event": "epoch", "epoch": 1})
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == {"fold": 3, "event": "step", "step": 0}
+    assert lines[-1] == {"fold": 3, "event": "epoch", "epoch": 1}
+    assert len(lines) < 50  # at most two steps a second
+    monkeypatch.setenv("RANK", "1")
+    emit({"event": "epoch", "epoch": 2})
+    assert capsys.readouterr().out == ""
+
+
+KILLER = """
+import os, random, signal, sys, time
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from semeval_kit.run.directory import Run
+from semeval_kit.training import checkpoint
+from semeval_kit.training import fold as worker
+
+path, n_kills, seed = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+draw = random.Random(seed)
+folder = Run(path).fold_dir(0)
+
+def attempt(wait):
+    child = os.fork()
+    if child == 0:
+        run = Run.open(path)
+        with worker._fold_lock(run, 0):
+            worker.train_fold(run, 0, lambda event: None)
+        os._exit(0)
+    wait()
+    os.kill(child, signal.SIGKILL)
+    return os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+
+def newest():
+    return max((p.name for p in folder.glob("checkpoint/epoch-*")), default="")
+
+def after_a_while():
+    # By progress, not by the clock: a fast machine would else be done before it is killed.
+    start, give_up = newest(), time.monotonic() + 20
+    while newest() <= start and time.monotonic() < give_up:
+        time.sleep(0.001)
+    time.sleep(draw.uniform(0, 0.06))
+
+def in_the_middle_of_saving():
+    start = len(list((folder / "checkpoint").glob("epoch-*")))
+    give_up = time.monotonic() + 5
+    while time.monotonic() < give_up:
+        if list(folder.glob("checkpoint/.*.tmp")) or list(folder.glob(".model.*.tmp")):
+            time.sleep(draw.uniform(0, 0.003))
+            return
+
+killed = saving = 0
+while killed < n_kills and not Run(path).is_done(0):
+    in_save = killed % 2 == 1
+    if not attempt(in_the_middle_of_saving if in_save else after_a_while):
+        break
+    killed += 1
+    saving += bool(list(folder.glob("checkpoint/.*.tmp")) or list(folder.glob(".*.tmp")))
+if not Run(path).is_done(0):
+    child = os.fork()
+    if child == 0:
+        run = Run.open(path)
+        with worker._fold_lock(run, 0):
+            worker.train_fold(run, 0, lambda event: None)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+print(killed, saving)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="forks a process that has imported torch")
+def test_kills_at_any_moment_change_no_byte(prepare: Callable[..., Run]) -> None:
+    whole = prepare("whole", epochs=25, patience=0)
+    worker.train_fold(whole, 0, lambda _: None)
+    killed = prepare("killed", epochs=25, patience=0)
+    command = [sys.executable, "-c", KILLER, str(killed.path), "12", "tiny"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+    n_killed, n_saving = map(int, done.stdout.split())
+    assert n_killed >= 6
+    assert n_saving >= 1
+    for name in ("oof.csv", "model/model.safetensors", "model/MANIFEST.json"):
+        assert digest(killed.fold_dir(0) / name) == digest(whole.fold_dir(0) / name)
+    assert files(killed.fold_dir(0)) == files(whole.fold_dir(0))
+    assert not list(killed.fold_dir(0).glob(".*"))
