@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from semeval_kit.data.examples import find_file
 from semeval_kit.decision.ensemble import mean_probs
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import (
@@ -51,7 +49,7 @@ def train(run: Run, engine: Engine, say: Say, splits: Sequence[str] = ()) -> Non
     require_same_encoder(run)
     slots = _slots(run, engine)
     say(
-        f"training folds {', '.join(map(str, todo))} of {run.n_folds}: "
+        f"training {describe_folds(run, todo)}: "
         f"{slots.jobs} at a time, {slots.threads} threads each"
     )
     possible = [split for split in splits if _can_predict(run, split, lambda _: None)]
@@ -87,7 +85,8 @@ def predict(run: Run, splits: Sequence[str], engine: Engine, say: Say) -> tuple[
     todo = _folds_to_predict(run, tuple(wanted))
     if todo:
         rows = ", ".join(f"{len(examples)} {split}" for split, examples in wanted.items())
-        say(f"predicting {rows} rows with {len(todo)} models")
+        models = f"{len(todo)} models" if len(todo) > 1 else "one model"
+        say(f"predicting {rows} rows with {models}")
         run_folds(run, _slots(run, engine), predict=todo, splits=tuple(wanted), say=say)
     for split, examples in wanted.items():
         folds = [read_probs(run.fold_probs_file(f, split)) for f in range(run.n_folds)]
@@ -98,6 +97,13 @@ def predict(run: Run, splits: Sequence[str], engine: Engine, say: Say) -> tuple[
             rows_of_language = np.flatnonzero(languages == language)
             write_probs(run.probs_file(split, language), whole.take(rows_of_language))
     return tuple(wanted)
+
+
+def describe_folds(run: Run, folds: Sequence[int]) -> str:
+    """Which models are meant: "folds 0, 3 of 5", or "one model, dev held out"."""
+    if run.n_folds == 1:
+        return f"one model, {run.scheme}"
+    return f"folds {', '.join(map(str, folds))} of {run.n_folds}"
 
 
 def _folds_to_predict(run: Run, splits: Sequence[str]) -> list[int]:
@@ -112,19 +118,21 @@ def _folds_to_predict(run: Run, splits: Sequence[str]) -> list[int]:
 
 
 def _can_predict(run: Run, split: str, say: Say) -> bool:
-    data = run.settings["data"]
-    if split in run.settings["train_splits"]:
+    if split == run.held_out_split:
+        say(f"{split} is held out: its rows are the out-of-fold rows")
+        return False
+    if split in run.learnt_splits:
         say(f"{split} was learnt from: it is not predicted")
         return False
-    missing = [g for g in run.languages if find_file(run.task, data, split, g) is None]
+    missing = [g for g in run.languages if run.find_file(split, g) is None]
     if missing:
-        say(f"no {split} file for {', '.join(missing)} in {data}: {split} is not predicted")
+        say(f"no {split} file for {', '.join(missing)} in {run.data}: {split} is not predicted")
     return not missing
 
 
 def _drop_stale_probs(run: Run, split: str) -> None:
     """Remove probabilities of files that were others, or that nobody knows."""
-    hashes = hash_files(run.task, Path(run.settings["data"]), (split,), run.languages)
+    hashes = hash_files(run.task, run.data, (split,), run.languages)
     if not run.source_file(split).is_file() or read_json(run.source_file(split)) != hashes:
         for fold in range(run.n_folds):
             run.fold_probs_file(fold, split).unlink(missing_ok=True)

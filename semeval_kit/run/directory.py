@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from semeval_kit.data.examples import Examples, read_examples
+from semeval_kit.data.examples import Examples, find_file, read_examples
 from semeval_kit.errors import KitError
 from semeval_kit.files import hold_lock as hold_lock
 from semeval_kit.files import read_json as read_json
@@ -146,8 +146,55 @@ class Run:
         held_out = self.recipe.get("holdout") or self.recipe.get("holdout_split")
         return 1 if held_out else int(self.recipe["folds"])
 
+    @property
+    def data(self) -> Path:
+        """The folder of the organisers' files."""
+        return Path(self.settings["data"])
+
+    def find_file(self, split: str, language: str) -> Path | None:
+        """The organisers' file of a split (train, dev, test or gold) and language, or None."""
+        return find_file(self.task, self.data, split, language)
+
+    @property
+    def held_out_split(self) -> str:
+        """The split that is held out instead of folds; empty where there is none."""
+        return str(self.recipe.get("holdout_split") or "")
+
+    @property
+    def learnt_splits(self) -> tuple[str, ...]:
+        """The splits that the models learn from: those with rows in folds.csv, but one held out."""
+        return tuple(s for s in self.settings["train_splits"] if s != self.held_out_split)
+
+    @property
+    def scheme(self) -> str:
+        """How rows are held out, in words: "5 folds", "20% held out" or "dev held out"."""
+        if self.held_out_split:
+            return f"{self.held_out_split} held out"
+        if self.recipe.get("holdout"):
+            return f"{100 * float(self.recipe['holdout']):.3g}% held out"
+        return f"{self.n_folds} folds"
+
+    @property
+    def n_learnt_rows(self) -> int:
+        """How many rows a model of the run learns from; with folds, all: each fold from others."""
+        folds = self.read_folds().values()
+        return len(folds) if self.n_folds > 1 else sum(fold < 0 for fold in folds)
+
+    @property
+    def n_held_out_rows(self) -> int:
+        """How many rows are judged by a model that has not learnt them."""
+        return sum(fold >= 0 for fold in self.read_folds().values())
+
+    def read_learnt(self) -> Examples:
+        """The examples that the models learn from, without the rows of a hold-out."""
+        examples, fold_of = self.read_train(), self.read_folds()
+        if self.n_folds > 1:
+            return examples
+        keys = zip(examples.languages, examples.ids, strict=True)
+        return examples.take([row for row, key in enumerate(keys) if fold_of[key] < 0])
+
     def read_train(self) -> Examples:
-        """The examples that the run's models learn from, in the order of folds.csv."""
+        """The examples of folds.csv in its order: learnt from, or held out."""
         languages = self.settings["train_languages"]
         splits = [
             read_examples(self.task, self.settings["data"], split, languages, labelled=True)

@@ -73,11 +73,8 @@ def prepare(path: Path, plan: Plan, say: Say) -> Run:
         for warning in scarce_labels(targets, target_names(task), config.folds):
             say(f"warning: {warning}")
     run.write_folds(examples.ids, examples.languages, folds.tolist())
-    held_out = int((folds >= 0).sum())
-    say(
-        f"{run.path}: {len(examples)} rows in {', '.join(train_languages)}; "
-        + (f"{run.n_folds} folds" if run.n_folds > 1 else f"{held_out} of them held out")
-    )
+    held_out = f"{run.n_held_out_rows} of them held out" if run.n_folds == 1 else run.scheme
+    say(f"{run.path}: {len(examples)} rows in {', '.join(train_languages)}; {held_out}")
     return run
 
 

@@ -282,6 +282,26 @@ def test_a_split_can_be_held_out(make_plan: Callable[..., Plan], tmp_path: Path)
     assert run.read_oof().ids == tuple(held_out)
 
 
+def test_a_run_says_once_what_is_learnt_from_and_what_is_held_out(
+    make_plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    def describe(name: str, **fields: Any) -> tuple[Any, ...]:
+        run = stages.prepare(tmp_path / name, make_plan(("eng",), **fields), lambda _: None)
+        rows = (run.n_learnt_rows, run.n_held_out_rows, len(run.read_learnt()))
+        return (run.learnt_splits, run.held_out_split, run.scheme, *rows)
+
+    both = ("train", "dev")
+    assert describe("folds", folds=2) == (("train",), "", "2 folds", 32, 32, 32)
+    assert describe("dev", holdout_split="dev") == (("train",), "dev", "dev held out", 32, 10, 32)
+    assert describe("all", train_splits=both)[:4] == (both, "", "2 folds", 42)
+    n_learnt, n_held_out, n_read = describe("part", holdout=0.25)[3:]
+    assert n_learnt + n_held_out == 32
+    assert n_read == n_learnt < 32
+    assert Run.open(tmp_path / "part").scheme == "25% held out"
+    learnt = Run.open(tmp_path / "dev").read_learnt()
+    assert {id_.split(":")[0] for id_ in learnt.ids} == {"train"}
+
+
 @pytest.mark.usefixtures("in_process")
 def test_one_run_per_language_makes_one_zip(
     make_plan: Callable[..., Plan], tmp_path: Path, tiny_data: Path
