@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import html
-import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -18,8 +16,8 @@ from semeval_kit.run.directory import Run, read_json, write_atomic
 from semeval_kit.show.answers import Answers
 from semeval_kit.show.before_after import find_before, tabulate_before
 from semeval_kit.show.comparison_tables import measure_title
-from semeval_kit.show.figures.figures import Picture, draw_figures, read_all_answers
-from semeval_kit.show.figures.palette import css_variables, recolour_svg, render_svg
+from semeval_kit.show.figures.figures import draw_figures, read_all_answers
+from semeval_kit.show.figures.palette import embed_figure
 from semeval_kit.show.markup import shorten
 from semeval_kit.show.mistakes import find_hardest, find_wrong
 from semeval_kit.show.report_tables import OWN, list_tables
@@ -28,8 +26,6 @@ from semeval_kit.show.tables import show_interval, show_number
 
 _TEXT_LENGTH = 500
 _MOST_NOTES = 8
-_TAG = re.compile(r"<[a-z][^<>]*>")
-_STYLE = re.compile(r'\bstyle="([^"]*)"')
 
 
 def write_report(run: Run, before: Run | None = None) -> Path:
@@ -63,11 +59,11 @@ def render_report(run: Run, before: Run | None = None) -> str:
     tables = list_tables(results, thresholds)
     if before is not None and oof is not None:
         tables["before"] = tabulate_before(run, oof, before)
-    classes: dict[str, str] = {}
     pictures = [
-        _place_picture(picture, classes) for picture in draw_figures(run, train, answers, before)
+        {"picture": picture, "image": embed_figure(picture.figure, picture.name)}
+        for picture in draw_figures(run, train, answers, before)
     ]
-    style = _read("report.css") + _colours() + _rules(classes)
+    style = _read("colours.css") + _read("report.css")
     page: str = environment.from_string(_read("report.html.j2")).render(
         name=run.name,
         task=run.task.title,
@@ -196,44 +192,6 @@ def _show_notes(run: Run, notes: Sequence[str]) -> list[str]:
             note = note.replace(prefix, "")
         shown.append(note)
     return shown
-
-
-def _place_picture(picture: Picture, classes: dict[str, str]) -> dict[str, Any]:
-    """A picture for the page; its styles become classes, so that no style is inline."""
-    svg = recolour_svg(render_svg(picture.figure, picture.name), picture.name)
-    svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, count=1, flags=re.DOTALL)
-    svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
-    svg = _TAG.sub(lambda tag: _class_style(tag.group(), classes), svg)
-    svg = re.sub(r">\s*\n\s*<", ">\n<", svg)
-    label = f'<svg role="img" aria-labelledby="picture-{picture.name}" '
-    return {
-        "name": picture.name,
-        "title": picture.title,
-        "caption": picture.caption,
-        "svg": _trust(svg.replace("<svg ", label, 1)),
-    }
-
-
-def _class_style(tag: str, classes: dict[str, str]) -> str:
-    return _STYLE.sub(
-        lambda hit: f'class="{classes.setdefault(hit.group(1), f"s{len(classes)}")}"', tag
-    )
-
-
-def _colours() -> str:
-    light, dark = css_variables(), css_variables(dark=True)
-    return (
-        f":root {{ color-scheme: light dark; --ground: #f6f8fa; {light} }}\n"
-        f"@media (prefers-color-scheme: dark) {{ :root {{ --ground: #0d1117; {dark} }} }}\n"
-        f"@media print {{ :root {{ color-scheme: light; --ground: #ffffff; {light} }} }}\n"
-    )
-
-
-def _rules(classes: Mapping[str, str]) -> str:
-    rules = [f".{name} {{ {html.unescape(style)} }}" for style, name in classes.items()]
-    if any("<" in rule or rule.count("}") != 1 for rule in rules):
-        raise ValueError("a style of a picture would break out of its rule")
-    return "\n".join(rules) + "\n"
 
 
 def _make_environment() -> Any:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import base64
 import io
 import re
 import subprocess
 import sys
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,23 +36,50 @@ def lab(linear: np.ndarray) -> np.ndarray:
     return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
 
 
+def page_colours(ground: str) -> dict[str, str]:
+    """The variables of `colours.css` by name."""
+    text = (Path(palette.__file__).parents[1] / "templates" / "colours.css").read_text()
+    light, dark = text.split("@media screen")
+    return dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", dark if ground == "dark" else light))
+
+
+def turned(colour: str) -> str:
+    """A colour after `invert(1) hue-rotate(180deg)`, as Filter Effects 1 defines them."""
+    luma = np.array([0.213, 0.715, 0.072])
+    rotation = 2 * np.tile(luma, (3, 1)) - np.eye(3)
+    shown = np.clip(rotation @ (1 - np.array(rgb(colour))), 0, 1)
+    return "#" + "".join(f"{round(255 * channel):02x}" for channel in shown)
+
+
 @pytest.mark.parametrize("ground", ["light", "dark"])
 def test_writing_and_lines_stand_out_from_the_ground(ground):
-    look = palette.DARK if ground == "dark" else {c: c for c in palette.DARK}
-    paper = look[palette.PAPER]
-    assert contrast(look[palette.INK], paper) > 7
-    assert contrast(look[palette.FAINT], paper) > 4.5
+    page = page_colours(ground)
+    look = turned if ground == "dark" else str
+    paper = page["paper"]
+    assert contrast(look(palette.INK), paper) > 7
+    assert contrast(look(palette.FAINT), paper) > 4.5
     for colour in palette.SPLIT_COLOURS.values():
-        assert contrast(look[colour], paper) > 3.3
+        assert contrast(look(colour), paper) > 3.3
+    assert contrast(page["ink"], paper) > 7
+    assert contrast(page["faint"], paper) > 4.5
+    assert min(contrast(page[name], paper) for name in ("series-0", "series-1")) > 3.3
+
+
+def test_pages_have_the_palette_s_colours():
+    page = page_colours("light")
+    names = {"ink": palette.INK, "faint": palette.FAINT, "grid": palette.GRID}
+    series = {"series-0": palette.BLUE, "series-1": palette.VERMILION, "paper": palette.PAPER}
+    assert {**names, **series}.items() <= page.items()
+    assert page_colours("dark").keys() == page.keys()
 
 
 @pytest.mark.parametrize("ground", ["light", "dark"])
 @pytest.mark.parametrize("eyes", [np.eye(3), PROTAN, DEUTAN, TRITAN])
 def test_the_first_three_colours_differ_for_all_eyes(ground, eyes):
-    look = palette.DARK if ground == "dark" else {c: c for c in palette.DARK}
+    look = turned if ground == "dark" else str
     seen = []
     for colour in palette.SERIES[:3]:
-        channels = np.array(rgb(look[colour]))
+        channels = np.array(rgb(look(colour)))
         linear = np.where(
             channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4
         )
@@ -114,27 +143,16 @@ def test_png_is_the_same_bytes_at_200_dots_per_inch():
     assert "Software" not in image.info
 
 
-def test_recoloured_svg_has_variables_for_colours_and_ids_of_its_own():
-    svg = palette.recolour_svg(palette.render_svg(sample(), "sample"), "mine")
+def test_an_embedded_picture_is_one_address_without_a_ground():
+    image = palette.embed_figure(sample(), "sample")
+    assert palette.embed_figure(sample(), "sample") == image
+    kind, data = image["src"].split(",")
+    assert kind == "data:image/svg+xml;base64"
+    svg = base64.b64decode(data).decode()
     assert svg.startswith("<svg")
-    assert "stroke: var(--series-0)" in svg
-    assert "fill: var(--paper)" in svg
-    ids = re.findall(r'<[^>]*\bid="([^"]*)"', svg)
-    assert ids
-    assert all(name.startswith("mine-") for name in ids)
-    targets = re.findall(r'(?:href="#|url\(#)([\w-]+)', svg)
-    assert all(t.startswith("mine-") for t in targets if t != "x")
-    # A person's words are not markup, whatever they look like.
-    assert 'id="x" #0072b2 $a_b$ &lt;b&gt; url(#x)' in svg
-
-
-def test_every_variable_is_declared_on_both_grounds():
-    svg = palette.recolour_svg(palette.render_svg(sample(), "sample"), "mine")
-    used = set(re.findall(r"var\((--[\w-]+)\)", svg))
-    for dark in (False, True):
-        declared = set(re.findall(r"(--[\w-]+):", palette.css_variables(dark)))
-        assert used <= declared
-        assert len(declared) == len(palette.DARK)
+    assert palette.PAPER not in svg
+    assert palette.PAPER in palette.render_svg(sample(), "sample")
+    assert (image["width"], image["height"]) == (f"{96 * palette.WIDTH:.0f}", "192")
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,6 @@ from semeval_kit.show.explain.explanation import (
     show_signed,
     show_target,
 )
-from semeval_kit.show.figures.palette import css_variables
 
 METHOD_NAMES = {
     "shap": "SHAP (Owen values)",
@@ -39,7 +38,7 @@ def render_page(explanations: Sequence[Explanation], heading: Heading) -> str:
         KitError: jinja2 is not installed.
     """
     jinja2 = _import_jinja2()
-    style = _read("explain.css") + _colours()
+    style = _read("colours.css") + _read("explain.css")
     script = _read("explain.js")
     environment = jinja2.Environment(
         autoescape=True,
@@ -124,15 +123,6 @@ def _is_control(sign: str) -> bool:
     if unicodedata.category(sign) in {"Cc", "Cs"}:
         return sign not in "\n\t"
     return "\u202a" <= sign <= "\u202e" or "\u2066" <= sign <= "\u2069"
-
-
-def _colours() -> str:
-    light, dark = css_variables(), css_variables(dark=True)
-    return (
-        f":root {{ color-scheme: light dark; --ground: #f6f8fa; {light} }}\n"
-        f"@media (prefers-color-scheme: dark) {{ :root {{ --ground: #0d1117; {dark} }} }}\n"
-        f"@media print {{ :root {{ --ground: #ffffff; {light} }} }}\n"
-    )
 
 
 def _hash(content: str) -> str:

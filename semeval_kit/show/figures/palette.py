@@ -1,12 +1,13 @@
 """The look of every picture: colours, type sizes, and how a figure becomes a file.
 
 Colours are those of Okabe and Ito (Color Universal Design, 2008), which people with any common
-colour vision tell apart. A picture is drawn for white paper. `recolour_svg` names its colours by
-CSS variables instead, so that a page can show the same picture on a light and a dark ground.
+colour vision tell apart. A picture is drawn for white paper; a page shows it without its ground, and
+on a dark screen with its lightness turned around (`templates/colours.css`).
 """
 
 from __future__ import annotations
 
+import base64
 import functools
 import io
 import re
@@ -38,20 +39,6 @@ BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = SERIES = (
     "#56b4e9",
 )
 SPLIT_COLOURS = {"train": BLUE, "dev": VERMILION, "test": GREEN}
-
-DARK = {
-    INK: "#e6edf3",
-    FAINT: "#9da7b1",
-    GRID: "#3d444d",
-    PAPER: "#161b22",
-    BLUE: "#4ba3e3",
-    VERMILION: "#ff8a4c",
-    GREEN: "#2fc69b",
-    PURPLE: "#e59bc6",
-    ORANGE: "#f2b632",
-    SKY: "#8fd0f7",
-}
-"""What each colour becomes on a dark ground."""
 
 # Writing on the cells of a matrix, whose colours are the same on every ground.
 ON_LIGHT, ON_DARK = "#000000", "#fefefe"
@@ -191,11 +178,16 @@ def relative_luminance(colour: Sequence[float]) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def render_svg(figure: Figure, name: str) -> str:
+def render_svg(figure: Figure, name: str, transparent: bool = False) -> str:
     """Return a figure as SVG: words as words, no date, the same bytes for the same figure."""
     buffer = io.StringIO()
     with _matplotlib().rc_context({**STYLE, "svg.hashsalt": f"semeval-kit-{name}"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Title": name})
+        figure.savefig(
+            buffer,
+            format="svg",
+            transparent=transparent,
+            metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")) | {"Title": name},
+        )
     return _ATTRIBUTE.sub(_round_numbers, buffer.getvalue())
 
 
@@ -227,53 +219,23 @@ def save_figure(
     return paths
 
 
-def recolour_svg(svg: str, name: str) -> str:
-    """Return SVG for a place inside a page: colours as CSS variables, ids that begin with `name`.
+def embed_figure(figure: Figure, name: str) -> dict[str, str]:
+    """Return the attributes of an `<img>` that shows a figure without its ground and loads nothing.
 
-    The page must define the variables: see `css_variables`.
+    Keys are `src` (a data URI), `width` and `height` (CSS pixels).
     """
-    svg = _METADATA.sub("", svg[svg.index("<svg") :])
-    # Only within tags: the same letters in a person's words stay what they are.
-    return _TAG.sub(lambda tag: _recolour_tag(tag.group(), name), svg)
+    svg = render_svg(figure, name, transparent=True)
+    data = base64.b64encode(svg[svg.index("<svg") :].encode("utf-8")).decode("ascii")
+    width, height = (f"{96 * inches:.0f}" for inches in figure.get_size_inches())
+    return {"src": f"data:image/svg+xml;base64,{data}", "width": width, "height": height}
 
 
-def css_variables(dark: bool = False) -> str:
-    """Declarations of the colours by which a recoloured picture names its parts."""
-    return " ".join(f"{_variable(colour)}: {DARK[colour] if dark else colour};" for colour in DARK)
-
-
-def _variable(colour: str) -> str:
-    return f"--{_NAMES[colour]}"
-
-
-_NAMES = {
-    INK: "ink",
-    FAINT: "faint",
-    GRID: "grid",
-    PAPER: "paper",
-    **{colour: f"series-{place}" for place, colour in enumerate(SERIES)},
-}
-_VARIABLES = {colour: f"var({_variable(colour)})" for colour in DARK}
-_COLOUR = re.compile(r"#[0-9a-f]{6}\b")
-_STYLE = re.compile(r'\bstyle="[^"]*"')
-_TAG = re.compile(r"<[a-z][^<>]*>")
-_METADATA = re.compile(r"<metadata>.*?</metadata>", re.DOTALL)
 _ATTRIBUTE = re.compile(r'\b(?:d|x|y|points|transform)="[^"]*"')
 _LONG = re.compile(r"-?\d+\.\d{3,}")
 
 
 def _cut(word: str, width: int) -> list[str]:
     return [word[start : start + width] for start in range(0, len(word), width)] or [""]
-
-
-def _recolour_tag(tag: str, name: str) -> str:
-    tag = re.sub(r'\bid="', f'id="{name}-', tag)
-    tag = tag.replace('href="#', f'href="#{name}-').replace("url(#", f"url(#{name}-")
-    return _STYLE.sub(_name_colours, tag)
-
-
-def _name_colours(style: re.Match[str]) -> str:
-    return _COLOUR.sub(lambda hit: _VARIABLES.get(hit.group(), hit.group()), style.group())
 
 
 def _round_numbers(attribute: re.Match[str]) -> str:
