@@ -82,7 +82,7 @@ def score(submission: Path, task_name: str, gold: Path, rules: str | None, as_js
     Exits with 1 if the official program rejects the submission, and says why.
     """
     from semeval_kit.cli.score_table import describe_score
-    from semeval_kit.submission.scorer import score_submission
+    from semeval_kit.submission.score import score_submission
     from semeval_kit.task.task import load_task
 
     task = load_task(task_name)

@@ -18,10 +18,8 @@ from semeval_kit.decision.tuning import tune_rule
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run, read_json, write_json
 from semeval_kit.run.plan import SPLITS, Say
-from semeval_kit.submission.layout import pack_submission, write_predictions
-from semeval_kit.submission.score import Score
-from semeval_kit.submission.scorer import score_submission
-from semeval_kit.submission.validate import validate_submission
+from semeval_kit.submission.pack import pack_submission, write_predictions
+from semeval_kit.submission.score import Score, score_submission
 from semeval_kit.task.codec import encode_labels
 
 
@@ -116,10 +114,9 @@ def pack_files(run: Run, files: Mapping[str, Path], say: Say) -> Path:
         KitError: the zip would be rejected.
     """
     data = run.settings["data"]
-    path = pack_submission(run.task, files, run.zip_file, data, data=data)
-    for warning in validate_submission(run.task, path, data, data=data).warnings:
+    for warning in pack_submission(run.task, files, run.zip_file, data, data=data).warnings:
         say(f"warning: {warning}")
-    return path
+    return Path(run.zip_file)
 
 
 def decode_split(run: Run, rule: Thresholds, split: str, examples: Examples) -> Any:

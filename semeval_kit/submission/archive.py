@@ -8,7 +8,10 @@ import stat
 import struct
 import zipfile
 import zlib
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from semeval_kit.errors import KitError
@@ -18,6 +21,19 @@ MAX_BYTES = 20_000_000
 MAX_RATIO = 200
 _LOCAL_HEADER = struct.Struct("<4s5H3L2H")
 _ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+"""The earliest time that a zip can hold."""
+_UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
+"""What `zipfile` raises on bytes that are no zip; ValueError for a seek to before the file."""
 
 
 @dataclass(frozen=True)
@@ -61,27 +77,35 @@ def read_submission(path: str | Path) -> Contents:
     What looks dangerous is in `hazards` and its bytes are not in `files`.
 
     Raises:
-        KitError: there is no such file or folder, or it is neither.
+        KitError: there is no such file or folder, it is neither, or it cannot be read.
     """
     path = Path(path)
-    if path.is_dir():
-        return _read_folder(path)
-    if not path.is_file():
-        raise KitError(f"{path}: no such file or folder. Give a zip or the folder to be zipped.")
-    if path.stat().st_size > MAX_BYTES:
-        raise KitError(
-            f"{path}: larger than the cap of {MAX_BYTES / 1e6:g} MB. A submission holds prediction "
-            "files only."
-        )
-    return read_zip(path.read_bytes(), str(path))
+    try:
+        if path.is_dir():
+            return _read_folder(path)
+        if not path.is_file():
+            raise KitError(
+                f"{path}: no such file or folder. Give a zip or the folder to be zipped."
+            )
+        if path.stat().st_size > MAX_BYTES:
+            raise KitError(
+                f"{path}: larger than the cap of {MAX_BYTES / 1e6:g} MB. A submission holds "
+                "prediction files only."
+            )
+        return read_zip(path.read_bytes(), str(path))
+    except OSError as error:
+        raise KitError(f"{path}: cannot be read ({error.strerror}).") from error
 
 
 def read_zip(data: bytes, place: str) -> Contents:
-    """Read the bytes of a zip; see `read_submission`."""
+    """Read the bytes of a zip; see `read_submission`.
+
+    A member's path is the one that unpacking gives it: `./a//b` is `a/b`.
+    """
     contents = Contents(place, is_zip=True)
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error) as error:
+    except _UNREADABLE as error:
         what = "a CSV file, not a zip" if place.lower().endswith((".csv", ".tsv", ".txt")) else ""
         contents.refuse(
             "not_a_zip",
@@ -92,14 +116,37 @@ def read_zip(data: bytes, place: str) -> Contents:
         infos = archive.infolist()
         if _is_too_much(infos, contents):
             return contents
-        _check_duplicates(infos, contents)
+        for name, count in Counter(_unpacked_name(info.filename) for info in infos).items():
+            if count > 1 and name:
+                contents.refuse(
+                    "duplicate_member", f"member '{name}' is there twice. Keep one of them."
+                )
         _check_overlap(infos, data, archive.start_dir, contents)
         for info in infos:
-            if _is_safe(info, contents):
+            hazard = _find_hazard(info)
+            if hazard:
+                contents.refuse(hazard.rule, f"member '{info.orig_filename}' {hazard.message}.")
+            else:
                 _read_member(archive, info, contents)
     for name in sorted(set(contents.files) & set(contents.all_folders())):
         contents.refuse("file_and_folder", f"'{name}' is both a file and a folder. Zip again.")
     return contents
+
+
+def make_zip(members: Mapping[str, bytes]) -> bytes:
+    """A zip of {path: bytes}; the same members give the same bytes.
+
+    Sorted members, fixed times and permissions, and no compression, because zlib's output differs
+    between its versions; a submission of 28 languages is 2 MB.
+    """
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(members):
+            info = zipfile.ZipInfo(name, _EPOCH)
+            info.create_system = 3
+            info.external_attr = (stat.S_IFREG | 0o644) << 16
+            archive.writestr(info, members[name])
+    return buffer.getvalue()
 
 
 def is_macos_remains(name: str) -> bool:
@@ -110,30 +157,18 @@ def is_macos_remains(name: str) -> bool:
 
 
 def _is_too_much(infos: list[zipfile.ZipInfo], contents: Contents) -> bool:
+    total = sum(info.file_size for info in infos)
     if len(infos) > MAX_ENTRIES:
         contents.refuse(
             "too_many_entries",
             f"{len(infos)} entries; at most {MAX_ENTRIES}. Zip predictions only.",
         )
-        return True
-    total = sum(info.file_size for info in infos)
-    if total > MAX_BYTES:
+    elif total > MAX_BYTES:
         contents.refuse(
             "too_large",
             f"unpacks to {total / 1e6:.1f} MB; at most {MAX_BYTES / 1e6:g}. Zip predictions only.",
         )
-        return True
-    return False
-
-
-def _check_duplicates(infos: list[zipfile.ZipInfo], contents: Contents) -> None:
-    seen: set[str] = set()
-    for info in infos:
-        if info.filename in seen:
-            contents.refuse(
-                "duplicate_member", f"member '{info.filename}' is there twice. Keep one of them."
-            )
-        seen.add(info.filename)
+    return bool(contents.hazards)
 
 
 def _check_overlap(
@@ -143,7 +178,7 @@ def _check_overlap(
     spans = []
     for info in infos:
         start = info.header_offset
-        header = data[start : start + _LOCAL_HEADER.size]
+        header = data[start : start + _LOCAL_HEADER.size] if start >= 0 else b""
         if len(header) < _LOCAL_HEADER.size:
             contents.refuse("damaged", f"member '{info.filename}' has no local header. Zip again.")
             return
@@ -157,48 +192,64 @@ def _check_overlap(
             contents.refuse("overlap", f"member '{name}' overlaps what follows it. Zip again.")
 
 
-def _is_safe(info: zipfile.ZipInfo, contents: Contents) -> bool:
-    name = info.orig_filename
-    rule = _unsafe_path(name)
-    mode = info.external_attr >> 16
-    if rule is None and stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-        rule = ("symlink", "is a link or a special file. Zip the file itself")
-    elif rule is None and info.flag_bits & 0x1:
-        rule = ("encrypted", "is encrypted. Zip without a password")
-    elif rule is None and info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        rule = ("compression", "is packed by a method that scorers may not read. Use deflate")
-    elif rule is None and info.file_size > MAX_RATIO * max(info.compress_size, 1):
-        ratio = info.file_size / max(info.compress_size, 1)
-        rule = ("ratio", f"unpacks to {ratio:.0f} times its size; at most {MAX_RATIO}. Zip again")
-    if rule:
-        contents.refuse(rule[0], f"member '{name}' {rule[1]}.")
-    return rule is None
-
-
-def _unsafe_path(name: str) -> tuple[str, str] | None:
-    if "\\" in name:
-        return "backslash", "has a backslash in its path. Zip with / as separator"
-    if name.startswith("/") or re.match(r"[A-Za-z]:", name):
-        return "absolute", "has an absolute path. Zip with paths below the zip's root"
-    if ".." in PurePosixPath(name).parts:
-        return "parent", "has '..' in its path. Zip with paths below the zip's root"
-    if not name or any(ord(character) < 32 for character in name):
-        return "bad_name", "has control characters in its name, or none. Rename the file"
+def _find_hazard(info: zipfile.ZipInfo) -> Hazard | None:
+    """What makes a member unsafe to read or to unpack; the message lacks its name."""
+    name, kind = info.orig_filename, stat.S_IFMT(info.external_attr >> 16)
+    ratio = info.file_size / max(info.compress_size, 1)
+    below = "Zip with paths below the zip's root"
+    for is_so, rule, message in (
+        ("\\" in name, "backslash", "has a backslash in its path. Zip with / as separator"),
+        (
+            name.startswith("/") or re.match(r"[A-Za-z]:", name),
+            "absolute",
+            f"has an absolute path. {below}",
+        ),
+        (".." in PurePosixPath(name).parts, "parent", f"has '..' in its path. {below}"),
+        (
+            not (_unpacked_name(name) or info.is_dir()) or any(ord(mark) < 32 for mark in name),
+            "bad_name",
+            "has control characters in its name, or none. Rename the file",
+        ),
+        (
+            kind not in (0, stat.S_IFREG, stat.S_IFDIR),
+            "symlink",
+            "is a link or a special file. Zip the file itself",
+        ),
+        (info.flag_bits & 0x1, "encrypted", "is encrypted. Zip without a password"),
+        (
+            info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED),
+            "compression",
+            "is packed by a method that scorers may not read. Use deflate",
+        ),
+        (
+            ratio > MAX_RATIO,
+            "ratio",
+            f"unpacks to {ratio:.0f} times its size; at most {MAX_RATIO}. Zip again",
+        ),
+    ):
+        if is_so:
+            return Hazard(rule, message)
     return None
 
 
+def _unpacked_name(name: str) -> str:
+    """The path that Python's and others' unpacking gives a member."""
+    return "/".join(part for part in name.split("/") if part not in ("", "."))
+
+
 def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, contents: Contents) -> None:
-    name = info.filename
-    if is_macos_remains(name):
-        contents.passed_over.append(name)
-        return
+    name = _unpacked_name(info.filename)
     if info.is_dir():
-        contents.folders.append(name.rstrip("/"))
+        if is_macos_remains(name):
+            contents.passed_over.append(info.filename)
+        elif name:
+            contents.folders.append(name)
         return
     try:
         with archive.open(info) as member:
             data = member.read(MAX_BYTES + 1)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except _UNREADABLE as error:
+        # Also remains of macOS: whoever unpacks the zip stops here.
         contents.refuse("damaged", f"member '{name}' cannot be read ({error}). Zip again.")
         return
     if len(data) != info.file_size:
@@ -206,6 +257,8 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, contents: Cont
             "damaged",
             f"member '{name}' is {len(data)} bytes, declared {info.file_size}. Zip again.",
         )
+    elif is_macos_remains(name):
+        contents.passed_over.append(info.filename)
     elif data.startswith(_ZIP_MAGIC):
         contents.refuse(
             "nested_zip", f"member '{name}' is a zip itself. Put its files in directly."
@@ -217,10 +270,10 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, contents: Cont
 def _read_folder(path: Path) -> Contents:
     contents = Contents(str(path))
     total = 0
-    entries = sorted(path.rglob("*"))
+    entries = sorted(islice(path.rglob("*"), MAX_ENTRIES + 1))
     if len(entries) > MAX_ENTRIES:
         contents.refuse(
-            "too_many_entries", f"{len(entries)} entries; at most {MAX_ENTRIES}. Is it the folder?"
+            "too_many_entries", f"more than {MAX_ENTRIES} entries. Is it the folder of predictions?"
         )
         return contents
     for entry in entries:

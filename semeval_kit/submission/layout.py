@@ -1,204 +1,258 @@
-"""Submissions: prediction files in the organisers' header and row order, and the zip of them."""
+"""The layout of a prediction file: its header, and its rows read strictly against a reference."""
 
 from __future__ import annotations
 
-import contextlib
-import csv
-import io
-import os
-import stat
-import zipfile
-from collections.abc import Mapping
-from pathlib import Path
+from collections import Counter
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from semeval_kit.data.examples import Examples
-from semeval_kit.data.reference import Place, Reference
-from semeval_kit.errors import KitError
-from semeval_kit.submission.archive import Contents, read_submission, read_zip
-from semeval_kit.submission.predictions import read_predictions
-from semeval_kit.submission.validate import validate_submission
-from semeval_kit.task.task import Task
+from semeval_kit.data.reference import Reference
+from semeval_kit.data.table import Problems, Record, Table, parse_table
+from semeval_kit.task.task import SPLITS, Task, nearest
 
-__all__ = ["Contents", "pack_submission", "read_submission", "write_predictions"]
-
-_EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The earliest time that a zip can hold."""
+_SPACES = " \t\r\n"
+"""Spaces that are stripped from values; others, such as the no-break space, are refused."""
 
 
-def write_predictions(
-    task: Task, language: str, examples: Examples, preds: ArrayLike, path: str | Path
-) -> Path:
-    """Write the prediction file of a language in the organisers' header and row order.
+@dataclass(frozen=True)
+class Predictions:
+    """A prediction file: what it predicts, or what is wrong with it."""
 
-    `preds` is (n_examples, n_labels) of whole numbers, with rows as `examples` (those of other
-    languages are passed over) and columns as `examples.label_names`; labels that the language does
-    not have are not written. Written atomically, with LF.
-
-    Raises:
-        KitError: a prediction is no whole number in range, or a row has not exactly one label.
-    """
-    path = Path(path)
-    values = np.asarray(preds)
-    if values.shape != examples.labels.shape:
-        raise KitError(
-            f"{path}: predictions have shape {values.shape}; the examples need "
-            f"{examples.labels.shape}."
-        )
-    rows = [i for i, other in enumerate(examples.languages) if other == language]
-    labels = examples.label_order.get(language) or task.labels_for(language)
-    columns = [examples.label_names.index(label) for label in labels]
-    chosen = _check_values(task, examples, values[rows][:, columns], rows, labels, path)
-    if task.submission.none_word in labels:
-        # The word for "nothing" may be a label itself, such as neutral.
-        chosen[~chosen.any(axis=1), labels.index(task.submission.none_word)] = 1
-    reference = Reference(
-        language=language,
-        place="the test examples",
-        ids=tuple(examples.ids[i] for i in rows),
-        labels=labels,
-        gold=None,
-        cells=tuple(examples.cells[i] for i in rows) if examples.cells else (),
-    )
-    data = _format_predictions(task, reference, chosen)
-    found = read_predictions(task, data, str(path), language, _as_written(task, reference))
-    found.problems.raise_if_any()
-    if not np.array_equal(found.preds, chosen):
-        raise KitError(f"{path}: predictions read back differ from those written.")
-    _write_atomic(path, data)
-    return path
+    preds: NDArray[np.int64]
+    """(n_examples, n_labels) in the reference's order; empty where there are problems."""
+    labels: tuple[str, ...]
+    problems: Problems
+    notes: tuple[str, ...]
 
 
-def pack_submission(
-    task: Task,
-    files: Mapping[str, str | Path],
-    zip_path: str | Path,
-    reference: Place | None = None,
-    *,
-    data: str | Path | None = None,
-) -> Path:
-    """Zip prediction files, {language: path}, in the task's layout.
-
-    The same files give the same bytes: sorted members, fixed times and permissions, and no
-    compression, because zlib's output differs between its versions; a submission of 28 languages
-    is 2 MB. The zip is read back and validated under a temporary name (against `reference`, see
-    `validate_submission`), and gets its own name only if nothing is wrong.
-
-    Raises:
-        KitError: a file cannot be read, or the submission is not valid.
-    """
-    if not files:
-        raise KitError(f"{zip_path}: no prediction files to pack. Predict a language first.")
-    members = {
-        task.submission.member_for(language): _read(path) for language, path in files.items()
-    }
-    content = _zip_bytes(members)
-    back = read_zip(content, str(zip_path))
-    if back.hazards or back.files != members:
-        hazards = "\n".join(hazard.message for hazard in back.hazards)
-        raise KitError(f"{zip_path}: the zip read back differs from its files. {hazards}")
-    zip_path = Path(zip_path)
-    zip_path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _write_temporary(zip_path, content)
-    try:
-        validation = validate_submission(task, temporary, reference, data=data)
-        if not validation.ok:
-            reasons = "\n".join(validation.errors).replace(str(temporary), str(zip_path))
-            raise KitError(f"{zip_path}: not written.\n{reasons}")
-        os.replace(temporary, zip_path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
-    return zip_path
-
-
-def _check_values(
-    task: Task,
-    examples: Examples,
-    values: NDArray[np.generic],
-    rows: list[int],
-    labels: tuple[str, ...],
-    path: Path,
-) -> NDArray[np.int64]:
-    with np.errstate(invalid="ignore"):
-        whole = values.astype(np.int64)
-    allowed = (whole == values) & (whole >= 0) & (whole <= task.max_value)
-    if not allowed.all():
-        i, j = (int(k) for k in np.argwhere(~allowed)[0])
-        raise KitError(
-            f"{path}: id {examples.ids[rows[i]]}: label '{labels[j]}' is {values[i, j]}; expected "
-            f"a whole number from 0 to {task.max_value}."
-        )
-    if task.kind == "singlelabel" and not (whole.sum(axis=1) == 1).all():
-        i = int(np.argmax(whole.sum(axis=1) != 1))
-        raise KitError(f"{path}: id {examples.ids[rows[i]]}: exactly one label must be 1.")
-    return whole
-
-
-def _format_predictions(task: Task, reference: Reference, preds: NDArray[np.int64]) -> bytes:
+def expected_header(task: Task, language: str, reference: Reference | None) -> tuple[str, ...]:
+    """Header of the prediction file of a language, from the organisers' own file if known."""
     layout = task.submission
-    names = reference.labels if layout.label_layout == "columns" else (layout.label_column,)
-    header = [*([layout.id_column] if layout.id_column else []), *layout.text_columns, *names]
-    lines = [header] if layout.header else []
-    for i, row_id in enumerate(reference.ids):
-        cells = [row_id] if layout.id_column else []
-        if layout.text_columns:
-            echoed = [task.data.text_columns.index(name) for name in layout.text_columns]
-            cells += [reference.cells[i][position] for position in echoed]
-        lines.append([*cells, *_format_labels(task, reference.labels, preds[i])])
-    if not layout.quoted:
-        return "".join(layout.delimiter.join(line) + "\n" for line in lines).encode()
-    buffer = io.StringIO(newline="")
-    csv.writer(buffer, delimiter=layout.delimiter, lineterminator="\n").writerows(lines)
-    return buffer.getvalue().encode()
+    labels = reference.labels if reference else task.labels_for(language)
+    names = labels if layout.label_layout == "columns" else (layout.label_column,)
+    return (*([layout.id_column] if layout.id_column else []), *layout.text_columns, *names)
 
 
-def _format_labels(task: Task, labels: tuple[str, ...], row: NDArray[np.int64]) -> list[str]:
+def read_predictions(
+    task: Task, data: bytes, name: str, language: str, reference: Reference | None
+) -> Predictions:
+    """Read a prediction file; without a reference ids and row count are not checked."""
+    problems = Problems(name)
     layout = task.submission
-    if layout.label_layout == "columns":
-        return [str(int(value)) for value in row]
-    chosen = [label for label, value in zip(labels, row, strict=True) if value]
-    return [layout.label_joiner.join(chosen) if chosen else layout.none_word]
+    table = parse_table(data, problems, delimiter=layout.delimiter, quoted=layout.quoted)
+    labels = reference.labels if reference else task.labels_for(language)
+    rows = _RowReader(task, labels, reference, problems)
+    if not problems.count:
+        header = expected_header(task, language, reference)
+        for record in _check_header(task, table, header, problems):
+            rows.read(record, header)
+        rows.check_ids()
+    if not problems.count and not rows.values:
+        problems.add("has no predictions. Write one row per id.", rule="no_rows")
+    preds = rows.finish() if not problems.count else np.empty((0, len(labels)), dtype=np.int64)
+    return Predictions(preds, labels, problems, (*table.notes, *rows.notes))
 
 
-def _as_written(task: Task, reference: Reference) -> Reference:
-    """The reference with ids as the file has them: row numbers where it has none."""
-    if task.submission.id_column:
-        return reference
-    numbers = tuple(str(number) for number in range(1, len(reference.ids) + 1))
-    return Reference(reference.language, reference.place, numbers, reference.labels, None)
+class _RowReader:
+    """Reads rows one by one; what is wrong is added to the problems."""
+
+    def __init__(
+        self, task: Task, labels: tuple[str, ...], reference: Reference | None, problems: Problems
+    ) -> None:
+        self.task, self.labels = task, labels
+        self.reference, self.problems = reference, problems
+        self.values: list[list[int]] = []
+        self.lines: dict[str, int] = {}
+        self.notes: list[str] = []
+        self.n_rows = self.n_spaced = self.n_changed_texts = 0
+        self.allowed = {str(value): value for value in range(task.max_value + 1)}
+        self.echoes: dict[str, tuple[str, ...]] = {}
+        if reference and reference.cells and task.submission.text_columns:
+            self.echoes = dict(zip(reference.ids, reference.cells, strict=True))
+
+    def read(self, record: Record, header: tuple[str, ...]) -> None:
+        layout = self.task.submission
+        self.n_rows += 1
+        cells = record.cells
+        if len(cells) != len(header):
+            rule = "extra_cells" if len(cells) > len(header) else "short_row"
+            message = f"{len(cells)} cells where the header has {len(header)}. Correct the row."
+            self.problems.add(message, record.line, rule)
+            if len(cells) < len(header):
+                return
+        start = 0
+        row_id = str(self.n_rows)
+        if layout.id_column:
+            row_id, start = self._check_id(cells[0], record.line), 1
+        end = start + len(layout.text_columns)
+        self.n_changed_texts += self.echoes.get(row_id, cells[start:end]) != cells[start:end]
+        if layout.label_layout == "columns":
+            values = self._read_numbers(row_id, cells[end : len(header)], record.line)
+        else:
+            values = self._read_names(cells[end], record.line)
+        self.values.append(values)
+
+    def check_ids(self) -> None:
+        """Compare ids, or row counts where there are no ids, with the reference."""
+        if self.reference is None or not self.n_rows:
+            return
+        wanted = len(self.reference.ids)
+        if self.n_rows != wanted:
+            self.problems.add(
+                f"expected {wanted} rows, received {self.n_rows}. Predict every row of "
+                f"{self.reference.place} once.",
+                rule="row_count",
+            )
+        if not self.task.submission.id_column:
+            return
+        known = set(self.reference.ids)
+        missing = [row_id for row_id in self.reference.ids if row_id not in self.lines]
+        unknown = [row_id for row_id in self.lines if row_id.strip() and row_id not in known]
+        if missing:
+            why = _explain_ids(self.task, unknown, self.reference.ids)
+            self.problems.add(
+                f"{len(missing)} ids are missing (first: {', '.join(missing[:3])}).{why}",
+                rule="missing_ids",
+            )
+        if unknown:
+            first = ", ".join(repr(row_id)[1:-1] for row_id in unknown[:3])
+            self.problems.add(
+                f"{len(unknown)} ids are not in {self.reference.place} (first: {first}).",
+                rule="unknown_ids",
+            )
+
+    def finish(self) -> NDArray[np.int64]:
+        preds = np.array(self.values, dtype=np.int64).reshape(self.n_rows, len(self.labels))
+        if self.n_spaced:
+            self.notes.append(f"{self.n_spaced} values have spaces around them: accepted")
+        if self.n_changed_texts:
+            self.notes.append(f"{self.n_changed_texts} echoed texts differ from the test file")
+        if self.reference is not None and self.task.submission.id_column:
+            position = {row_id: i for i, row_id in enumerate(self.lines)}
+            preds = preds[[position[row_id] for row_id in self.reference.ids]]
+        return preds
+
+    def _check_id(self, row_id: str, line: int) -> str:
+        if not row_id.strip():
+            self.problems.add("the id is empty. Give the row its id.", line, "empty_id")
+        elif row_id in self.lines:
+            first = self.lines[row_id]
+            message = f"id '{row_id}' is already on line {first}. Keep one of the rows."
+            self.problems.add(message, line, "duplicate_id")
+        elif row_id != row_id.strip():
+            message = f"id {row_id!r} has spaces around it. Write it as in the test file."
+            self.problems.add(message, line, "id_spaces")
+            row_id = row_id.strip()
+        self.lines.setdefault(row_id, line)
+        return row_id
+
+    def _read_numbers(self, row_id: str, cells: tuple[str, ...], line: int) -> list[int]:
+        values = []
+        for label, cell in zip(self.labels, cells, strict=True):
+            text = cell.strip(_SPACES)
+            value = self.allowed.get(text)
+            if value is None:
+                wanted = ", ".join(list(self.allowed)[:-1]) + f" or {list(self.allowed)[-1]}"
+                self.problems.add(
+                    f"id {row_id}: label '{label}' is {cell!r}; expected {wanted}. Write a whole "
+                    "number.",
+                    line,
+                    "value",
+                )
+            elif text != cell:
+                self.n_spaced += 1
+            values.append(value or 0)
+        return values
+
+    def _read_names(self, cell: str, line: int) -> list[int]:
+        layout = self.task.submission
+        values = [0] * len(self.labels)
+        text = cell.strip(_SPACES)
+        if text != cell:
+            self.n_spaced += 1
+        joined = layout.label_layout == "joined"
+        if joined and text and text == layout.none_word and text not in self.labels:
+            return values
+        names = text.split(layout.label_joiner) if joined else [text]
+        for name, count in Counter(names).items():
+            if name not in self.labels or count > 1:
+                hint = nearest(name, self.labels)
+                self.problems.add(
+                    f"label {name!r} is unknown or doubled{hint}; expected names from "
+                    f"{', '.join(self.labels)}.",
+                    line,
+                    "value",
+                )
+            else:
+                values[self.labels.index(name)] = 1
+        return values
 
 
-def _read(path: str | Path) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise KitError(f"{path}: cannot be read ({error.strerror}).") from error
+def _check_header(
+    task: Task, table: Table, header: tuple[str, ...], problems: Problems
+) -> tuple[Record, ...]:
+    """The rows below a header that is right; none where it is wrong."""
+    if not task.submission.header:
+        return table.records
+    if not table.records:
+        problems.add("the file is empty. Write the header and a row per id.", rule="empty")
+        return ()
+    first = table.records[0]
+    if first.line != 1:
+        problems.add("the first line is blank. Begin with the header.", 1, "blank_first_line")
+    elif first.cells != header:
+        why = _explain_header(first.cells, header)
+        problems.add(
+            f"the header is {_shorten(','.join(first.cells))}; expected "
+            f"{_shorten(','.join(header))}. {why}",
+            1,
+            "header",
+        )
+    return table.records[1:] if not problems.count else ()
 
 
-def _zip_bytes(members: Mapping[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name in sorted(members):
-            info = zipfile.ZipInfo(name, _EPOCH)
-            info.create_system = 3
-            info.external_attr = (stat.S_IFREG | 0o644) << 16
-            archive.writestr(info, members[name])
-    return buffer.getvalue()
+def _shorten(text: str, length: int = 500) -> str:
+    return repr(text) if len(text) <= length else f"{text[:length]!r}... ({len(text)} characters)"
 
 
-def _write_temporary(path: Path, data: bytes) -> Path:
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
-    with os.fdopen(os.open(temporary, flags, 0o644), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    return temporary
+def _shorten_list(names: list[str]) -> str:
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return ", ".join(repr(name[:100]) for name in names[:10]) + more
 
 
-def _write_atomic(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(_write_temporary(path, data), path)
+def _explain_header(found: tuple[str, ...], header: tuple[str, ...]) -> str:
+    plain = [name.strip().lower() for name in found]
+    wanted, given = set(header), set(found)
+    extra = [name for name in found if name not in wanted]
+    missing = [name for name in header if name not in given]
+    if found and found[0].startswith("\ufeff"):
+        return "There are two byte order marks (BOM): save the file without one."
+    if len(found) == 1 and any(mark in found[0] for mark in ";\t,"):
+        return "The cells are not separated as in the test file: use its delimiter."
+    if plain == [name.lower() for name in header]:
+        return "Names must be spelled exactly so: capitals and spaces make the scorer fail."
+    if sorted(found) == sorted(header):
+        return "The columns are in another order: put them in the expected one."
+    if not found or found[0] in ("", "Unnamed: 0"):
+        return "The first column is an index: write the file without one."
+    if extra and not missing:
+        return f"Remove the column {_shorten_list(extra)}."
+    if missing and not extra:
+        return f"Add the column {_shorten_list(missing)}."
+    return "Take the header from the organisers' test file."
+
+
+def _explain_ids(task: Task, unknown: list[str], ids: tuple[str, ...]) -> str:
+    if not unknown:
+        return ""
+    found, wanted = unknown[0].split("_"), ids[0].split("_")
+    if len(found) != len(wanted):
+        return " The ids are of another kind than those of the test file."
+    for mine, theirs in zip(found, wanted, strict=True):
+        if mine != theirs and not (mine.isdigit() and theirs.isdigit()):
+            kind = "split" if mine in SPLITS else "track"
+            kind = "language" if mine in task.languages else kind
+            return f" The ids say '{mine}' where '{theirs}' is expected: another {kind}?"
+    return ""

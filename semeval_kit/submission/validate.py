@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -11,10 +10,10 @@ from numpy.typing import NDArray
 
 from semeval_kit.data.examples import find_file, read_file
 from semeval_kit.data.reference import Place, Reference, find_references
-from semeval_kit.submission import rules_2026
+from semeval_kit.submission import rules
 from semeval_kit.submission.archive import Contents, read_submission
-from semeval_kit.submission.predictions import Predictions, read_predictions
-from semeval_kit.submission.rules_2026 import Rejected
+from semeval_kit.submission.layout import Predictions, read_predictions
+from semeval_kit.submission.rules import Rejected
 from semeval_kit.task.task import Task, nearest
 
 STRICTER = {
@@ -68,6 +67,11 @@ class Validation:
     warnings: list[str] = field(default_factory=list)
     infos: list[str] = field(default_factory=list)
 
+    def refuse(self, task: Task, rule: str, message: str, official: str | None) -> None:
+        """Note a finding; `official` is what the official scorer says, None if it accepts."""
+        stricter = task.scoring.rules != "generic" and official is None and rule in STRICTER
+        self.findings.append(Finding(rule, message, stricter))
+
     @property
     def errors(self) -> list[str]:
         """The findings as sentences."""
@@ -95,71 +99,81 @@ def validate_submission(
     Raises:
         KitError: the submission or the reference cannot be read.
     """
-    contents = read_submission(submission_path)
+    return validate_contents(task, read_submission(submission_path), reference, data=data)
+
+
+def validate_contents(
+    task: Task,
+    contents: Contents,
+    reference: Place | None = None,
+    *,
+    data: str | Path | None = None,
+) -> Validation:
+    """Check what a zip or folder holds; see `validate_submission`."""
     validation = Validation()
     for hazard in contents.hazards:
-        _add(validation, task, hazard.rule, hazard.message, official=None)
-    _note_contents(task, contents, validation)
+        validation.refuse(task, hazard.rule, hazard.message, None)
+    if contents.passed_over:
+        validation.warnings.append(
+            f"{len(contents.passed_over)} remains of macOS (first: '{contents.passed_over[0]}'): "
+            "scorers skip them"
+        )
+    name, wanted = Path(contents.place).name, task.submission.zip_name
+    if contents.is_zip and wanted and name != wanted:
+        validation.warnings.append(f"the zip is named '{name}'; the site expects '{wanted}'")
+    _check_folder_names(task, contents, validation)
     members = _find_members(task, contents, validation)
     references = {} if reference is None else find_references(task, reference, only=members)
     for language, member in members.items():
-        _validate_member(
-            task, contents, language, member, references.get(language), data, validation
+        found = read_predictions(
+            task, contents.files[member], member, language, references.get(language)
         )
-    _note_missing(task, members, validation)
+        _judge_member(task, contents.files[member], found, references.get(language), validation)
+        if not found.problems.count:
+            validation.infos.append(
+                f"{member}: {len(found.preds)} rows, labels {', '.join(found.labels)}"
+            )
+            shares = _train_shares(task, data, language, found.labels)
+            validation.warnings += [f"{member}: {text}" for text in _odd_columns(found, shares)]
+    languages = task.scoring.languages
+    missing = [language for language in languages if language not in members]
+    if missing and members and task.scoring.missing_languages == "zero":
+        validation.warnings.append(
+            f"{len(members)} of {len(languages)} languages: the average counts the missing "
+            f"{len(missing)} as 0 ({', '.join(missing)})"
+        )
     return validation
 
 
-def _validate_member(
+def _judge_member(
     task: Task,
-    contents: Contents,
-    language: str,
-    member: str,
+    data: bytes,
+    found: Predictions,
     reference: Reference | None,
-    data: str | Path | None,
     validation: Validation,
 ) -> None:
-    found = read_predictions(task, contents.files[member], member, language, reference)
-    official = _ask_official(task, contents.files[member], member, reference)
-    problems = found.problems
+    """Note what is wrong with a member, and whether the scoring program of 2026 says so too."""
+    problems, member, official = found.problems, found.problems.place, None
+    if task.scoring.rules != "generic" and reference is not None:
+        try:
+            rules.read_2026(data, PurePosixPath(member).name, reference, task.max_value)
+        except Rejected as rejection:
+            official = str(rejection)
     for rule, message in zip(problems.rules, problems.lines, strict=True):
-        _add(validation, task, rule, message, official)
+        validation.refuse(task, rule, message, official)
     if problems.count > len(problems.lines):
         hidden = problems.count - len(problems.lines)
         validation.warnings.append(f"{member}: and {hidden} more problems of this file")
     if official and not problems.count:
-        validation.findings.append(Finding("official", f"{member}: rejected: {official}"))
+        validation.refuse(task, "official", f"{member}: rejected: {official}", official)
     validation.warnings += [f"{member}: {note}" for note in found.notes]
     if reference is None:
         validation.warnings.append(f"{member}: ids were not checked (no test file at hand)")
-    if not problems.count:
-        count = len(found.preds)
-        validation.infos.append(f"{member}: {count} rows, labels {', '.join(found.labels)}")
-        shares = _train_shares(task, data, language, found.labels)
-        validation.warnings += [f"{member}: {text}" for text in _odd_columns(found, shares)]
-
-
-def _ask_official(task: Task, data: bytes, member: str, reference: Reference | None) -> str | None:
-    """What the scoring program of 2026 would say; None if it accepts, or cannot be asked."""
-    if task.scoring.rules == "generic" or reference is None:
-        return None
-    try:
-        name = PurePosixPath(member).name
-        rules_2026.read_predictions(data, name, reference, task.max_value)
-    except Rejected as rejection:
-        return str(rejection)
-    return None
-
-
-def _add(validation: Validation, task: Task, rule: str, message: str, official: str | None) -> None:
-    stricter = task.scoring.rules != "generic" and official is None and rule in STRICTER
-    validation.findings.append(Finding(rule, message, stricter))
 
 
 def _find_members(task: Task, contents: Contents, validation: Validation) -> dict[str, str]:
     pattern = task.submission.name_pattern
     expected = PurePosixPath(task.submission.member).name
-    _check_folder_names(task, contents, validation)
     members: dict[str, str] = {}
     for path in sorted(contents.files, key=PurePosixPath):
         match = pattern.fullmatch(PurePosixPath(path).name)
@@ -169,22 +183,22 @@ def _find_members(task: Task, contents: Contents, validation: Validation) -> dic
                 f"'{path}' is no prediction file. Name it {expected}, spelled exactly so, or "
                 "leave it out."
             )
-            _add(validation, task, "other_file", message, None)
+            validation.refuse(task, "other_file", message, None)
         elif language not in task.scoring.languages:
             hint = nearest(language, task.scoring.languages)
             message = (
                 f"'{path}' is of language '{language}', which {task.name} does not have{hint}."
             )
-            _add(validation, task, "language", message, "Unsupported prediction files")
+            validation.refuse(task, "language", message, "Unsupported prediction files")
         else:
             if language in members:
                 message = f"'{members[language]}' and '{path}' are of one language. Keep one."
-                _add(validation, task, "two_files", message, None)
+                validation.refuse(task, "two_files", message, None)
             members[language] = path
             _check_folder(task, path, contents, validation)
     if not members and not contents.hazards:
         message = f"{contents.place}: no prediction file. Expected {task.submission.member}."
-        _add(validation, task, "no_predictions", message, "No prediction files")
+        validation.refuse(task, "no_predictions", message, "No prediction files")
     return dict(sorted(members.items()))
 
 
@@ -192,7 +206,7 @@ def _check_folder_names(task: Task, contents: Contents, validation: Validation) 
     """A folder named like a prediction file stops the official scorer, if it takes it for one."""
     folders = contents.all_folders()
     try:
-        taken = rules_2026.find_predictions([*contents.files, *folders])
+        taken = rules.find_members_2026([*contents.files, *folders])
     except Rejected:
         taken = {}
     for folder in folders:
@@ -202,7 +216,7 @@ def _check_folder_names(task: Task, contents: Contents, validation: Validation) 
             passed_over = language in task.scoring.languages and taken.get(language) != folder
             message = f"'{folder}' is a folder named like a prediction file. Rename it."
             official = None if passed_over else "IsADirectoryError"
-            _add(validation, task, "folder_named_so", message, official)
+            validation.refuse(task, "folder_named_so", message, official)
 
 
 def _check_folder(task: Task, path: str, contents: Contents, validation: Validation) -> None:
@@ -215,29 +229,7 @@ def _check_folder(task: Task, path: str, contents: Contents, validation: Validat
     if task.scoring.rules == "2026":
         validation.warnings.append(f"{message} The scorer of 2026 takes any folder.")
     else:
-        _add(validation, task, "folder", message, None)
-
-
-def _note_contents(task: Task, contents: Contents, validation: Validation) -> None:
-    if contents.passed_over:
-        first = contents.passed_over[0]
-        validation.warnings.append(
-            f"{len(contents.passed_over)} remains of macOS (first: '{first}'): scorers skip them"
-        )
-    name = Path(contents.place).name
-    wanted = task.submission.zip_name
-    if contents.is_zip and wanted and name != wanted:
-        validation.warnings.append(f"the zip is named '{name}'; the site expects '{wanted}'")
-
-
-def _note_missing(task: Task, members: Mapping[str, str], validation: Validation) -> None:
-    languages = task.scoring.languages
-    missing = [language for language in languages if language not in members]
-    if missing and members and task.scoring.missing_languages == "zero":
-        validation.warnings.append(
-            f"{len(members)} of {len(languages)} languages: the average counts the missing "
-            f"{len(missing)} as 0 ({', '.join(missing)})"
-        )
+        validation.refuse(task, "folder", message, None)
 
 
 def _train_shares(

@@ -363,7 +363,7 @@ def _lay_split(
 ) -> None:
     from semeval_kit.data.examples import read_examples
     from semeval_kit.decision.decode import decode_probs
-    from semeval_kit.submission.layout import write_predictions
+    from semeval_kit.submission.pack import write_predictions
 
     data = Path(run.settings["data"])
     for language in run.languages:
@@ -376,8 +376,8 @@ def _lay_split(
 
 
 def _lay_submission(run: Run, gold: Path | None) -> None:
-    from semeval_kit.submission.layout import pack_submission
-    from semeval_kit.submission.scorer import score_submission
+    from semeval_kit.submission.pack import pack_submission
+    from semeval_kit.submission.score import score_submission
 
     pack_submission(run.task, {g: run.pred_file("test", g) for g in run.languages}, run.zip_file)
     if gold is not None:

@@ -11,9 +11,8 @@ import pytest
 
 from semeval_kit.data.examples import read_examples
 from semeval_kit.errors import KitError
-from semeval_kit.submission.layout import pack_submission, write_predictions
-from semeval_kit.submission.score import Score
-from semeval_kit.submission.scorer import score_submission
+from semeval_kit.submission.pack import pack_submission, write_predictions
+from semeval_kit.submission.score import Score, score_submission
 from semeval_kit.submission.validate import validate_submission
 from semeval_kit.task.task import Task, list_tasks, load_task
 
@@ -43,9 +42,9 @@ def run_through(
         files[language] = write_predictions(
             task, language, examples, np.array(rows), tmp_path / f"pred_{language}"
         )
-    name = task.submission.zip_name or "submission.zip"
-    zip_path = pack_submission(task, files, tmp_path / name, folder, data=folder)
-    assert validate_submission(task, zip_path, folder, data=folder).errors == []
+    zip_path = tmp_path / (task.submission.zip_name or "submission.zip")
+    packed = pack_submission(task, files, zip_path, folder, data=folder)
+    assert packed == validate_submission(task, zip_path, folder, data=folder)
     with zipfile.ZipFile(zip_path) as archive:
         members = {info.filename: archive.read(info).decode() for info in archive.infolist()}
     return members, score_submission(task, zip_path, folder)

@@ -9,7 +9,8 @@ import pytest
 
 from semeval_kit.data.examples import read_file
 from semeval_kit.errors import KitError
-from semeval_kit.submission.layout import pack_submission, write_predictions
+from semeval_kit.submission.pack import pack_submission, write_predictions
+from semeval_kit.submission.validate import validate_contents
 
 
 def examples_of(task, tmp_path, language, content):
@@ -61,8 +62,9 @@ def english(task, gold, tmp_path):
 def test_the_same_files_give_the_same_bytes(task, gold, english, tmp_path):
     german = tmp_path / "deu_pred.csv"
     german.write_text((gold / "deu.csv").read_text())
-    first = pack_submission(task, {"eng": english, "deu": german}, tmp_path / "a.zip", gold)
-    second = pack_submission(task, {"deu": german, "eng": english}, tmp_path / "b.zip", gold)
+    first, second = tmp_path / "a.zip", tmp_path / "b.zip"
+    pack_submission(task, {"eng": english, "deu": german}, first, gold)
+    pack_submission(task, {"deu": german, "eng": english}, second, gold)
     assert first.read_bytes() == second.read_bytes()
     with zipfile.ZipFile(first) as archive:
         infos = archive.infolist()
@@ -83,12 +85,29 @@ def test_an_invalid_submission_is_never_named(task, gold, english, tmp_path):
 
 
 def test_an_older_zip_stays_when_the_new_one_is_invalid(task, gold, english, tmp_path):
-    path = pack_submission(task, {"eng": english}, tmp_path / "a.zip", gold)
+    path = tmp_path / "a.zip"
+    pack_submission(task, {"eng": english}, path, gold)
     before = path.read_bytes()
     english.write_text("")
     with pytest.raises(KitError, match="the file is empty"):
         pack_submission(task, {"eng": english}, path, gold)
     assert path.read_bytes() == before
+
+
+def test_a_zip_is_validated_once_and_what_was_odd_is_told(
+    task, gold, english, tmp_path, monkeypatch
+):
+    reads = []
+    monkeypatch.setattr(
+        "semeval_kit.submission.pack.validate_contents",
+        lambda *args, **named: reads.append(args[1]) or validate_contents(*args, **named),
+    )
+    validation = pack_submission(task, {"eng": english}, tmp_path / "a.zip", gold)
+    assert len(reads) == 1
+    assert validation.infos == ["track_a/pred_eng.csv: 3 rows, labels anger, fear, joy"]
+    assert validation.warnings == [
+        "1 of 3 languages: the average counts the missing 2 as 0 (deu, ron)"
+    ]
 
 
 def test_nothing_to_pack_is_an_error(task, tmp_path):
