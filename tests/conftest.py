@@ -205,15 +205,15 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]
     import torch
 
     from semeval_kit.run import compute
-    from semeval_kit.training import fold as worker
+    from semeval_kit.training.worker import do_job
 
     events: list[dict[str, Any]] = []
 
     def run_here(run: Any, _: Any, **given: Any) -> None:
         for fold in given.get("train", ()):
-            worker.train_fold(run, fold, events.append)
+            do_job("train", run, fold, (), events.append)
         for fold in given.get("predict", ()):
-            worker.predict_fold(run, fold, given["splits"], events.append)
+            do_job("predict", run, fold, given["splits"], events.append)
 
     monkeypatch.setattr(compute, "run_folds", run_here)
     threads = torch.get_num_threads()

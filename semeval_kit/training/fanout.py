@@ -110,7 +110,7 @@ def launch_command(arguments: Sequence[str], processes: int) -> list[str]:
     `accelerate launch`, with a person's own `accelerate config` where there is one. On a CPU that
     starts one process whatever it is asked for, so several go through torch's own launcher.
     """
-    worker = ["-m", "semeval_kit.training.fold", *arguments]
+    worker = ["-m", "semeval_kit.training.worker", *arguments]
     python = sys.executable
     if arguments[0] == "predict":  # no gradients to exchange: the launcher would only take time
         return [python, *worker]

@@ -1,25 +1,12 @@
-"""One fold in a process of its own: `python -m semeval_kit.training.fold train RUN FOLD`.
-
-Started through `accelerate launch` by `fanout`. It tells its parent how it goes with one JSON
-object per line on stdout, and writes only into the folder of its fold.
-"""
+"""One fold of an encoder: trained to its end, and predicted with."""
 
 from __future__ import annotations
 
-import argparse
-import atexit
-import gc
 import hashlib
 import json
-import os
-import signal
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -30,8 +17,6 @@ from semeval_kit.errors import KitError
 from semeval_kit.run.directory import (
     Probs,
     Run,
-    hold_lock,
-    remove_leftovers,
     remove_tree,
     write_atomic,
     write_json,
@@ -49,9 +34,6 @@ from semeval_kit.training.progress import Progress
 from semeval_kit.training.recipe import TrainConfig, make_config, peak_lr
 
 Event = dict[str, Any]
-WATCH_PARENT = "SEMEVAL_KIT_WATCH_PARENT"
-_EVENT_SECONDS = 0.5
-_LOCK_SECONDS = 20
 _CHECKED_ROWS = 16
 _TOLERANCE = 1e-3
 # What `score` watches while a fold trains, where it is not macro-F1 at 0.5.
@@ -230,16 +212,6 @@ def write_history(run: Run, fold: int, history: list[Event]) -> None:
     write_atomic(run.history_file(fold), lines)
 
 
-@contextmanager
-def _fold_lock(run: Run, fold: int) -> Iterator[None]:
-    """Keep a second process off the fold: an orphan of a killed run may need a moment to end."""
-    folder = run.fold_dir(fold)
-    folder.mkdir(parents=True, exist_ok=True)
-    with hold_lock(folder, seconds=_LOCK_SECONDS):
-        remove_leftovers(folder)
-        yield
-
-
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -248,76 +220,5 @@ def _row_counter(split: str, n_rows: int, emit: Callable[[Event], None]) -> Call
     return lambda done: emit({"event": "rows", "split": split, "done": done, "rows": n_rows})
 
 
-def _end_with_parent() -> None:
-    """Leave when stdin closes: the parent holds its other end for as long as it lives."""
-
-    def wait() -> None:
-        while os.read(0, 1):
-            continue
-        os._exit(128 + signal.SIGTERM)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
-class _Emitter:
-    """Prints events as JSON lines from the main process, steps at most twice a second."""
-
-    def __init__(self, fold: int) -> None:
-        self.fold = fold
-        self.last = 0.0
-
-    def __call__(self, event: Event) -> None:
-        if int(os.environ.get("RANK", "0")) != 0:
-            return
-        now = time.monotonic()
-        if event["event"] in ("step", "rows") and now - self.last < _EVENT_SECONDS:
-            return
-        self.last = now
-        sys.stdout.write(json.dumps({"fold": self.fold, **event}) + "\n")
-        sys.stdout.flush()
-
-
 def _cpu_or_mps() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    """On SIGTERM leave at once: the last finished epoch is on the disk."""
-    raise SystemExit(128 + number)
-
-
-def main() -> None:
-    """Run the process of one fold."""
-    parser = argparse.ArgumentParser(prog="semeval_kit.training.fold")
-    parser.add_argument("job", choices=["train", "predict"])
-    parser.add_argument("run", type=Path)
-    parser.add_argument("fold", type=int)
-    parser.add_argument("--split", dest="splits", action="append", default=[])
-    asked = parser.parse_args()
-    atexit.register(gc.freeze)  # a last collection over all of torch would take a second
-    signal.signal(signal.SIGTERM, _stop)
-    if "OMP_NUM_THREADS" in os.environ:
-        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    if WATCH_PARENT in os.environ:
-        _end_with_parent()
-    run = Run.open(asked.run)
-    emit = _Emitter(asked.fold)
-    is_main = int(os.environ.get("RANK", "0")) == 0
-    try:
-        with _fold_lock(run, asked.fold) if is_main else nullcontext():
-            if asked.job == "train":
-                trainer = train_fold(run, asked.fold, emit)
-                if trainer.accelerator.num_processes > 1:
-                    # Tearing down a gloo group can wait for a thread that waits for Python's lock,
-                    # for ever. All is written and every process has come this far: just leave.
-                    sys.stdout.flush()
-                    os._exit(0)
-            else:
-                predict_fold(run, asked.fold, asked.splits, emit)
-    except KitError as error:
-        emit({"event": "error", "text": error.message})
-        raise SystemExit(1) from error
-
-
-if __name__ == "__main__":
-    main()

@@ -249,7 +249,7 @@ def test_one_process_is_started_by_accelerate(monkeypatch: pytest.MonkeyPatch) -
     command = launch_command(["train", "run", "0"], 1)
     assert command[1:4] == ["-m", "accelerate.commands.launch", "--quiet"]
     assert "--num_processes=1" in command
-    assert command[-5:] == ["-m", "semeval_kit.training.fold", "train", "run", "0"]
+    assert command[-5:] == ["-m", "semeval_kit.training.worker", "train", "run", "0"]
     monkeypatch.setattr(fanout, "_has_accelerate_config", lambda: True)
     assert [word for word in launch_command(["train", "run", "0"], 1) if "=" in word] == []
 
@@ -265,7 +265,7 @@ def test_several_processes_on_a_cpu_are_started_by_torch(monkeypatch: pytest.Mon
 
 def test_predicting_needs_no_launcher() -> None:
     command = launch_command(["predict", "run", "0"], 2)
-    assert command == [sys.executable, "-m", "semeval_kit.training.fold", "predict", "run", "0"]
+    assert command == [sys.executable, "-m", "semeval_kit.training.worker", "predict", "run", "0"]
 
 
 @pytest.mark.slow

@@ -18,7 +18,8 @@ from semeval_kit.errors import KitError
 from semeval_kit.run import stages
 from semeval_kit.run.directory import Run
 from semeval_kit.task.task import load_task
-from semeval_kit.training import fold as worker
+from semeval_kit.training import fold as encoder_fold
+from semeval_kit.training import worker
 from semeval_kit.training.checkpoint import find_fault
 
 Event = dict[str, Any]
@@ -46,7 +47,7 @@ def files(folder: Path) -> list[str]:
 def test_a_fold_leaves_exactly_this(prepare: Callable[..., Run]) -> None:
     run = prepare()
     events: list[Event] = []
-    worker.train_fold(run, 0, events.append)
+    encoder_fold.train_fold(run, 0, events.append)
     assert files(run.fold_dir(0)) == [
         "done.json",
         "history.jsonl",
@@ -69,7 +70,7 @@ def test_a_fold_leaves_exactly_this(prepare: Callable[..., Run]) -> None:
 
 def test_done_says_what_was_done(prepare: Callable[..., Run]) -> None:
     run = prepare(freeze_embeddings=True)
-    worker.train_fold(run, 0, lambda _: None)
+    encoder_fold.train_fold(run, 0, lambda _: None)
     done, history = run.read_done(0), run.read_history(0)
     assert done["n_train"] + done["n_valid"] == 32
     assert done["n_valid"] == pytest.approx(0.4 * 32, abs=1)
@@ -104,7 +105,7 @@ def test_done_says_what_was_done(prepare: Callable[..., Run]) -> None:
 
 def test_the_model_says_its_labels(prepare: Callable[..., Run]) -> None:
     run = prepare()
-    worker.train_fold(run, 0, lambda _: None)
+    encoder_fold.train_fold(run, 0, lambda _: None)
     config = json.loads((run.model_dir(0) / "config.json").read_text(encoding="utf-8"))
     assert config["id2label"] == {str(i): name for i, name in enumerate(run.task.all_labels)}
     assert config["problem_type"] == "multi_label_classification"
@@ -113,7 +114,7 @@ def test_the_model_says_its_labels(prepare: Callable[..., Run]) -> None:
 def test_the_same_fold_twice_gives_the_same_bytes(prepare: Callable[..., Run]) -> None:
     runs = [prepare(name) for name in ("a", "b")]
     for run in runs:
-        worker.train_fold(run, 0, lambda _: None)
+        encoder_fold.train_fold(run, 0, lambda _: None)
     first, second = runs
     for name in ("oof.csv", "model/model.safetensors", "model/MANIFEST.json"):
         assert digest(first.fold_dir(0) / name) == digest(second.fold_dir(0) / name)
@@ -123,9 +124,9 @@ def test_folds_of_a_run_learn_from_the_others(prepare: Callable[..., Run]) -> No
     run = prepare("run", "eng", "deu", holdout=0.0, folds=2, epochs=1)
     learnt: list[set[str]] = []
     for fold in (0, 1):
-        config = worker.make_config(run.recipe, "a test")
-        tokenizer = worker.load_tokenizer(config)
-        train, valid, held_out = worker._split_rows(run, fold, tokenizer, config)
+        config = encoder_fold.make_config(run.recipe, "a test")
+        tokenizer = encoder_fold.load_tokenizer(config)
+        train, valid, held_out = encoder_fold._split_rows(run, fold, tokenizer, config)
         assert set(train.names) & set(valid.names) == set()
         assert held_out.ids == valid.names
         learnt.append(set(train.names))
@@ -138,9 +139,9 @@ def test_folds_of_a_run_learn_from_the_others(prepare: Callable[..., Run]) -> No
 
 def test_probabilities_of_a_split_are_written(prepare: Callable[..., Run]) -> None:
     run = prepare()
-    worker.train_fold(run, 0, lambda _: None)
+    encoder_fold.train_fold(run, 0, lambda _: None)
     events: list[Event] = []
-    worker.predict_fold(run, 0, ["dev", "test"], events.append)
+    encoder_fold.predict_fold(run, 0, ["dev", "test"], events.append)
     text = run.fold_probs_file(0, "test").read_text(encoding="utf-8")
     assert text.splitlines()[0] == "id,language,anger,fear,joy,sadness,surprise"
     assert len(text.splitlines()) == 13
@@ -148,7 +149,7 @@ def test_probabilities_of_a_split_are_written(prepare: Callable[..., Run]) -> No
     assert events[-1] == {"event": "done", "fold": 0}
     assert events[-2] == {"event": "rows", "split": "test", "done": 12, "rows": 12}
     before = run.fold_probs_file(0, "test").stat().st_mtime_ns
-    worker.predict_fold(run, 0, ["test"], events.append)
+    encoder_fold.predict_fold(run, 0, ["test"], events.append)
     assert run.fold_probs_file(0, "test").stat().st_mtime_ns == before
 
 
@@ -162,14 +163,14 @@ def test_probabilities_of_a_split_are_written(prepare: Callable[..., Run]) -> No
     ],
 )
 def test_what_is_watched_is_in_the_history(task: str, metric: str) -> None:
-    assert worker.watched_metric(load_task(task)) == metric
+    assert encoder_fold.watched_metric(load_task(task)) == metric
 
 
 def test_the_head_knows_the_kind_of_task() -> None:
-    intensity = worker.head_targets(load_task("demo-intensity"))
+    intensity = encoder_fold.head_targets(load_task("demo-intensity"))
     assert len(intensity.names) == 15
     assert (intensity.exclusive, intensity.n_levels) == (False, 3)
-    single = worker.head_targets(load_task("semeval2019-task3"))
+    single = encoder_fold.head_targets(load_task("semeval2019-task3"))
     assert single.exclusive
     assert single.config_entries["problem_type"] == "single_label_classification"
 
@@ -178,10 +179,10 @@ def test_a_model_that_would_answer_otherwise_is_not_saved(
     prepare: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = prepare()
-    probs = worker.FoldTrainer.predict
-    monkeypatch.setattr(worker.FoldTrainer, "predict", lambda *a: probs(*a) + 0.01)
+    probs = encoder_fold.FoldTrainer.predict
+    monkeypatch.setattr(encoder_fold.FoldTrainer, "predict", lambda *a: probs(*a) + 0.01)
     with pytest.raises(KitError, match=r"differs from the trained one by 0\.01"):
-        worker.train_fold(run, 0, lambda _: None)
+        encoder_fold.train_fold(run, 0, lambda _: None)
     assert not run.model_dir(0).exists()
     assert not run.is_done(0)
 
@@ -192,37 +193,8 @@ def test_leftovers_of_a_kill_are_removed(prepare: Callable[..., Run]) -> None:
         (run.fold_dir(0) / name).mkdir(parents=True)
         (run.fold_dir(0) / name / "big").write_bytes(b"x")
     (run.fold_dir(0) / ".oof.csv.17.tmp").write_bytes(b"x")
-    with worker._fold_lock(run, 0):
+    with worker.lock_fold(run, 0):
         assert list(run.fold_dir(0).iterdir()) == []
-
-
-def test_two_processes_do_not_share_a_fold(
-    prepare: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = prepare()
-    monkeypatch.setattr(worker, "_LOCK_SECONDS", 0)
-    with (
-        worker._fold_lock(run, 0),
-        pytest.raises(KitError, match="another process is at work"),
-        worker._fold_lock(run, 0),
-    ):
-        pass
-
-
-def test_events_are_lines_of_json_from_the_first_process_alone(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    emit = worker._Emitter(3)
-    for step in range(50):
-        emit({"event": "step", "step": step})
-    emit({"event": "epoch", "epoch": 1})
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert lines[0] == {"fold": 3, "event": "step", "step": 0}
-    assert lines[-1] == {"fold": 3, "event": "epoch", "epoch": 1}
-    assert len(lines) < 50  # at most two steps a second
-    monkeypatch.setenv("RANK", "1")
-    emit({"event": "epoch", "epoch": 2})
-    assert capsys.readouterr().out == ""
 
 
 KILLER = """
@@ -232,7 +204,8 @@ import torch
 torch.set_num_threads(1)
 from semeval_kit.run.directory import Run
 from semeval_kit.training import checkpoint
-from semeval_kit.training import fold as worker
+from semeval_kit.training import fold as encoder_fold
+from semeval_kit.training import worker
 
 path, n_kills, seed = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 draw = random.Random(seed)
@@ -242,8 +215,8 @@ def attempt(wait):
     child = os.fork()
     if child == 0:
         run = Run.open(path)
-        with worker._fold_lock(run, 0):
-            worker.train_fold(run, 0, lambda event: None)
+        with worker.lock_fold(run, 0):
+            encoder_fold.train_fold(run, 0, lambda event: None)
         os._exit(0)
     wait()
     os.kill(child, signal.SIGKILL)
@@ -278,8 +251,8 @@ if not Run(path).is_done(0):
     child = os.fork()
     if child == 0:
         run = Run.open(path)
-        with worker._fold_lock(run, 0):
-            worker.train_fold(run, 0, lambda event: None)
+        with worker.lock_fold(run, 0):
+            encoder_fold.train_fold(run, 0, lambda event: None)
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
 print(killed, saving)
@@ -290,7 +263,7 @@ print(killed, saving)
 @pytest.mark.skipif(sys.platform != "linux", reason="forks a process that has imported torch")
 def test_kills_at_any_moment_change_no_byte(prepare: Callable[..., Run]) -> None:
     whole = prepare("whole", epochs=25, patience=0)
-    worker.train_fold(whole, 0, lambda _: None)
+    encoder_fold.train_fold(whole, 0, lambda _: None)
     killed = prepare("killed", epochs=25, patience=0)
     command = [sys.executable, "-c", KILLER, str(killed.path), "12", "tiny"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)

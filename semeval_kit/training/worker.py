@@ -1,0 +1,136 @@
+"""One fold in a process of its own: `python -m semeval_kit.training.worker train RUN FOLD`.
+
+Started by `fanout`, for an encoder through `accelerate launch`. It tells its parent how it goes
+with one JSON object per line on stdout. What a fold is depends on the run's member; torch is
+imported only for those that need it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import atexit
+import gc
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from semeval_kit.errors import KitError
+from semeval_kit.run.directory import Run, hold_lock, remove_leftovers
+
+Event = dict[str, Any]
+WATCH_PARENT = "SEMEVAL_KIT_WATCH_PARENT"
+_EVENT_SECONDS = 0.5
+_LOCK_SECONDS = 20
+
+
+def main() -> None:
+    """Run the process of one fold."""
+    parser = argparse.ArgumentParser(prog="semeval_kit.training.worker")
+    parser.add_argument("job", choices=["train", "predict"])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("fold", type=int)
+    parser.add_argument("--split", dest="splits", action="append", default=[])
+    asked = parser.parse_args()
+    atexit.register(gc.freeze)  # a last collection over all of torch would take a second
+    signal.signal(signal.SIGTERM, _stop)
+    if WATCH_PARENT in os.environ:
+        _end_with_parent()
+    emit = Emitter(asked.fold)
+    is_main = int(os.environ.get("RANK", "0")) == 0
+    try:
+        run = Run.open(asked.run)
+        with lock_fold(run, asked.fold) if is_main else nullcontext():
+            do_job(asked.job, run, asked.fold, asked.splits, emit)
+    except KitError as error:
+        emit({"event": "error", "text": error.message})
+        raise SystemExit(1) from error
+
+
+def do_job(
+    job: str, run: Run, fold: int, splits: Sequence[str], emit: Callable[[Event], None]
+) -> None:
+    """Train a fold, or predict with it, by the code of the run's member.
+
+    Args:
+        job: "train" or "predict".
+        run: a prepared run.
+        fold: its number.
+        splits: what to predict.
+        emit: is told how it goes.
+
+    Raises:
+        KitError: the job cannot be done.
+    """
+    import torch
+
+    from semeval_kit.training.fold import predict_fold, train_fold
+
+    if "OMP_NUM_THREADS" in os.environ:
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    if job == "predict":
+        predict_fold(run, fold, splits, emit)
+        return
+    trainer = train_fold(run, fold, emit)
+    if trainer.accelerator.num_processes > 1:
+        # Tearing down a gloo group can wait for a thread that waits for Python's lock, for ever.
+        # All is written and every process has come this far: just leave.
+        sys.stdout.flush()
+        os._exit(0)
+
+
+@contextmanager
+def lock_fold(run: Run, fold: int) -> Iterator[None]:
+    """Keep a second process off the fold: an orphan of a killed run may need a moment to end."""
+    folder = run.fold_dir(fold)
+    folder.mkdir(parents=True, exist_ok=True)
+    with hold_lock(folder, seconds=_LOCK_SECONDS):
+        remove_leftovers(folder)
+        yield
+
+
+class Emitter:
+    """Prints events as JSON lines from the main process, steps at most twice a second."""
+
+    def __init__(self, fold: int) -> None:
+        """Name the fold that every line tells of."""
+        self.fold = fold
+        self.last = 0.0
+
+    def __call__(self, event: Event) -> None:
+        """Print one event, unless it is a step too soon after the last."""
+        if int(os.environ.get("RANK", "0")) != 0:
+            return
+        now = time.monotonic()
+        if event["event"] in ("step", "rows") and now - self.last < _EVENT_SECONDS:
+            return
+        self.last = now
+        sys.stdout.write(json.dumps({"fold": self.fold, **event}) + "\n")
+        sys.stdout.flush()
+
+
+def _end_with_parent() -> None:
+    """Leave when stdin closes: the parent holds its other end for as long as it lives."""
+
+    def wait() -> None:
+        while os.read(0, 1):
+            continue
+        os._exit(128 + signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """On SIGTERM leave at once: the last finished epoch is on the disk."""
+    raise SystemExit(128 + number)
+
+
+if __name__ == "__main__":
+    main()
