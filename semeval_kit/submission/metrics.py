@@ -15,6 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from semeval_kit.errors import KitError
+from semeval_kit.task.metric_facts import METRIC_FACTS, MetricFacts
+
 Matrix = NDArray[Any]
 
 
@@ -80,21 +83,6 @@ def micro_f1(gold: Matrix, preds: Matrix) -> float:
     return pool_counts(count_labels(gold, preds)).f1
 
 
-def jaccard(gold: Matrix, preds: Matrix) -> float:
-    """Mean over examples of |gold and preds| / |gold or preds|, 1 where both are empty.
-
-    "Accuracy" of SemEval-2018 Task 1 E-c.
-    """
-    is_gold, is_pred = np.asarray(gold) > 0, np.asarray(preds) > 0
-    both, either = (is_gold & is_pred).sum(axis=1), (is_gold | is_pred).sum(axis=1)
-    return float(np.where(either == 0, 1.0, both / np.maximum(either, 1)).mean())
-
-
-def accuracy(gold: Matrix, preds: Matrix) -> float:
-    """Share of examples whose whole row is right."""
-    return float((np.asarray(gold) == np.asarray(preds)).all(axis=1).mean())
-
-
 def weighted_precision(gold: Matrix, preds: Matrix) -> float:
     """Mean of precision over labels, weighted by gold positives."""
     return _weighted(gold, preds, lambda counts: counts.precision)
@@ -127,9 +115,10 @@ def macro_auc(gold: Matrix, probs: Matrix) -> float:
 
 
 def pearson(gold: Sequence[int], preds: Sequence[int]) -> float:
-    """Pearson r as the 2026 Track B program computes it: a constant column gives 0, or 1 if equal.
+    """Pearson r of metric "pearson_r": a constant column gives 0, or 1 if both are equal.
 
-    Plain sums in row order, clipped to [-1, 1].
+    As the program of SemEval-2025 Task 11, Track B, of 2026 computes it: plain sums in row order,
+    clipped to [-1, 1]. See `correlation` for scipy's way.
     """
     if not gold:
         return 0.0
@@ -154,17 +143,251 @@ def pearson_r(gold: Matrix, preds: Matrix) -> float:
     return _mean(pearson_by_label(gold, preds))
 
 
-METRICS: dict[str, Callable[[Matrix, Matrix], float]] = {
-    "macro_f1": macro_f1,
-    "micro_f1": micro_f1,
-    "jaccard": jaccard,
-    "accuracy": accuracy,
-    "weighted_precision": weighted_precision,
-    "weighted_recall": weighted_recall,
-    "weighted_f1": weighted_f1,
-    "pearson_r": pearson_r,
+def spearman(gold: Sequence[float], preds: Sequence[float]) -> float:
+    """Spearman's rho, ties by their average rank; NaN if a column is constant or has NaN."""
+    if np.isnan(preds).any():
+        return math.nan
+    return correlation(_average_ranks(np.asarray(gold)), _average_ranks(np.asarray(preds)))
+
+
+def correlation(gold: Matrix, preds: Matrix) -> float:
+    """Pearson's r as scipy has it: NaN if a column is constant, or below two rows."""
+    gold, preds = np.asarray(gold, dtype=np.float64), np.asarray(preds, dtype=np.float64)
+    if len(gold) < 2 or (gold == gold[0]).all() or (preds == preds[0]).all():
+        return math.nan
+    x, y = gold - gold.mean(), preds - preds.mean()
+    x, y = x / np.abs(x).max(), y / np.abs(y).max()
+    return float(np.clip(x @ y / (np.linalg.norm(x) * np.linalg.norm(y)), -1.0, 1.0))
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What some metrics need of each row beside gold and answers.
+
+    Attributes:
+        spreads: `(n,)` sample standard deviation of the ratings behind gold.
+        reverse: `(n,)` position of the row whose two texts are swapped, -1 where there is none.
+        reversal: `(L,)` the label that each label becomes when the texts are swapped, -1 for none.
+    """
+
+    spreads: Matrix | None = None
+    reverse: Matrix | None = None
+    reversal: tuple[int, ...] = ()
+
+    def take(self, rows: Matrix) -> Beside:
+        """The same for some rows, by position; a reverse that is not among them is none."""
+        spreads = None if self.spreads is None else np.asarray(self.spreads)[rows]
+        reverse = None
+        if self.reverse is not None:
+            new = np.full(len(self.reverse) + 1, -1)
+            new[rows] = np.arange(len(rows))
+            reverse = new[np.asarray(self.reverse)[rows]]
+        return Beside(spreads, reverse, self.reversal)
+
+
+NOTHING = Beside()
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric by name: gold and answers, both `(n_examples, n_labels)`, to a number.
+
+    Attributes:
+        name: as task files spell it.
+        compute: (gold, answers, beside) of the columns that count -> the number.
+        by_row: (gold, answers, beside) -> `(n,)` whose mean without NaN is the number; None where
+            the metric is no mean over rows.
+    """
+
+    name: str
+    compute: Callable[[Matrix, Matrix, Beside], float]
+    by_row: Callable[[Matrix, Matrix, Beside], Matrix] | None = None
+
+    @property
+    def facts(self) -> MetricFacts:
+        """Kinds, direction and needs."""
+        return METRIC_FACTS[self.name]
+
+    def __call__(
+        self,
+        gold: Matrix,
+        answers: Matrix,
+        scored: Matrix | None = None,
+        beside: Beside = NOTHING,
+    ) -> float:
+        """The score.
+
+        Args:
+            gold: `(n, L)`, NaN where not annotated: such a cell is neither right nor wrong.
+            answers: `(n, L)`.
+            scored: `(L,)` mask of the labels that count; metrics of whole rows pass over it.
+            beside: what `facts.needs` names.
+        """
+        gold, answers = np.asarray(gold, dtype=np.float64), np.asarray(answers)
+        if scored is not None and self.by_row is None:
+            gold, answers = gold[:, np.asarray(scored)], answers[:, np.asarray(scored)]
+        return self.compute(gold, answers, beside)
+
+
+def find(name: str) -> Metric:
+    """The metric of answers with that name.
+
+    Raises:
+        KitError: there is none.
+    """
+    if name not in METRICS:
+        raise KitError(f"metric '{name}' is unknown. Choose one of {', '.join(METRICS)}.")
+    return METRICS[name]
+
+
+def pair_rows(ids: Sequence[str], reverse_ids: Sequence[str]) -> NDArray[np.int64]:
+    """Positions `(n,)` of the rows that ids name as their reverse, both ways; -1 for none.
+
+    Args:
+        ids: of the rows.
+        reverse_ids: of each row's reverse; an id that is no row's means that there is none.
+    """
+    position = {row_id: i for i, row_id in enumerate(ids)}
+    reverse = np.full(len(ids), -1, dtype=np.int64)
+    for i, other in enumerate(reverse_ids):
+        j = position.get(other.strip(), i)
+        if j != i:
+            reverse[i], reverse[j] = j, i
+    return reverse
+
+
+def pair_swapped(
+    keys: Sequence[object], firsts: Sequence[str], seconds: Sequence[str]
+) -> NDArray[np.int64]:
+    """Positions `(n,)` of the rows with the same key and the two texts swapped; -1 for none."""
+    rows: dict[tuple[object, str, str], int] = {}
+    for i, row in enumerate(zip(keys, firsts, seconds, strict=True)):
+        rows.setdefault(row, i)
+    reverse = np.full(len(firsts), -1, dtype=np.int64)
+    for i, (key, first, second) in enumerate(zip(keys, firsts, seconds, strict=True)):
+        j = rows.get((key, second, first), -1)
+        if j != i and j >= 0 and reverse[i] < 0 and reverse[j] < 0:
+            reverse[i], reverse[j] = j, i
+    return reverse
+
+
+def _exact_rows(gold: Matrix, answers: Matrix, beside: Beside) -> Matrix:
+    known = ~np.isnan(gold)
+    right = ((gold == answers) | ~known).all(axis=1)
+    return np.where(known.any(axis=1), right, np.nan)
+
+
+def _jaccard_rows(gold: Matrix, answers: Matrix, beside: Beside) -> Matrix:
+    known = ~np.isnan(gold)
+    is_gold, is_answer = known & (gold > 0), known & (answers > 0)
+    both, either = (is_gold & is_answer).sum(axis=1), (is_gold | is_answer).sum(axis=1)
+    shares = np.where(either == 0, 1.0, both / np.maximum(either, 1))
+    return np.where(known.any(axis=1), shares, np.nan)
+
+
+def _within_rows(gold: Matrix, answers: Matrix, beside: Beside) -> Matrix:
+    """SemEval-2026 Task 5: mean - sd < p < mean + sd, or nearer to the mean than 1."""
+    if beside.spreads is None:
+        raise KitError("within_sd needs the spread of the ratings (scoring.spread_column).")
+    gap = np.abs(gold - answers)
+    right = (gap < np.asarray(beside.spreads)[:, None]) | (gap < 1)
+    return np.where(np.isnan(gold).any(axis=1), np.nan, right.all(axis=1))
+
+
+def _divergence_rows(gold: Matrix, answers: Matrix, beside: Beside) -> Matrix:
+    """Jensen-Shannon divergence in bits, 0 to 1, of shares that are made to sum to 1."""
+    p, q = (x / np.maximum(x.sum(axis=1, keepdims=True), 1e-300) for x in (gold, answers))
+    middle = (p + q) / 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        parts = [np.where(x > 0, x * np.log2(x / middle), 0.0).sum(axis=1) for x in (p, q)]
+    value = np.clip((parts[0] + parts[1]) / 2, 0.0, 1.0)
+    return np.where(np.isnan(gold).any(axis=1), np.nan, value)
+
+
+def _consistent_rows(gold: Matrix, answers: Matrix, beside: Beside) -> Matrix:
+    """SemEval-2027 Task 2: both answers of a pair are reversible, and each other's reversal."""
+    reverse, pairs = _pairs(beside)
+    mine, theirs = answers.argmax(axis=1), answers.argmax(axis=1)[reverse]
+    reversal = np.asarray(beside.reversal)
+    consistent = (reversal[mine] == theirs) & (reversal[theirs] == mine)
+    return np.where(pairs, consistent, np.nan)
+
+
+def _both_right_rows(gold: Matrix, answers: Matrix, beside: Beside) -> Matrix:
+    """SemEval-2027 Task 2: both answers of a pair are right."""
+    reverse, pairs = _pairs(beside)
+    right = (gold == answers).all(axis=1)
+    pairs = pairs & ~np.isnan(gold).any(axis=1) & ~np.isnan(gold[reverse]).any(axis=1)
+    return np.where(pairs, right & right[reverse], np.nan)
+
+
+def _pairs(beside: Beside) -> tuple[Matrix, Matrix]:
+    if beside.reverse is None:
+        raise KitError("soft_cons and hard_cons need each row's reverse (scoring.reverse_column).")
+    return np.asarray(beside.reverse), np.asarray(beside.reverse) >= 0
+
+
+def _of_rows(name: str, by_row: Callable[[Matrix, Matrix, Beside], Matrix]) -> Metric:
+    def compute(gold: Matrix, answers: Matrix, beside: Beside) -> float:
+        values = by_row(gold, answers, beside)
+        counted = values[~np.isnan(values)]
+        return float(counted.mean()) if len(counted) else 0.0
+
+    return Metric(name, compute, by_row)
+
+
+def _of_columns(name: str, measure: Callable[[Any, Any], float]) -> Metric:
+    """The mean over columns of a measure of the rows that are annotated."""
+
+    def compute(gold: Matrix, answers: Matrix, beside: Beside) -> float:
+        known = ~np.isnan(gold)
+        return _mean(
+            [
+                measure(gold[rows, column].tolist(), answers[rows, column].tolist())
+                for column, rows in enumerate(known.T)
+            ]
+        )
+
+    return Metric(name, compute)
+
+
+def _of_counts(name: str, measure: Callable[[Matrix, Matrix], float]) -> Metric:
+    return Metric(name, lambda gold, answers, beside: measure(gold, answers))
+
+
+def _root_mean_square(gold: Sequence[float], preds: Sequence[float]) -> float:
+    gaps = np.asarray(gold, dtype=np.float64) - np.asarray(preds, dtype=np.float64)
+    return float(np.sqrt(np.mean(gaps**2))) if len(gaps) else math.nan
+
+
+def _mean_absolute(gold: Sequence[float], preds: Sequence[float]) -> float:
+    gaps = np.asarray(gold, dtype=np.float64) - np.asarray(preds, dtype=np.float64)
+    return float(np.mean(np.abs(gaps))) if len(gaps) else math.nan
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        _of_counts("macro_f1", macro_f1),
+        _of_counts("micro_f1", micro_f1),
+        _of_counts("weighted_precision", weighted_precision),
+        _of_counts("weighted_recall", weighted_recall),
+        _of_counts("weighted_f1", weighted_f1),
+        _of_columns("pearson_r", pearson),
+        _of_columns("pearson", correlation),
+        _of_columns("spearman", spearman),
+        _of_columns("rmse", _root_mean_square),
+        _of_columns("mae", _mean_absolute),
+        _of_rows("accuracy", _exact_rows),
+        _of_rows("exact_match", _exact_rows),
+        _of_rows("jaccard", _jaccard_rows),
+        _of_rows("within_sd", _within_rows),
+        _of_rows("jensen_shannon", _divergence_rows),
+        _of_rows("soft_cons", _consistent_rows),
+        _of_rows("hard_cons", _both_right_rows),
+    )
 }
-"""Metrics of integer predictions: (gold, preds), both (n_examples, n_labels), to a number."""
+"""Every metric of answers. `macro_auc` is not among them: it is one of probabilities."""
 
 
 def _weighted(gold: Matrix, preds: Matrix, value: Callable[[Counts], float]) -> float:

@@ -230,15 +230,13 @@ def _measure(
     task: Task, reference: Reference, gold: NDArray[Any], preds: NDArray[Any], rules: str
 ) -> dict[str, float]:
     """Excluded labels leave F1, precision and recall; whole rows are compared as they are."""
-    excluded = task.scoring.excluded_labels
-    counted = [i for i, label in enumerate(reference.labels) if label not in excluded]
-    arithmetic = official.METRICS_2025 if rules == "2025" else metrics.METRICS
+    scored = np.array([label not in task.scoring.excluded_labels for label in reference.labels])
     values: dict[str, float] = {}
-    for metric in task.scoring.metrics:
-        if metric in ("accuracy", "jaccard"):
-            values[metric] = arithmetic[metric](gold, preds)
-        elif metric in arithmetic:
-            values[metric] = arithmetic[metric](gold[:, counted], preds[:, counted])
+    for name in task.scoring.metrics:
+        if rules == "2025":
+            values[name] = official.METRICS_2025[name](gold[:, scored], preds[:, scored])
+        elif name in metrics.METRICS:
+            values[name] = metrics.find(name)(gold, preds, scored)
     return values
 
 
