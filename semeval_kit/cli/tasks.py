@@ -49,8 +49,8 @@ def tasks(context: click.Context, check: bool, as_json: bool) -> None:
     from semeval_kit.task.task import list_tasks, load_task
 
     if check:
-        found = [_show_findings(name) for name in list_tasks()]
-        context.exit(1 if any(found) else 0)
+        n_errors = [_show_findings(name) for name in list_tasks()]
+        context.exit(1 if any(n_errors) else 0)
     loaded = [load_task(name) for name in list_tasks()]
     if as_json:
         click.echo(json.dumps([_summarise(task) for task in loaded], indent=2))
@@ -95,14 +95,15 @@ def new(path: Path) -> None:
 def _show_findings(name: str) -> int:
     """Print what a check finds; return the number of errors."""
     from semeval_kit.errors import KitError
-    from semeval_kit.task.check import inspect_task
+    from semeval_kit.task.check import find_warnings
     from semeval_kit.task.task import load_task
 
+    errors: list[str] = []
+    warnings: list[str] = []
     try:
-        findings = inspect_task(load_task(name))
-        errors, warnings = findings.errors, findings.warnings
+        warnings = list(find_warnings(load_task(name)))
     except KitError as error:
-        errors, warnings = tuple(error.message.splitlines()), ()
+        errors = error.message.splitlines()
     click.echo(f"{name}: {len(errors)} errors, {len(warnings)} warnings")
     for line in errors:
         click.echo(f"  error: {line}")

@@ -129,13 +129,13 @@ class LabelReader:
         if joined and cell == data.none_word and cell not in own:
             return
         for name in cell.split(data.label_joiner) if joined else [cell]:
-            label = data.aliases.get(name.strip(), name.strip())
+            label = data.values.get(name.strip(), name.strip())
             if label in own:
                 row[self._index[label]] = 1.0
             else:
                 self.problems.add(
                     f"label {name.strip()!r} is unknown{nearest(name.strip(), own)}; expected one "
                     f"of {', '.join(own)}. Correct it, or map it in the task file under "
-                    "data.aliases.",
+                    "data.values.",
                     record.line,
                 )

@@ -20,7 +20,8 @@ from semeval_kit.data.reference import read_reference
 from semeval_kit.data.strays import find_strays
 from semeval_kit.data.texts import Keys, find_duplicates, find_overlap, text_keys
 from semeval_kit.errors import KitError
-from semeval_kit.task.task import SPLITS, Task
+from semeval_kit.task.schema import SPLITS
+from semeval_kit.task.task import Task
 
 USUAL_FOLDS = 5
 MAX_NAMED = 3

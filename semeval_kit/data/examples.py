@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,9 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 from semeval_kit.data.cells import LabelReader
 from semeval_kit.data.columns import Columns, find_columns
 from semeval_kit.data.table import Problems, Record, read_table
+from semeval_kit.data.texts import normalize_text
 from semeval_kit.errors import KitError
-from semeval_kit.task.schema import fill_language
-from semeval_kit.task.task import SPLITS, Task
+from semeval_kit.task.schema import SPLITS, fill_language
+from semeval_kit.task.task import Task
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,14 @@ class Examples:
     """The text columns of each row before they were joined, for files that echo them."""
     label_order: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Language -> label columns in the order of the organisers' header."""
+    pairs: tuple[str, ...] = ()
+    """The second text of each row; empty where the task has none."""
+    contexts: tuple[str, ...] = ()
+    """What is read beside each row's text and cut before it; empty where the task has none."""
+    groups: tuple[str, ...] = ()
+    """The group key of each row: equal ones stay together; empty where the task names none."""
+    kept: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Columns that scoring needs -> their cells."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -52,7 +60,11 @@ class Examples:
             texts=tuple(self.texts[i] for i in rows),
             languages=tuple(self.languages[i] for i in rows),
             labels=self.labels[rows],
-            cells=tuple(self.cells[i] for i in rows) if self.cells else (),
+            cells=_pick(self.cells, rows),
+            pairs=_pick(self.pairs, rows),
+            contexts=_pick(self.contexts, rows),
+            groups=_pick(self.groups, rows),
+            kept={name: _pick(cells, rows) for name, cells in self.kept.items()},
         )
 
     @classmethod
@@ -73,12 +85,11 @@ class Examples:
             notes=_join(part.notes for part in parts),
             cells=_join(part.cells for part in parts),
             label_order={k: v for part in parts for k, v in part.label_order.items()},
+            pairs=_join(part.pairs for part in parts),
+            contexts=_join(part.contexts for part in parts),
+            groups=_join(part.groups for part in parts),
+            kept={name: _join(part.kept[name] for part in parts) for name in parts[0].kept},
         )
-
-
-def normalize_text(text: str) -> str:
-    """Fold a text for finding duplicates: NFKC, case-folded, spaces collapsed."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def read_examples(
@@ -307,6 +318,10 @@ def _extremes(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[n
 
 def _name_rows(ids: Sequence[str], rows: Sequence[int]) -> str:
     return ", ".join(ids[row] for row in rows[:3])
+
+
+def _pick(cells: tuple[Any, ...], rows: NDArray[np.intp]) -> tuple[Any, ...]:
+    return tuple(cells[row] for row in rows) if cells else ()
 
 
 def _join(parts: Iterable[tuple[Any, ...]]) -> tuple[Any, ...]:

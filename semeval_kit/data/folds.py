@@ -1,7 +1,7 @@
-"""Folds: identical texts together, labels spread evenly, seeded.
+"""Folds: rows of a group together, labels spread evenly, seeded.
 
 Iterative stratification after Sechidis, Tsoumakas and Vlahavas (2011), "On the stratification of
-multi-label data", run over groups of identical normalised texts instead of single rows.
+multi-label data", run over groups (`texts.number_groups`) instead of single rows.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from semeval_kit.data.examples import normalize_text
 from semeval_kit.errors import KitError
 
 
 def assign_folds(
-    texts: Sequence[str],
+    groups: NDArray[np.int64],
     targets: NDArray[np.float64],
     languages: Sequence[str],
     n_folds: int,
@@ -25,7 +24,7 @@ def assign_folds(
     """Assign each row to a fold.
 
     Args:
-        texts: `(n_examples,)`.
+        groups: `(n_examples,)`, numbers from 0; rows of one number stay together.
         targets: `(n_examples, n_targets)` of 0 and 1, NaN where not annotated.
         languages: `(n_examples,)`; every language is spread over the folds, too.
         n_folds: at least 2.
@@ -35,13 +34,13 @@ def assign_folds(
         Fold numbers `(n_examples,)` from 0 to `n_folds - 1`.
 
     Raises:
-        KitError: there are fewer different texts than folds.
+        KitError: there are fewer groups than folds.
     """
-    groups = _number_groups(texts)
     n_groups = int(groups.max()) + 1 if len(groups) else 0
     if n_groups < n_folds:
         raise KitError(
-            f"{n_groups} different texts cannot make {n_folds} folds. Lower --folds or add rows."
+            f"{n_groups} groups or different texts cannot make {n_folds} folds. Lower --folds or "
+            "add rows."
         )
     evidence = _group_evidence(targets, languages, groups, n_groups)
     sizes = np.bincount(groups, minlength=n_groups)
@@ -51,7 +50,7 @@ def assign_folds(
 
 
 def assign_holdout(
-    texts: Sequence[str],
+    groups: NDArray[np.int64],
     targets: NDArray[np.float64],
     languages: Sequence[str],
     share: float,
@@ -60,19 +59,18 @@ def assign_holdout(
     """Hold out a share of the rows: 0 for the held-out rows, -1 for those that train.
 
     Args:
-        texts: `(n_examples,)`.
+        groups: `(n_examples,)`, numbers from 0; rows of one number stay together.
         targets: `(n_examples, n_targets)`.
         languages: `(n_examples,)`.
         share: of the rows, between 0 and 1.
         seed: of the ties.
 
     Raises:
-        KitError: there are fewer than two different texts.
+        KitError: there are fewer than two groups.
     """
-    groups = _number_groups(texts)
     n_groups = int(groups.max()) + 1 if len(groups) else 0
     if n_groups < 2:
-        raise KitError("A hold-out needs at least two different texts. Add rows.")
+        raise KitError("A hold-out needs at least two groups or different texts. Add rows.")
     evidence = _group_evidence(targets, languages, groups, n_groups)
     sizes = np.bincount(groups, minlength=n_groups)
     shares = np.array([share, 1.0 - share])
@@ -92,12 +90,6 @@ def scarce_labels(
         for name, count, known in zip(target_names, positives, annotated, strict=True)
         if known and count < n_folds
     ]
-
-
-def _number_groups(texts: Sequence[str]) -> NDArray[np.int64]:
-    numbers: dict[str, int] = {}
-    keys = [normalize_text(text) for text in texts]
-    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
 
 
 def _group_evidence(

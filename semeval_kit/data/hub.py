@@ -9,7 +9,8 @@ from typing import Any
 
 from semeval_kit.data.examples import split_patterns
 from semeval_kit.errors import KitError
-from semeval_kit.task.task import SPLITS, Task
+from semeval_kit.task.schema import SPLITS
+from semeval_kit.task.task import Task
 
 Column = Sequence[Any]
 Tables = Mapping[str, Mapping[str, Column]]

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from semeval_kit.data.examples import Examples, find_file, read_file
 from semeval_kit.data.texts import find_overlap, text_keys
 from semeval_kit.errors import KitError
-from semeval_kit.task.task import SPLITS, Task
+from semeval_kit.task.schema import SPLITS
+from semeval_kit.task.task import Task
 
 QUANTILES = (0.0, 0.05, 0.5, 0.95, 1.0)
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from semeval_kit.data.examples import split_patterns
-from semeval_kit.task.schema import fill_language
-from semeval_kit.task.task import SPLITS, Task
+from semeval_kit.task.schema import SPLITS, fill_language
+from semeval_kit.task.task import Task
 
 
 def find_strays(tasks: Sequence[Task], folder: str | Path) -> list[str]:

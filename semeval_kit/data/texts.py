@@ -6,14 +6,17 @@ collapsing of blanks, the rule with which the overlaps of SemEval-2025 Task 11 w
 
 from __future__ import annotations
 
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semeval_kit.data.examples import Examples, normalize_text
+if TYPE_CHECKING:
+    from semeval_kit.data.examples import Examples
 
 Keys = list[tuple[str, str]]
 
@@ -41,6 +44,27 @@ class Overlap:
     rows: tuple[tuple[int, int], ...]
     n_verbatim: int
     n_second: int
+
+
+def normalize_text(text: str) -> str:
+    """Fold a text for finding duplicates: NFKC, case-folded, spaces collapsed."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def number_groups(examples: Examples) -> NDArray[np.int64]:
+    """Number the groups that stay in one fold and in one bootstrap draw, `(n_examples,)` from 0.
+
+    Rows of equal `groups` are one; where the task names no group, rows of the same text (and
+    second text), whatever their language. Numbers follow the first appearance.
+    """
+    keys: Iterable[str] = examples.groups
+    if not examples.groups:
+        keys = map(normalize_text, examples.texts)
+        if examples.pairs:
+            pairs = map(normalize_text, examples.pairs)
+            keys = (f"{text}\n{pair}" for text, pair in zip(keys, pairs, strict=True))
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
 
 
 def text_keys(examples: Examples) -> Keys:

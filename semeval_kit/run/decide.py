@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from semeval_kit.data.examples import Examples, find_file, normalize_text
+from semeval_kit.data.examples import Examples, find_file
+from semeval_kit.data.texts import number_groups
 from semeval_kit.decision.decode import decode_probs
 from semeval_kit.decision.drift import measure_drift
 from semeval_kit.decision.estimate import estimate_score
@@ -37,7 +38,7 @@ def tune(run: Run, say: Say) -> dict[str, Any]:
     oof = run.read_oof()
     examples, folds = oof_examples(run)
     targets = encode_labels(task, examples.labels)
-    groups = [normalize_text(text) for text in examples.texts]
+    groups = number_groups(examples).tolist()
     common: dict[str, Any] = {
         "groups": groups,
         "seed": int(run.settings["seed"]),

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semeval_kit.data.examples import Examples, find_file, normalize_text
+from semeval_kit.data.examples import Examples, find_file
 from semeval_kit.data.folds import assign_folds, assign_holdout, scarce_labels
+from semeval_kit.data.texts import normalize_text, number_groups
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run
 from semeval_kit.run.plan import SPLITS, Plan, Say
@@ -83,11 +84,10 @@ def _assign(examples: Examples, targets: Any, config: TrainConfig) -> Any:
     if config.holdout_split:
         held_out = [id_.startswith(f"{config.holdout_split}:") for id_ in examples.ids]
         return np.where(held_out, 0, -1)
+    groups = number_groups(examples)
     if config.holdout:
-        return assign_holdout(
-            examples.texts, targets, examples.languages, config.holdout, config.seed
-        )
-    return assign_folds(examples.texts, targets, examples.languages, config.folds, config.seed)
+        return assign_holdout(groups, targets, examples.languages, config.holdout, config.seed)
+    return assign_folds(groups, targets, examples.languages, config.folds, config.seed)
 
 
 def _choose_train_languages(

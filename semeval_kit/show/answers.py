@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from semeval_kit.data.examples import Examples, find_file, normalize_text, read_examples
+from semeval_kit.data.examples import Examples, find_file, read_examples
 from semeval_kit.data.reference import Reference, find_references, read_reference
+from semeval_kit.data.texts import number_groups
 from semeval_kit.decision.decode import decode_probs
 from semeval_kit.decision.partitions import split_units
 from semeval_kit.decision.rules import Thresholds
@@ -127,7 +128,7 @@ def cross_fit(run: Run, probs: Probs, examples: Examples, groups: tuple[int, ...
 def _read_oof(run: Run) -> Answers:
     probs = run.read_oof()
     examples = _align(run, run.read_train(), probs)
-    tuned = cross_fit(run, probs, examples, _group_texts(examples))
+    tuned = cross_fit(run, probs, examples, tuple(number_groups(examples).tolist()))
     return _decide(run, "oof", examples, probs, tuned)
 
 
@@ -179,7 +180,7 @@ def _decide(run: Run, split: str, examples: Examples, probs: Probs, tuned: IntAr
         run.task.kind, probs.values, targets, list(probs.languages), probs.target_names
     )
     half = _decode(run, probs, plain)
-    return Answers(split, examples, probs, half, tuned, _group_texts(examples))
+    return Answers(split, examples, probs, half, tuned, tuple(number_groups(examples).tolist()))
 
 
 def _decode(run: Run, probs: Probs, rule: Thresholds) -> IntArray:
@@ -198,8 +199,3 @@ def _align(run: Run, examples: Examples, probs: Probs) -> Examples:
             f"(first: {missing[0][1]}). Restore the data folder that the run was made with."
         )
     return examples.take([row_of[key] for key in keys])
-
-
-def _group_texts(examples: Examples) -> tuple[int, ...]:
-    numbers: dict[str, int] = {}
-    return tuple(numbers.setdefault(normalize_text(t), len(numbers)) for t in examples.texts)

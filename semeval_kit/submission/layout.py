@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from semeval_kit.data.reference import Reference
 from semeval_kit.data.table import Problems, Record, Table, parse_table
-from semeval_kit.task.task import SPLITS, Task, nearest
+from semeval_kit.task.schema import SPLITS
+from semeval_kit.task.task import Task, nearest
 
 _SPACES = " \t\r\n"
 """Spaces that are stripped from values; others, such as the no-break space, are refused."""

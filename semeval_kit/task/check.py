@@ -1,72 +1,50 @@
-"""Looks at a task file for what the schema cannot see, before a deadline finds it."""
+"""Looks at a task file for what the schema cannot see: what concerns several keys at once.
+
+Errors refuse the file when it is loaded; warnings are what a person has to decide.
+"""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 from semeval_kit.errors import KitError
-from semeval_kit.task.task import SPLITS, Task
+from semeval_kit.task.codec import LAYOUTS
+from semeval_kit.task.metric_facts import METRIC_FACTS, list_metrics
+from semeval_kit.task.schema import FILE_KINDS, SPLITS, Target, template_columns
+
+if TYPE_CHECKING:
+    from semeval_kit.task.task import Task
 
 NAME_PATTERN = r"[a-z0-9][a-z0-9._-]*"
 PLACEHOLDERS = ("lang", "Lang")
-METRICS = {
-    "multilabel": {
-        "macro_f1",
-        "micro_f1",
-        "jaccard",
-        "accuracy",
-        "weighted_precision",
-        "weighted_recall",
-        "weighted_f1",
-        "macro_auc",
-    },
-    "singlelabel": {
-        "macro_f1",
-        "micro_f1",
-        "accuracy",
-        "weighted_precision",
-        "weighted_recall",
-        "weighted_f1",
-        "macro_auc",
-    },
-    "intensity": {"pearson_r"},
-}
 
 
-@dataclass(frozen=True)
-class Findings:
-    """What is wrong with a task file (errors) and what may be wrong (warnings)."""
-
-    errors: tuple[str, ...]
-    warnings: tuple[str, ...]
-
-
-def inspect_task(task: Task) -> Findings:
-    """Check patterns, labels, languages, metric, baselines and sources of a loaded task.
-
-    The schema has already been checked by `load_task`; this adds what concerns several fields
-    at once or what a person has to decide (warnings).
-    """
-    errors = [
+def find_errors(task: Task) -> tuple[str, ...]:
+    """What is wrong with the patterns, labels, columns, languages, metric and sources."""
+    return (
         *_pattern_errors(task),
+        *_split_errors(task),
         *_member_errors(task),
         *_label_errors(task),
+        *_target_errors(task),
+        *_rule_errors(task),
+        *_layout_errors(task),
+        *_input_errors(task),
         *_column_errors(task),
         *_language_errors(task),
-        *_hub_errors(task),
         *_scoring_errors(task),
+        *_hub_errors(task),
         *_source_errors(task),
-    ]
-    return Findings(tuple(errors), tuple(_warnings(task)))
+    )
 
 
 def write_template(path: Path) -> None:
-    """Write a commented task file that passes `inspect_task`; its name is that of the file.
+    """Write a commented task file that can be loaded; its name is that of the file.
 
     Raises:
         KitError: the path does not end in .toml, its name does not suit a task, or it exists.
@@ -86,26 +64,39 @@ def write_template(path: Path) -> None:
 
 def _pattern_errors(task: Task) -> Iterator[str]:
     files = task.data.files
-    by_split = {"train": files.train, "dev": files.dev, "test": files.test, "gold": files.gold}
-    for split, patterns in by_split.items():
+    for key, patterns in dict(files).items():
         for pattern in patterns:
-            yield from _path_errors(f"data.files.{split}", pattern)
+            yield from _path_errors(f"data.files.{key}", pattern)
         for pattern, count in Counter(patterns).items():
             if count > 1:
-                yield f"data.files.{split}: '{pattern}' is named twice. Keep one."
-    for pattern in files.train:
+                yield f"data.files.{key}: '{pattern}' is named twice. Keep one."
+    for pattern in task.data.spelling:
+        if all(pattern not in patterns for patterns in dict(files).values()):
+            yield f"data.spelling: '{pattern}' is no pattern of data.files. Correct it."
+    several = len(task.languages) > 1 and not task.data.language_column
+    patterns = (*files.train, *files.dev, *files.test)
+    if several and not all("{lang}" in pattern.lower() for pattern in patterns):
+        yield "data.files: with several languages all patterns need {lang}. Add it."
+
+
+def _split_errors(task: Task) -> Iterator[str]:
+    files = task.data.files
+    by_kind: dict[str, tuple[str, ...]] = {kind: getattr(files, kind) for kind in FILE_KINDS}
+    for pattern in (*files.train, *files.train_labels):
         if "test" in PurePosixPath(pattern).name.casefold():
             yield (
                 f"data.files.train: '{pattern}' has 'test' in its name, and the kit refuses to "
                 "train on such a file. Rename it."
             )
-    for one, other in (("train", "dev"), ("train", "test"), ("train", "gold"), ("dev", "test")):
-        for pattern in set(by_split[one]) & set(by_split[other]):
-            yield f"data.files: '{pattern}' stands for both {one} and {other}. Separate them."
-    if not files.test:
-        yield "data.files.test: is empty, so nothing can be predicted. Name the test file."
-    if not files.train:
-        yield "data.files.train: is empty, so nothing can be learned. Name the train file."
+    if not task.data.split_column:
+        for one, other in (("train", "dev"), ("train", "test"), ("train", "gold"), ("dev", "test")):
+            for pattern in set(by_kind[one]) & set(by_kind[other]):
+                yield f"data.files: '{pattern}' stands for both {one} and {other}. Separate them."
+    for kind, purpose in (("test", "predicted"), ("train", "learned")):
+        if not by_kind[kind]:
+            yield (
+                f"data.files.{kind}: is empty, so nothing can be {purpose}. Name the {kind} file."
+            )
 
 
 def _member_errors(task: Task) -> Iterator[str]:
@@ -125,41 +116,157 @@ def _path_errors(key: str, pattern: str) -> Iterator[str]:
     climbs = ".." in (path.parts if key == "submission.member" else path.parts[1:])
     if not pattern or path.is_absolute() or climbs or "\\" in pattern:
         yield f"{key}: '{pattern}' must be a relative path with / and without '..'. Correct it."
-    found = re.findall(r"\{([^{}]*)\}", pattern)
+    placeholders = re.findall(r"\{([^{}]*)\}", pattern)
     # The validator reads the code out of a member's name, so it stands there as it is.
-    known = PLACEHOLDERS[:1] if key == "submission.member" else PLACEHOLDERS
-    unknown = [name for name in found if name not in known]
-    if unknown or pattern.count("{") != len(found) or pattern.count("}") != len(found):
-        allowed = " or ".join(f"{{{name}}}" for name in known)
-        yield f"{key}: '{pattern}' has a placeholder other than {allowed}. Correct it."
+    allowed = PLACEHOLDERS[:1] if key == "submission.member" else PLACEHOLDERS
+    odd = [name for name in placeholders if name not in allowed]
+    if odd or pattern.count("{") != len(placeholders) or pattern.count("}") != len(placeholders):
+        shown = " or ".join(f"{{{name}}}" for name in allowed)
+        yield f"{key}: '{pattern}' has a placeholder other than {shown}. Correct it."
 
 
 def _label_errors(task: Task) -> Iterator[str]:
-    for labels in (task.labels.default, *task.labels.by_language.values()):
-        folded = Counter(label.strip().casefold() for label in labels)
-        for label, count in folded.items():
+    labels = task.labels
+    for language in {*labels.by_language, *labels.optional} - set(task.languages):
+        yield f"labels: '{language}' is no language of this task. Correct it."
+    for language, names in labels.optional.items():
+        if not set(names) <= set(task.labels_for(language)):
+            yield (
+                f"labels.optional.{language}: names a label that the language does not have. "
+                "Remove it."
+            )
+    for names in (labels.default, *labels.by_language.values()):
+        if not names or not all(names):
+            yield "labels: every label set needs names that are unique and not empty. Correct it."
+        for label, count in Counter(label.strip().casefold() for label in names).items():
             if count > 1:
-                yield f"labels: '{label}' is named {count} times in one set. Keep one."
-        if task.kind == "singlelabel" and len(labels) < 2:
-            yield "labels: kind 'singlelabel' needs two labels or more. Add them."
-    for label in task.all_labels:
+                yield f"labels: '{label}' is named {count} times in one set, not unique. Keep one."
+    for target in task.targets:
+        yield from _name_errors(target)
+
+
+def _name_errors(target: Target) -> Iterator[str]:
+    key = "labels" if target.name == "main" else f"targets.{target.name}.labels"
+    if target.kind in ("singlelabel", "distribution") and len(target.labels) < 2:
+        yield f"{key}: kind '{target.kind}' needs two labels or more. Add them."
+    for label in target.labels:
         if label != label.strip() or any(mark in label for mark in "\n\r\t\0"):
-            yield f"labels: {label!r} has blanks around it or a control character. Remove them."
-    for section, layout in (("data", task.data), ("submission", task.submission)):
-        if layout.label_layout == "columns":
-            continue
-        mark = layout.label_joiner if layout.label_layout == "joined" else layout.delimiter
-        for label in task.all_labels:
+            yield f"{key}: {label!r} has blanks around it or a control character. Remove them."
+
+
+def _target_errors(task: Task) -> Iterator[str]:
+    if "main" in task.target_tables:
+        yield "targets.main: this name is for the labels at the top. Choose another."
+    for target in task.targets:
+        key = "" if target.name == "main" else f"targets.{target.name}."
+        if target.kind == "regression" and target.range is None:
+            yield f"{key}range: kind 'regression' needs the least and largest number. Add it."
+        if target.range is not None and not target.range[0] < target.range[1]:
+            yield f"{key}range: the first number must be below the second. Correct it."
+        if target.file and not target.auxiliary:
+            yield f"{key}file: only for an auxiliary target. Set auxiliary = true."
+        for pattern in target.file:
+            yield from _path_errors(f"{key}file", pattern)
+        yield from _spelling_errors(target, key or "data.")
+    if not task.main_targets:
+        yield "targets: all are auxiliary, so nothing is predicted. Make one a main target."
+
+
+def _spelling_errors(target: Target, key: str) -> Iterator[str]:
+    """How the cells of a target are spelled; `key` is the section that says it, with its dot."""
+    label_key = "label_" if key == "data." else ""
+    if target.layout not in LAYOUTS[target.kind]:
+        yield (
+            f"{key}{label_key}layout: '{target.layout}' does not fit kind '{target.kind}'. "
+            "Change one."
+        )
+    if target.binarize and target.kind != "multilabel":
+        yield f"{key}binarize: only for kind 'multilabel'. Remove it."
+    if target.layout == "columns" and len(target.columns) != len(target.labels):
+        yield f"{key}{label_key}columns: as many as there are labels are needed. Correct them."
+    for scope in target.scopes:
+        if scope not in target.labels:
+            yield f"{key}scopes: '{scope}' is no label of this target. Add it there."
+    if (target.layout == "scoped") != bool(target.scopes):
+        yield f"{key}scopes: go with the layout 'scoped', and only with it."
+    for spelling, label in target.values.items():
+        if target.layout != "columns" and label not in target.labels:
+            yield f"{key}values.{spelling}: '{label}' is no label of this task. Correct it."
+
+
+def _rule_errors(task: Task) -> Iterator[str]:
+    by_name = {target.name: target for target in task.targets}
+    first = task.main_targets[0].labels if task.main_targets else ()
+    for label, reverse in task.rules.reversal.items():
+        if {label, reverse} - set(first) or task.rules.reversal.get(reverse) != label:
+            yield (
+                f"rules.reversal: '{label}' and '{reverse}' must be labels that turn into each "
+                "other. Correct them."
+            )
+    if task.rules.reversal and not (task.data.pair or task.data.pair_separator):
+        yield "rules.reversal: needs two texts per row. Name data.pair."
+    for rule in task.rules.iff:
+        for name, label in ((rule.target, rule.label), (rule.other, rule.other_label)):
+            target = by_name.get(name)
+            if target is None or label not in (*target.labels, target.none_word):
+                yield f"rules.iff: '{name}' has no label '{label}'. Correct it."
+
+
+def _layout_errors(task: Task) -> Iterator[str]:
+    data, submission = task.data, task.submission
+    if submission.label_layout not in LAYOUTS[task.kind]:
+        yield (
+            f"submission.label_layout: '{submission.label_layout}' does not fit kind "
+            f"'{task.kind}'. Change one."
+        )
+    sections: tuple[tuple[str, Any, str], ...] = (
+        ("data", data, data.label_layout),
+        ("submission", submission, submission.label_layout),
+    )
+    for section, keys, layout in sections:
+        mark = {"joined": keys.label_joiner, "name": keys.delimiter}.get(layout)
+        for label in task.all_labels if mark is not None else ():
             if not mark or mark in label:
                 yield f"labels: '{label}' holds {mark!r}, which separates in {section}. Rename it."
+    if not data.header and not data.columns:
+        yield "data.columns: name the columns, because data.header is false."
+    if data.header and data.columns:
+        yield "data.columns: leave it out, because the file has a header line."
+    if data.split_from_right and data.quoted:
+        yield "data.split_from_right: needs data.quoted = false."
+    if submission.id_column and not data.id_column:
+        yield "submission.id_column: the data files have no id column. Set it to ''."
+    for column in submission.text_columns:
+        if column not in data.text_columns:
+            yield f"submission.text_columns: '{column}' is not in data.text_columns. Add it there."
+
+
+def _input_errors(task: Task) -> Iterator[str]:
+    data = task.data
+    if data.pair and data.pair_separator:
+        yield "data.pair: either this or data.pair_separator cuts the second text. Keep one."
+    if data.group_column and data.group_pattern:
+        yield "data.group_column: either this or data.group_pattern is the key. Keep one."
+    try:
+        re.compile(data.group_pattern)
+    except re.error as error:
+        yield f"data.group_pattern: is no pattern ({error}). Correct it."
+    for key in ("text", "pair", "context"):
+        template = getattr(data, key)
+        if "{" in template and template.count("{") != len(template_columns(template)):
+            yield f"data.{key}: '{template}' has a brace without its partner. Close it."
 
 
 def _column_errors(task: Task) -> Iterator[str]:
     data = task.data
-    named = data.label_layout != "columns"
-    labels = (data.label_column,) if named else task.all_labels
-    columns = [*([data.id_column] if data.id_column else []), *data.text_columns]
-    for column, count in Counter([*columns, *labels, *data.ignored_columns]).items():
+    labels = [
+        column
+        for target in task.targets
+        if not target.file
+        for column in (target.columns if target.layout == "columns" else (target.column,))
+    ]
+    columns = [*([data.id_column] if data.id_column else []), *data.input_columns]
+    for column, count in Counter([*columns, *dict.fromkeys(labels), *data.ignored_columns]).items():
         if count > 1:
             yield f"data: column '{column}' has {count} roles (id, text, label, ignored). Keep one."
     if data.header:
@@ -189,6 +296,36 @@ def _language_errors(task: Task) -> Iterator[str]:
                 yield f"train_languages: nothing is left to train on for '{language}'. Add one."
 
 
+def _scoring_errors(task: Task) -> Iterator[str]:
+    scoring, kinds = task.scoring, dict.fromkeys(target.kind for target in task.main_targets)
+    suited = {metric for kind in kinds for metric in list_metrics(kind)}
+    for metric in scoring.metrics:
+        if metric not in suited:
+            shown = " or ".join(f"'{kind}'" for kind in kinds)
+            goes = [f"'{kind}'" for kind in METRIC_FACTS[metric].kinds]
+            yield (
+                f"scoring.metrics: '{metric}' goes with kind {' or '.join(goes)}, not with "
+                f"{shown}; that has: {', '.join(sorted(suited))}."
+            )
+    for language in set(scoring.languages) - set(task.predict_languages):
+        yield f"scoring.languages: '{language}' is not in predict_languages. Correct it."
+    for label in set(scoring.excluded_labels) - set(task.all_labels):
+        yield f"scoring.excluded_labels: '{label}' is no label of this task. Remove it."
+    if scoring.excluded_labels and not set(task.all_labels) - set(scoring.excluded_labels):
+        yield "scoring.excluded_labels: no label is left to score. Shorten the list."
+    if scoring.rules != "generic" and task.submission.label_layout != "columns":
+        yield (
+            f"scoring.rules: '{scoring.rules}' reads one column per label; with layout "
+            f"'{task.submission.label_layout}' choose 'generic'."
+        )
+    for metric in scoring.metrics:
+        key = {"spread": "spread_column", "reverse": "reverse_column"}.get(
+            METRIC_FACTS[metric].needs
+        )
+        if key and not getattr(scoring, key):
+            yield f"scoring.{key}: metric '{metric}' needs it. Name the column of the gold file."
+
+
 def _hub_errors(task: Task) -> Iterator[str]:
     if task.hub is None:
         return
@@ -200,42 +337,23 @@ def _hub_errors(task: Task) -> Iterator[str]:
             yield f"hub.splits: '{split}' is none of {', '.join(SPLITS)}. Correct it."
 
 
-def _scoring_errors(task: Task) -> Iterator[str]:
-    for metric in task.scoring.metrics:
-        if metric not in METRICS[task.kind]:
-            known = ", ".join(sorted(METRICS[task.kind]))
-            yield f"scoring.metrics: '{metric}' is not for kind '{task.kind}'; it has: {known}."
-    official = task.scoring.rules != "generic"
-    if official and task.submission.label_layout != "columns":
-        yield (
-            f"scoring.rules: '{task.scoring.rules}' reads one column per label; with layout "
-            f"'{task.submission.label_layout}' choose 'generic'."
-        )
-    if task.scoring.excluded_labels and not set(task.all_labels) - set(
-        task.scoring.excluded_labels
-    ):
-        yield "scoring.excluded_labels: no label is left to score. Shorten the list."
-
-
 def _source_errors(task: Task) -> Iterator[str]:
     for place, baseline in enumerate(task.baselines):
         key = f"baselines[{place}] ({baseline.system})"
         for language in baseline.values:
             if language not in task.predict_languages:
                 yield f"{key}: '{language}' is not in predict_languages. Remove it."
-        low = -1.0 if baseline.metric == "pearson_r" else 0.0
+        facts = METRIC_FACTS[baseline.metric]
         values = [*baseline.values.values(), *([baseline.average] if baseline.average else [])]
         for value in values:
-            if not low <= value <= 1.0:
+            if not facts.lowest <= value <= (facts.highest or float("inf")):
                 yield f"{key}: {value} is no fraction of 1. Divide per cent by 100."
         if not values:
             yield f"{key}: has neither values nor an average. Add one or remove it."
         if not baseline.source.strip():
             yield f"{key}: has no source. Say in which paper or table the value stands."
-    for key, url in (
-        ("url", task.url),
-        *((f"baselines ({b.system})", b.url) for b in task.baselines),
-    ):
+    addresses = {"url": task.url, **{f"baselines ({b.system})": b.url for b in task.baselines}}
+    for key, url in addresses.items():
         if url and not re.match(r"https?://[^\s/]+", url):
             yield f"{key}: '{url}' is no web address. Begin it with https://."
     for place, entry in enumerate(task.citations):
@@ -243,7 +361,8 @@ def _source_errors(task: Task) -> Iterator[str]:
             yield f"citations[{place}]: is no BibTeX entry. Begin it with @."
 
 
-def _warnings(task: Task) -> Iterator[str]:
+def find_warnings(task: Task) -> Iterator[str]:
+    """What may be wrong with a task file, for a person to decide."""
     if "TODO" in f"{task.title} {task.url}":
         yield "title or url still says TODO: fill in the template."
     if not task.url:

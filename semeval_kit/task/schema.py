@@ -1,15 +1,15 @@
-"""The sections of a task file: labels, files and their spelling, submission, scoring, sources."""
+"""The sections of a task file: targets, labels, files and their spelling, submission, scoring."""
 
 from __future__ import annotations
 
 import re
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-Kind = Literal["multilabel", "singlelabel", "intensity"]
-Layout = Literal["columns", "name", "joined"]
+Kind = Literal["multilabel", "singlelabel", "intensity", "regression", "distribution"]
+Layout = Literal["columns", "name", "joined", "scoped"]
 Rules = Literal["2026", "2025", "generic"]
 Metric = Literal[
     "macro_f1",
@@ -20,10 +20,25 @@ Metric = Literal[
     "weighted_recall",
     "weighted_f1",
     "macro_auc",
+    "exact_match",
+    "soft_cons",
+    "hard_cons",
     "pearson_r",
+    "spearman",
+    "pearson",
+    "rmse",
+    "mae",
+    "within_sd",
+    "jensen_shannon",
 ]
 SPLITS = ("train", "dev", "test")
+FILE_KINDS = (*SPLITS, "gold")
+"""What a data file may be: a split, or the labels of the test split where they lie apart."""
 Char = Annotated[str, Field(min_length=1, max_length=1)]
+
+
+def _as_tuple(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
 
 
 class Section(BaseModel):
@@ -41,6 +56,86 @@ class Labels(Section):
     """Labels that a language's data files may lack, though predictions must have them."""
 
 
+class TargetTable(Section):
+    """A `[targets.NAME]` table: what is learnt from some of the columns."""
+
+    kind: Kind
+    labels: tuple[str, ...] = ()
+    """Names of the labels or numbers; empty: for an auxiliary target those of the first target,
+    for a regression the target's own name."""
+    max_intensity: int = Field(default=3, ge=1)
+    range: tuple[float, float] | None = None
+    """Least and largest number of kind regression."""
+    bounded: bool = True
+    """Predictions of kind regression never leave the range."""
+    weight: float = Field(default=1.0, gt=0)
+    """Of the target's loss in the sum over targets."""
+    auxiliary: bool = False
+    """Learnt, never predicted."""
+    file: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
+    """Patterns of the train file that holds an auxiliary target, joined by id or text."""
+    layout: Layout | None = None
+    """As `data.label_layout`; by default `name` for singlelabel, `columns` for other kinds."""
+    column: str = ""
+    """The column of the layouts name, joined and scoped; by default the target's name."""
+    columns: tuple[str, ...] = ()
+    """The columns of the layout columns, in the order of the labels; by default the labels."""
+    joiner: str = "/"
+    none_word: str = ""
+    """The word for "no label at all" in the layouts joined and scoped."""
+    scopes: tuple[str, ...] = ()
+    """First labels of the layout scoped: a cell is a scope, `_` and labels joined by `joiner`."""
+    values: dict[str, str] = {}
+    """Other spellings in cells -> label, or value in the layout columns."""
+    drop: tuple[str, ...] = ()
+    """Cells whose rows are left out."""
+    blank_words: tuple[str, ...] = ()
+    """Words that mean "not annotated", such as NULL."""
+    max_value: int | None = Field(default=None, ge=1)
+    binarize: bool = False
+
+
+class Target(TargetTable):
+    """A target of a loaded task: its table with every default filled in."""
+
+    name: str = "main"
+    layout: Layout = "columns"
+    prefixed: bool = False
+    """Its columns are named `NAME:label`, because the task has others beside it."""
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of its columns in `Examples.labels`."""
+        if not self.prefixed:
+            return self.labels
+        if self.kind == "regression" and len(self.labels) == 1:
+            return (self.name,)
+        return tuple(f"{self.name}:{label}" for label in self.labels)
+
+    @property
+    def file_max_value(self) -> int:
+        """Largest value of a label cell in the data files, for the kinds that count."""
+        return self.max_value or (self.max_intensity if self.kind == "intensity" else 1)
+
+
+class Iff(Section):
+    """A target has a label if and only if another target has another: decided together."""
+
+    target: str
+    label: str
+    """A label of the target, or the none_word of a multilabel target: no label at all."""
+    other: str
+    other_label: str
+
+
+class AnswerRules(Section):
+    """What binds answers to each other."""
+
+    reversal: dict[str, str] = {}
+    """Label -> label that holds when text and pair are swapped, for the first target."""
+    iff: tuple[Iff, ...] = ()
+
+
 class Files(Section):
     """Where each split lies below the data folder: patterns with `{lang}`, tried in order."""
 
@@ -49,10 +144,13 @@ class Files(Section):
     test: tuple[str, ...] = ()
     gold: tuple[str, ...] = ()
     """Labels of the test split, where they lie apart from its texts."""
+    train_labels: tuple[str, ...] = ()
+    """Labels of the train split, where they lie apart: joined by id, or by line without ids."""
+    dev_labels: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _check_patterns(self) -> Files:
-        for pattern in (*self.train, *self.dev, *self.test, *self.gold):
+        for pattern in (pattern for patterns in dict(self).values() for pattern in patterns):
             if PurePosixPath(pattern).is_absolute() or "\\" in pattern or "*" in pattern:
                 raise ValueError(
                     f"pattern '{pattern}' must be a relative path with / and without wildcards"
@@ -60,10 +158,23 @@ class Files(Section):
         return self
 
 
+class Spelling(Section):
+    """How a file is written that differs from the others."""
+
+    delimiter: Char | None = None
+    quoted: bool | None = None
+    header: bool | None = None
+    columns: tuple[str, ...] | None = None
+    encoding: str | None = None
+
+
 class Data(Section):
     """How the organisers' data files are spelled."""
 
     files: Files
+    format: Literal["", "table", "json", "jsonl", "parquet"] = ""
+    """What the files are; by default what their ending says, and a delimited table otherwise."""
+    encoding: str = "utf-8"
     delimiter: Char = ","
     quoted: bool = True
     """Cells may be quoted as in CSV; false means that a quote is an ordinary character."""
@@ -72,28 +183,68 @@ class Data(Section):
     header: bool = True
     columns: tuple[str, ...] = ()
     """Column names in file order, needed when there is no header line."""
+    spelling: dict[str, Spelling] = {}
+    """Pattern of `files` -> what is different in those files."""
     id_column: str = "id"
     """Name of the id column; empty means that rows are known by their position."""
     text_columns: tuple[str, ...] = Field(default=("text",), min_length=1)
     text_joiner: str = " "
     """What joins several text columns into one text."""
+    text: str = ""
+    """A template over columns that takes the place of text_columns: "{title}: {body}"."""
+    pair: str = ""
+    """The second text: a column, or a template over columns."""
+    pair_separator: str = ""
+    """Cuts the text at its first such mark into text and pair, instead of `pair`."""
+    context: str = ""
+    """What is read beside the text and is cut before it: a column, or a template."""
+    group_column: str = ""
+    """A column whose equal values stay in one fold and in one bootstrap draw."""
+    group_pattern: str = ""
+    """Instead: a pattern on the id; what its groups match, or all of its match, is the value."""
+    combine_files: bool = False
+    """Read every pattern of a split that exists one after the other, not only the first."""
+    split_column: str = ""
+    """The column that names the split, where one file holds several."""
+    split_values: dict[str, str] = {}
+    """The organisers' word in the split column -> train, dev or test."""
+    language_column: str = ""
+    """The column that names the language, where one file holds several."""
+    language_values: dict[str, str] = {}
+    """The organisers' word in the language column -> language code."""
     ignored_columns: tuple[str, ...] = ()
+    """Columns that are not read; "*" stands for all that nothing else names."""
     label_layout: Layout = "columns"
-    """columns: one column per label; name: one column names the label; joined: several names."""
+    """columns: one column per label; name: one column names the label; joined: several names;
+    scoped: a scope, `_` and several names."""
     label_column: str = "label"
-    """The column that holds names, for the layouts name and joined."""
+    """The column that holds names, for the layouts name, joined and scoped."""
+    label_columns: tuple[str, ...] = ()
+    """Columns of the layout columns where they are not named like the labels, in their order."""
     label_joiner: str = "/"
     none_word: str = ""
-    """The word for "no label at all" in the layout joined."""
+    """The word for "no label at all" in the layouts joined and scoped."""
+    scopes: tuple[str, ...] = ()
+    """Those of the labels that are scopes, for the layout scoped."""
     blank_words: tuple[str, ...] = ()
     """Words that stand for a blank label cell, such as NONE."""
-    aliases: dict[str, str] = {}
-    """Other spellings of label names in the layouts name and joined: spelling -> label."""
+    values: dict[str, str] = Field(default={}, validation_alias=AliasChoices("values", "aliases"))
+    """Other spellings in label cells: spelling -> label, or value in the layout columns."""
+    drop: tuple[str, ...] = ()
+    """Label cells whose rows are left out, such as "something else"."""
     max_value: int | None = Field(default=None, ge=1)
     """Largest value of a label cell in the files; default 1, or max_intensity."""
     binarize: bool = False
     """Read 0..max_value as present (above 0) or absent."""
     max_megabytes: float = Field(default=64.0, gt=0)
+
+    @property
+    def input_columns(self) -> tuple[str, ...]:
+        """Every column that text, pair and context are made from."""
+        texts = template_columns(self.text) if self.text else self.text_columns
+        return tuple(
+            dict.fromkeys((*texts, *template_columns(self.pair), *template_columns(self.context)))
+        )
 
 
 class Submission(Section):
@@ -148,6 +299,10 @@ class Scoring(Section):
     """Languages over which the average runs."""
     missing_languages: Literal["zero", "skip"] = "zero"
     """zero: a language that is left out counts 0 in the average; skip: it does not count."""
+    spread_column: str = ""
+    """Column of the gold file with the standard deviation of the ratings, for within_sd."""
+    reverse_column: str = ""
+    """Column of the gold file with the id of the reciprocal row, for soft_cons and hard_cons."""
 
 
 class Baseline(Section):
@@ -183,3 +338,10 @@ class Hub(Section):
 def fill_language(pattern: str, language: str) -> str:
     """Put a language's code into a pattern: as it is for {lang}, capitalised for {Lang}."""
     return pattern.replace("{lang}", language).replace("{Lang}", language.capitalize())
+
+
+def template_columns(text: str) -> tuple[str, ...]:
+    """The columns that a template names; a text without braces is itself a column's name."""
+    if "{" not in text:
+        return (text,) if text else ()
+    return tuple(re.findall(r"\{([^{}]*)\}", text))

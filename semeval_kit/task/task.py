@@ -9,10 +9,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import AliasChoices, BaseModel, Field, ValidationError, model_validator
 
 from semeval_kit.errors import KitError
+from semeval_kit.task.check import find_errors
+from semeval_kit.task.codec import column_names
 from semeval_kit.task.schema import (
+    AnswerRules,
     Baseline,
     Data,
     Hub,
@@ -21,13 +24,17 @@ from semeval_kit.task.schema import (
     Scoring,
     Section,
     Submission,
+    Target,
+    TargetTable,
 )
-
-SPLITS = ("train", "dev", "test")
 
 
 class Task(Section):
-    """One task or track: kind, labels, languages, files, submission layout and metric."""
+    """One task or track: targets, languages, files, submission layout and metric.
+
+    `kind` and `labels` are those of the first target that is predicted. They stand at the top of
+    the file for a task of one target, or are taken from a `[targets.NAME]` table.
+    """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     title: str
@@ -36,6 +43,17 @@ class Task(Section):
     notes: str = ""
     """What people should know before they use the file."""
     max_intensity: int = Field(default=3, ge=1)
+    range: tuple[float, float] | None = None
+    """Least and largest number of kind regression."""
+    bounded: bool = True
+    """Predictions of kind regression never leave the range."""
+    target_tables: dict[str, TargetTable] = Field(
+        default={}, validation_alias=AliasChoices("targets", "target_tables")
+    )
+    """The `[targets.NAME]` tables."""
+    main_table: str = ""
+    """The table that kind and labels were taken from; not for people to set."""
+    rules: AnswerRules = AnswerRules()
     cross_lingual: bool = False
     """Languages of training and prediction must not meet in a run."""
     seen_splits: tuple[Literal["train", "dev"], ...] = ("train", "dev")
@@ -70,8 +88,82 @@ class Task(Section):
         """Union of the label sets over languages: the default's order, then the others'."""
         sets = (self.labels_for(language) for language in self.languages)
         union = dict.fromkeys(label for labels in sets for label in labels)
-        known = [label for label in self.labels.default if label in union]
-        return tuple(dict.fromkeys((*known, *union)))
+        usual = [label for label in self.labels.default if label in union]
+        return tuple(dict.fromkeys((*usual, *union)))
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """What is learnt, at least one: `main` from kind and labels, then the tables."""
+        prefixed = len(self.target_tables) + (not self.main_table) > 1
+        tables = tuple(
+            self._fill_table(name, table, prefixed) for name, table in self.target_tables.items()
+        )
+        if self.main_table:
+            return tables
+        data, labels = self.data, self.all_labels
+        columns = dict(zip(self.labels.default, data.label_columns, strict=False))
+        main = Target(
+            kind=self.kind,
+            labels=labels,
+            max_intensity=self.max_intensity,
+            range=self.range,
+            bounded=self.bounded,
+            layout=data.label_layout,
+            column=data.label_column,
+            columns=tuple(columns.get(label, label) for label in labels),
+            joiner=data.label_joiner,
+            none_word=data.none_word,
+            scopes=data.scopes,
+            values=data.values,
+            drop=data.drop,
+            blank_words=data.blank_words,
+            max_value=data.max_value,
+            binarize=data.binarize,
+        )
+        return (main, *tables)
+
+    @property
+    def main_targets(self) -> tuple[Target, ...]:
+        """The targets that are predicted, scored and uploaded."""
+        return tuple(target for target in self.targets if not target.auxiliary)
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of the columns of `Examples.labels`, those of all targets."""
+        return tuple(name for target in self.targets for name in target.label_names)
+
+    @property
+    def label_slices(self) -> dict[str, slice]:
+        """Target -> its columns in `Examples.labels`."""
+        return _slice([(target.name, len(target.labels)) for target in self.targets])
+
+    @property
+    def target_slices(self) -> dict[str, slice]:
+        """Target -> its encoded columns, in targets, logits and probs."""
+        return _slice([(target.name, len(column_names(target))) for target in self.targets])
+
+    def only(self, name: str) -> Task:
+        """The same task with one of its targets alone, for what works on one target.
+
+        Raises:
+            KitError: the task has no such target.
+        """
+        by_name = {target.name: target for target in self.targets}
+        if name not in by_name:
+            hint = nearest(name, by_name)
+            raise KitError(f"target '{name}' is not in task {self.name}{hint}.")
+        target = by_name[name]
+        alone: dict[str, Any] = {"target_tables": {}, "main_table": ""}
+        if target.name != "main":
+            alone |= {
+                "kind": target.kind,
+                "labels": Labels(default=target.labels),
+                "max_intensity": target.max_intensity,
+                "range": target.range,
+                "bounded": target.bounded,
+                "data": self.data.model_copy(update=_data_keys(target)),
+            }
+        return self.model_copy(update=alone)
 
     @property
     def max_value(self) -> int:
@@ -89,12 +181,12 @@ class Task(Section):
 
     def baselines_for(self, language: str, metric: str) -> list[tuple[float, Baseline]]:
         """Published values of a metric for a language, best first."""
-        found = [
+        published = [
             (baseline.values[language], baseline)
             for baseline in self.baselines
             if baseline.metric == metric and language in baseline.values
         ]
-        return sorted(found, key=lambda pair: -pair[0])
+        return sorted(published, key=lambda pair: -pair[0])
 
     def check_languages(self, languages: Iterable[str]) -> tuple[str, ...]:
         """Return the languages as a tuple.
@@ -102,21 +194,44 @@ class Task(Section):
         Raises:
             KitError: a language is not one of the task's.
         """
-        chosen = tuple(languages)
-        for language in chosen:
+        codes = tuple(languages)
+        for language in codes:
             if language not in self.languages:
                 hint = nearest(language, self.languages)
                 raise KitError(
                     f"language '{language}' is not in task {self.name}{hint}. "
                     f"It has: {', '.join(self.languages)}."
                 )
-        return chosen
+        return codes
 
-    @model_validator(mode="after")
-    def _check_consistency(self) -> Task:
-        for problem in (*_label_problems(self), *_layout_problems(self)):
-            raise ValueError(problem)
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _take_kind_from_a_table(cls, content: Any) -> Any:
+        """Without a kind at the top, the first target that is predicted gives it and the labels."""
+        tables = content.get("targets") if isinstance(content, dict) else None
+        if not isinstance(tables, dict) or "kind" in content:
+            return content
+        for name, table in tables.items():
+            if isinstance(table, dict) and "kind" in table and not table.get("auxiliary"):
+                shared = {key: table[key] for key in _SHARED_KEYS if key in table}
+                labels = {"default": table.get("labels") or [name]}
+                return {**content, **shared, "labels": labels, "main_table": name}
+        return content
+
+    def _fill_table(self, name: str, table: TargetTable, prefixed: bool) -> Target:
+        labels = table.labels or (self.all_labels if table.auxiliary else (name,))
+        if table.kind == "regression":
+            labels = table.labels or (name,)
+        filled = {
+            **dict(table),
+            "name": name,
+            "labels": labels,
+            "layout": table.layout or ("name" if table.kind == "singlelabel" else "columns"),
+            "column": table.column or name,
+            "columns": table.columns or ((table.column,) if table.column else labels),
+            "prefixed": prefixed,
+        }
+        return Target.model_validate(filled)
 
 
 def list_tasks() -> list[str]:
@@ -164,6 +279,9 @@ def load_task(name_or_path: str | Path) -> Task:
         task = Task.model_validate(table)
     except ValidationError as error:
         raise KitError(_describe(place, error)) from error
+    errors = find_errors(task)
+    if errors:
+        raise KitError("\n".join(f"{place}: {error}" for error in errors))
     if place.startswith("tasks/") and f"tasks/{task.name}.toml" != place and name_or_path != place:
         raise KitError(f"{place}: name is '{task.name}'; it must be the file's name.")
     return task
@@ -172,61 +290,36 @@ def load_task(name_or_path: str | Path) -> Task:
 def nearest(word: str, choices: Iterable[str]) -> str:
     """A hint such as ` (did you mean 'eng'?)`, or nothing when no choice is near."""
     by_folded = {choice.casefold(): choice for choice in choices}
-    found = difflib.get_close_matches(word.casefold(), list(by_folded), n=1, cutoff=0.6)
-    return f" (did you mean '{by_folded[found[0]]}'?)" if found else ""
+    near = difflib.get_close_matches(word.casefold(), list(by_folded), n=1, cutoff=0.6)
+    return f" (did you mean '{by_folded[near[0]]}'?)" if near else ""
 
 
-def _label_problems(task: Task) -> Iterable[str]:
-    known, labels = set(task.languages), task.labels
-    for language in {*labels.by_language, *labels.optional} - known:
-        yield f"labels: '{language}' is no language of this task"
-    for language, names in labels.optional.items():
-        if not set(names) <= set(task.labels_for(language)):
-            yield f"labels.optional.{language}: names a label that the language does not have"
-    for language in set(task.scoring.languages) - set(task.predict_languages):
-        yield f"scoring.languages: '{language}' is not in predict_languages"
-    for names in (labels.default, *labels.by_language.values()):
-        if len(set(names)) != len(names) or not names or not all(names):
-            yield "labels: every label set needs names that are unique and not empty"
-    for label in set(task.scoring.excluded_labels) - set(task.all_labels):
-        yield f"scoring.excluded_labels: '{label}' is no label of this task"
-    for alias, label in task.data.aliases.items():
-        if label not in task.all_labels:
-            yield f"data.aliases.{alias}: '{label}' is no label of this task"
+_SHARED_KEYS = ("kind", "max_intensity", "range", "bounded")
 
 
-def _layout_problems(task: Task) -> Iterable[str]:
-    data, submission = task.data, task.submission
-    fits: dict[str, set[str]] = {
-        "multilabel": {"columns", "joined"},
-        "singlelabel": {"name"},
-        "intensity": {"columns"},
+def _slice(widths: list[tuple[str, int]]) -> dict[str, slice]:
+    slices, start = {}, 0
+    for name, width in widths:
+        slices[name] = slice(start, start + width)
+        start += width
+    return slices
+
+
+def _data_keys(target: Target) -> dict[str, Any]:
+    """The keys of `[data]` that say where a target's labels stand."""
+    return {
+        "label_layout": target.layout,
+        "label_column": target.column,
+        "label_columns": target.columns,
+        "label_joiner": target.joiner,
+        "none_word": target.none_word,
+        "scopes": target.scopes,
+        "values": target.values,
+        "drop": target.drop,
+        "blank_words": target.blank_words,
+        "max_value": target.max_value,
+        "binarize": target.binarize,
     }
-    for section, layout in (
-        ("data", data.label_layout),
-        ("submission", submission.label_layout),
-    ):
-        if layout not in fits[task.kind]:
-            yield f"{section}.label_layout: '{layout}' does not fit kind '{task.kind}'"
-    if not data.header and not data.columns:
-        yield "data.columns: name the columns, because data.header is false"
-    if data.header and data.columns:
-        yield "data.columns: leave it out, because the file has a header line"
-    if data.binarize and task.kind != "multilabel":
-        yield "data.binarize: only for kind 'multilabel'"
-    if data.split_from_right and data.quoted:
-        yield "data.split_from_right: needs data.quoted = false"
-    if submission.id_column and not data.id_column:
-        yield "submission.id_column: the data files have no id column"
-    for column in submission.text_columns:
-        if column not in data.text_columns:
-            yield f"submission.text_columns: '{column}' is not in data.text_columns"
-    patterns = (*data.files.train, *data.files.dev, *data.files.test, submission.member)
-    if len(task.languages) > 1 and not all("{lang}" in pattern.lower() for pattern in patterns):
-        yield "data.files and submission.member: with several languages all patterns need {lang}"
-    metrics = set(task.scoring.metrics)
-    if ("pearson_r" in metrics) != (task.kind == "intensity"):
-        yield "scoring.metrics: pearson_r goes with kind 'intensity', and only with it"
 
 
 def _describe(place: str, error: ValidationError) -> str:
@@ -248,7 +341,7 @@ def _describe(place: str, error: ValidationError) -> str:
 def _keys_at(path: tuple[int | str, ...]) -> list[str]:
     model: type[BaseModel] = Task
     for part in path:
-        field = model.model_fields.get(str(part))
+        field = model.model_fields.get("target_tables" if part == "targets" else str(part))
         kinds = (
             [] if field is None else [field.annotation, *getattr(field.annotation, "__args__", [])]
         )

@@ -315,7 +315,7 @@ def _choose_folds(run: Run, n_rows: int) -> np.ndarray:
 
 def _lay_decisions(run: Run, train: Examples, oof: Probs) -> Thresholds:
     """Tune and estimate as the pipeline does, with fewer resamples."""
-    from semeval_kit.data.examples import normalize_text
+    from semeval_kit.data.texts import normalize_text
     from semeval_kit.decision.estimate import estimate_score
     from semeval_kit.decision.tuning import tune_rule
     from semeval_kit.task.codec import encode_labels
