@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from semeval_kit.errors import KitError
 
 if TYPE_CHECKING:
-    from semeval_kit.decision.thresholds import Thresholds
+    from semeval_kit.decision.rule import Thresholds
     from semeval_kit.run.directory import Run
     from semeval_kit.training.predict import FoldModel
 
@@ -47,7 +47,7 @@ class RunModels:
 
     def decide(self, probs: Floats, language: str) -> NDArray[np.int64]:
         """Predictions `(n, L)` for probabilities `(n, C)` of texts in one language."""
-        from semeval_kit.decision.decode import decode_probs
+        from semeval_kit.decision.rule import decode_probs
 
         task = self.run.task
         return decode_probs(
@@ -99,7 +99,7 @@ def check_language(run: Run, language: str | None, say: Callable[[str], None]) -
 def _read_rule(
     run: Run, target_names: tuple[str, ...], say: Callable[[str], None]
 ) -> Thresholds | None:
-    from semeval_kit.decision.thresholds import Thresholds
+    from semeval_kit.decision.rule import Thresholds
     from semeval_kit.run.directory import read_json
 
     if run.thresholds_file.is_file():

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from semeval_kit.decision.rules import FloatArray, IntArray
+from semeval_kit.decision.oof import FloatArray, IntArray
 
 # Candidate cuts per label: half of them spread over all ranks, half of them toward the top rows,
 # where the rare high levels are.
@@ -71,12 +71,6 @@ def tune_shared_cuts(expected: FloatArray, levels: FloatArray, n_levels: int) ->
     starts = _list_starts(expected[known], levels[known], candidates, n_levels)
     chosen, _ = _ascend(sums, starts, shared=True)
     return np.asarray(candidates[chosen[0]], dtype=np.float64)
-
-
-def apply_cuts(expected: FloatArray, cuts: FloatArray) -> IntArray:
-    """How many cut points `(..., M)` each expected level `(...)` reaches; none if they are NaN."""
-    result: IntArray = (expected[..., None] >= cuts).sum(axis=-1)
-    return result
 
 
 class _Sums:

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from semeval_kit.decision.rules import FloatArray, IntArray
-from semeval_kit.decision.thresholds import split_languages
+from semeval_kit.decision.oof import FloatArray, IntArray, split_languages
 
 # A drift is pointed out when it is both large and more than chance: five points, three sigmas.
 _LARGE = 0.05

@@ -8,20 +8,19 @@ expected level (the sum of the event probs) at cut points tuned for r.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from semeval_kit.decision.cuts import apply_cuts, tune_cuts, tune_shared_cuts
-from semeval_kit.decision.partitions import split_units
-from semeval_kit.decision.rules import FloatArray, IntArray, IntensityRule, Thresholds
-from semeval_kit.decision.sweep import draw_counts, index_units
-from semeval_kit.decision.tallies import score_rows
+from semeval_kit.decision.cuts import tune_cuts, tune_shared_cuts
+from semeval_kit.decision.oof import FloatArray, OofRows, split_languages
+from semeval_kit.decision.resampling import Board, split_groups
+from semeval_kit.decision.rule import IntensityRule, Thresholds, decode_levels, join_levels
+from semeval_kit.decision.sweep import draw_counts
 from semeval_kit.decision.thresholds import (
+    Tuning,
     count_positives,
-    split_languages,
     tune_thresholds,
     weigh_positives,
 )
@@ -34,187 +33,104 @@ _COMPARISON_BAGS = 10
 _COMPARISON_PARTS = 5
 
 
-def tune_intensity(
-    probs: FloatArray,
-    targets: FloatArray,
-    languages: Sequence[str],
-    target_names: Sequence[str],
-    *,
-    n_levels: int = 3,
-    folds: IntArray | None = None,
-    groups: Sequence[Hashable] | None = None,
-    seed: int = 0,
-    n_bags: int = 100,
-    shrinkage: float = 20.0,
-    min_positives: int = 5,
-) -> Thresholds:
+def tune_intensity(rows: OofRows, tuning: Tuning) -> Thresholds:
     """Tune both methods on the rows given and keep the one with the better cross-fitted r.
 
     Args:
-        probs: `(n, L * n_levels)`, label-major: P(y >= 1), P(y >= 2), ... of the first label first.
-        targets: `(n, L * n_levels)` of 0, 1 and NaN.
-        languages: `(n,)`.
-        target_names: `L * n_levels` names, "anger>=1", "anger>=2", ...
-        n_levels: M, the highest level.
-        folds: `(n,)`, the partition of the comparison; None: five parts by group.
-        groups: `(n,)`, rows that belong together.
-        seed: of bootstraps and parts.
-        n_bags: bootstraps per threshold and cut point.
-        shrinkage: as for `tune_thresholds`; cut point m of a label counts the rows with y >= m.
-        min_positives: as for `tune_thresholds`.
+        rows: probs `(n, L * n_levels)`, label-major: P(y >= 1), P(y >= 2), ... of the first label
+            first. Their folds are the partition on which the methods are compared; with one fold
+            only, random parts are.
+        tuning: cut points are bagged and shrunk as thresholds are.
 
     Returns:
-        Thresholds of the events whose `.intensity` holds the method kept, its cut points, and the
-        comparison: the r of each method and the margin.
+        Thresholds of the events, with an `IntensityRule` that holds the cut points and, as
+        comparison, the r of each method and the margin.
 
     Raises:
-        KitError: shapes do not fit.
+        KitError: targets do not fit the levels, or a prob is not a number in 0..1.
     """
-    if not target_names or len(target_names) % n_levels:
+    names, n_levels = rows.target_names, tuning.n_levels
+    if not names or len(names) % n_levels:
         raise KitError(
-            f"intensity: {len(target_names)} targets are no multiple of {n_levels} levels. "
+            f"intensity: {len(names)} targets are no multiple of {n_levels} levels. "
             "Check max_intensity in the task file."
         )
-    units = index_units(len(probs), groups)
-    rows = _Rows(probs, targets, tuple(languages), units)
-    tuner = _Tuner(tuple(target_names), n_levels, seed, n_bags, shrinkage, min_positives)
-    if folds is None or len(np.unique(folds)) < 2:
-        rng = np.random.default_rng([seed, _COMPARISON_PARTS])
-        folds = split_units(units, languages, _COMPARISON_PARTS, rng)
-    chosen = tuner.tune(rows)
-    comparison = _compare_methods(tuner, rows, folds)
-    assert chosen.intensity is not None
-    rule = replace(chosen.intensity, method=comparison["kept"], comparison=comparison)
-    return replace(chosen, intensity=rule)
+    if len(np.unique(rows.folds)) < 2:
+        rng = np.random.default_rng([tuning.seed, _COMPARISON_PARTS])
+        parts = split_groups(rows.groups, rows.languages, _COMPARISON_PARTS, rng)
+        rows = replace(rows, folds=parts)
+    thresholds = _tune_methods(rows, tuning)
+    comparison = _compare_methods(rows, tuning)
+    return _set_method(thresholds, comparison["kept"], comparison)
 
 
-def decode_levels(
-    probs: FloatArray, thresholds: Thresholds, languages: Sequence[str], n_levels: int
-) -> IntArray:
-    """Levels `(n, L)` of event probs `(n, L * n_levels)` by the rule stored with the thresholds.
+def _tune_methods(rows: OofRows, tuning: Tuning) -> Thresholds:
+    """Event thresholds and cut points, the method still open.
 
-    Thresholds without a rule (those of `baseline_thresholds`) are decoded by the running AND.
+    Cut points are tuned over all languages, and those of each language shrunk toward them.
     """
-    events = probs.reshape(len(probs), -1, n_levels)
-    rule = thresholds.intensity
-    if rule is not None and rule.method == "expected_value":
-        return apply_cuts(events.sum(axis=2), rule.rows(languages))
-    reached = events >= thresholds.rows(languages).reshape(events.shape)
-    levels: IntArray = np.logical_and.accumulate(reached, axis=2).sum(axis=2)
-    return levels
+    expected = rows.probs.reshape(len(rows), -1, tuning.n_levels).sum(axis=2)
+    levels = join_levels(rows.targets, tuning.n_levels)
+    shared = tune_shared_cuts(expected, levels, tuning.n_levels)
+    joint = _tune_pool(rows, tuning, np.tile(shared, (levels.shape[1], 1)), "")
+    rows_of = split_languages(rows.languages)
+    cuts = {
+        language: joint
+        if len(rows_of) == 1
+        else _tune_pool(rows.take(numbers), tuning, joint, language)
+        for language, numbers in rows_of.items()
+    }
+    labels = tuple(name.rsplit(">=", 1)[0] for name in rows.target_names[:: tuning.n_levels])
+    rule = IntensityRule(METHODS[1], labels, tuning.n_levels, cuts, joint)
+    return replace(tune_thresholds(rows, tuning), intensity=rule)
 
 
-def join_levels(targets: FloatArray, n_levels: int) -> FloatArray:
-    """Gold levels `(n, L)` from event targets `(n, L * n_levels)`; NaN where not annotated."""
-    levels: FloatArray = targets.reshape(len(targets), -1, n_levels).sum(axis=2)
-    return levels
+def _tune_pool(pool: OofRows, tuning: Tuning, anchor: FloatArray, key: str) -> FloatArray:
+    """Median cut points over bootstraps `(L, M)`, shrunk toward the anchor."""
+    expected = pool.probs.reshape(len(pool), -1, tuning.n_levels).sum(axis=2)
+    levels = join_levels(pool.targets, tuning.n_levels)
+    rng = np.random.default_rng([tuning.seed, zlib.crc32(key.encode())])
+    drawn = draw_counts(tuning.n_bags, np.unique(pool.groups, return_inverse=True)[1], rng)
+    if not tuning.n_bags:
+        drawn = np.ones((1, len(expected)), dtype=np.int32)
+    optima = np.full(anchor.shape, np.nan)
+    for label in range(len(optima)):
+        known = ~np.isnan(levels[:, label])
+        if not known.any():
+            continue
+        gold = levels[known, label]
+        bags = tune_cuts(expected[known, label], gold, drawn[:, known], tuning.n_levels)
+        bags = bags[~np.isnan(bags).any(axis=1)]
+        optima[label] = np.median(bags, axis=0) if len(bags) else anchor[label]
+    positives = count_positives(pool.targets).reshape(anchor.shape)
+    weights = weigh_positives(positives, tuning)
+    mixed = weights * optima + (1 - weights) * anchor
+    # A rare level leans on the anchor more than a common one, which could cross the two.
+    result: FloatArray = np.maximum.accumulate(mixed, axis=1)
+    return result
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """Out-of-fold rows and what is known about them."""
-
-    probs: FloatArray
-    targets: FloatArray
-    languages: tuple[str, ...]
-    units: IntArray
-
-    def take(self, chosen: IntArray) -> _Rows:
-        languages = tuple(self.languages[row] for row in chosen)
-        return _Rows(self.probs[chosen], self.targets[chosen], languages, self.units[chosen])
-
-
-@dataclass(frozen=True)
-class _Tuner:
-    """The settings of both methods."""
-
-    names: tuple[str, ...]
-    n_levels: int
-    seed: int
-    n_bags: int
-    shrinkage: float
-    min_positives: int
-
-    def tune(self, rows: _Rows) -> Thresholds:
-        """Event thresholds and cut points, the method still open."""
-        thresholds = tune_thresholds(
-            rows.probs,
-            rows.targets,
-            rows.languages,
-            self.names,
-            groups=rows.units.tolist(),
-            seed=self.seed,
-            n_bags=self.n_bags,
-            shrinkage=self.shrinkage,
-            min_positives=self.min_positives,
-        )
-        return replace(thresholds, intensity=self.tune_rule(rows))
-
-    def tune_rule(self, rows: _Rows) -> IntensityRule:
-        """Cut points over all languages, and those of each language shrunk toward them."""
-        expected = rows.probs.reshape(len(rows.probs), -1, self.n_levels).sum(axis=2)
-        levels = join_levels(rows.targets, self.n_levels)
-        shared = tune_shared_cuts(expected, levels, self.n_levels)
-        anchor = np.tile(shared, (levels.shape[1], 1))
-        joint = self.tune_pool(rows, expected, levels, anchor, "")
-        spoken = split_languages(rows.languages)
-        cuts = {
-            language: joint
-            if len(spoken) == 1
-            else self.tune_pool(rows.take(own), expected[own], levels[own], joint, language)
-            for language, own in spoken.items()
-        }
-        labels = tuple(name.rsplit(">=", 1)[0] for name in self.names[:: self.n_levels])
-        return IntensityRule(METHODS[1], labels, self.n_levels, cuts, joint)
-
-    def tune_pool(
-        self, rows: _Rows, expected: FloatArray, levels: FloatArray, anchor: FloatArray, key: str
-    ) -> FloatArray:
-        """Median cut points over bootstraps `(L, M)`, shrunk toward the anchor."""
-        rng = np.random.default_rng([self.seed, zlib.crc32(key.encode())])
-        drawn = draw_counts(self.n_bags, np.unique(rows.units, return_inverse=True)[1], rng)
-        if not self.n_bags:
-            drawn = np.ones((1, len(expected)), dtype=np.int32)
-        own = np.full(anchor.shape, np.nan)
-        for label in range(len(own)):
-            known = ~np.isnan(levels[:, label])
-            if not known.any():
-                continue
-            bags = tune_cuts(
-                expected[known, label], levels[known, label], drawn[:, known], self.n_levels
-            )
-            bags = bags[~np.isnan(bags).any(axis=1)]
-            own[label] = np.median(bags, axis=0) if len(bags) else anchor[label]
-        positives = count_positives(rows.targets).reshape(anchor.shape)
-        weights = weigh_positives(positives, self.shrinkage, self.min_positives)
-        mixed = weights * own + (1 - weights) * anchor
-        # A rare level leans on the anchor more than a common one, which could cross the two.
-        result: FloatArray = np.maximum.accumulate(mixed, axis=1)
-        return result
-
-
-def _compare_methods(tuner: _Tuner, rows: _Rows, folds: IntArray) -> dict[str, Any]:
+def _compare_methods(rows: OofRows, tuning: Tuning) -> dict[str, Any]:
     """Mean r over languages of each method, tuned without the fold that it is applied to."""
-    quick = replace(tuner, n_bags=min(tuner.n_bags, _COMPARISON_BAGS))
-    gold = join_levels(rows.targets, tuner.n_levels)
+    quick = replace(tuning, n_bags=min(tuning.n_bags, _COMPARISON_BAGS))
+    gold = join_levels(rows.targets, tuning.n_levels)
     preds = {method: np.zeros(gold.shape, dtype=np.int64) for method in METHODS}
-    for fold in np.unique(folds):
-        held_out = np.flatnonzero(folds == fold)
-        tuned = quick.tune(rows.take(np.flatnonzero(folds != fold)))
-        assert tuned.intensity is not None
-        own = rows.take(held_out)
+    for fold in np.unique(rows.folds):
+        held_out = np.flatnonzero(rows.folds == fold)
+        tuned = _tune_methods(rows.take(np.flatnonzero(rows.folds != fold)), quick)
+        pool = rows.take(held_out)
         for method in METHODS:
-            rule = replace(tuned, intensity=replace(tuned.intensity, method=method))
-            preds[method][held_out] = decode_levels(own.probs, rule, own.languages, tuner.n_levels)
-    scores = {method: _mean_r(gold, preds[method], rows.languages) for method in METHODS}
+            rule = _set_method(tuned, method, {})
+            levels = decode_levels(pool.probs, rule, pool.languages, tuning.n_levels)
+            preds[method][held_out] = levels
+    board = Board.of("pearson_r", gold, rows.languages, groups=rows.groups)
+    scores = {method: board.score(preds[method]) for method in METHODS}
     kept = max(METHODS, key=lambda method: scores[method])
     other = METHODS[1 - METHODS.index(kept)]
     return {**scores, "kept": kept, "margin": scores[kept] - scores[other]}
 
 
-def _mean_r(gold: FloatArray, preds: IntArray, languages: Sequence[str]) -> float:
-    found = []
-    for own in split_languages(languages).values():
-        has = np.atleast_1d(~np.isnan(gold[own]).all(axis=0))
-        found.append(score_rows("pearson_r", gold[own], preds[own], has))
-    return float(np.mean(found))
+def _set_method(thresholds: Thresholds, method: str, comparison: dict[str, Any]) -> Thresholds:
+    assert thresholds.intensity is not None
+    rule = replace(thresholds.intensity, method=method, comparison=comparison)
+    return replace(thresholds, intensity=rule)

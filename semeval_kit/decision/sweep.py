@@ -6,12 +6,10 @@ A row is positive where its score >= threshold, here as in `decode_probs`. Hence
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
-from semeval_kit.decision.rules import FloatArray, IntArray
+from semeval_kit.decision.oof import FloatArray, IntArray
 
 # Two values of F that differ by less are one plateau; rational ties are exact, sums of them not.
 _PLATEAU = 1e-12
@@ -124,14 +122,6 @@ def draw_counts(n_draws: int, units: IntArray, rng: np.random.Generator) -> NDAr
     for row in counts:
         row[:] = np.bincount(rng.integers(0, n_units, n_units), minlength=n_units)[units]
     return counts
-
-
-def index_units(n_rows: int, groups: Sequence[Hashable] | None) -> IntArray:
-    """Number the groups in the order of their first row, `(n_rows,)`; each row alone without."""
-    if groups is None:
-        return np.arange(n_rows, dtype=np.int64)
-    seen: dict[Hashable, int] = {}
-    return np.array([seen.setdefault(group, len(seen)) for group in groups], dtype=np.int64)
 
 
 def _find_levels(ordered: FloatArray) -> tuple[FloatArray, IntArray]:

@@ -2,7 +2,7 @@
 
 Every metric here is a function of sums of per-row tallies `(n, U, K)`: U is the number of labels
 (or 1), K the number of things counted. A resample of rows only reweighs the rows. Scores of whole
-sets of rows come from `competition.metrics`; the sums agree with it (tested).
+sets of rows come from `submission.metrics`; the sums agree with it (tested).
 """
 
 from __future__ import annotations
@@ -13,11 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from semeval_kit.decision.rules import FloatArray
+from semeval_kit.decision.oof import FloatArray, Mask
 from semeval_kit.errors import KitError
 from semeval_kit.submission import metrics as official
-
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,7 @@ class Metric:
     """A metric by its two halves.
 
     Attributes:
-        name: as `competition.metrics` spells it.
+        name: as `submission.metrics` spells it.
         tally: gold `(n, L)` with NaN for not annotated, preds `(n, L)` -> tallies `(n, U, K)`; the
             last of the K counts annotated cells.
         combine: sums `(..., U, K)` and the units that count `(U,)` -> scores `(...)`.
@@ -53,7 +51,7 @@ def find_metric(name: str) -> Metric:
 
 
 def score_rows(name: str, gold: FloatArray, preds: NDArray[np.generic], scored: Mask) -> float:
-    """One score by the official arithmetic of `competition.metrics`; shapes as for `Metric`.
+    """One score by the official arithmetic of `submission.metrics`; shapes as for `Metric`.
 
     Args:
         name: of the metric.

@@ -10,21 +10,15 @@ threshold may exceed 0.5; that is reported, because a calibrated one is F*/2, so
 from __future__ import annotations
 
 import zlib
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from semeval_kit.decision.rules import FloatArray, IntArray, Thresholds
-from semeval_kit.decision.sweep import (
-    draw_counts,
-    index_units,
-    sweep_bags,
-    sweep_global,
-    sweep_label,
-)
+from semeval_kit.decision.oof import FloatArray, IntArray, OofRows, split_languages
+from semeval_kit.decision.rule import Thresholds
+from semeval_kit.decision.sweep import draw_counts, sweep_bags, sweep_global, sweep_label
 from semeval_kit.errors import KitError
-
-__all__ = ["BASELINES", "Thresholds", "baseline_thresholds", "tune_thresholds"]
 
 BASELINES = ("half", "global", "all_positive", "prevalence", "exact")
 
@@ -34,161 +28,123 @@ _EDGE = 1e-7
 _OVERRATED = 0.6
 
 
-def tune_thresholds(
-    probs: FloatArray,
-    targets: FloatArray,
-    languages: Sequence[str],
-    target_names: Sequence[str],
-    *,
-    groups: Sequence[Hashable] | None = None,
-    seed: int = 0,
-    n_bags: int = 100,
-    shrinkage: float = 20.0,
-    min_positives: int = 5,
-) -> Thresholds:
-    """Tune one threshold per target and language for macro-F1.
+@dataclass(frozen=True)
+class Tuning:
+    """How a rule is tuned.
 
-    One global threshold g by a merged sweep; per target the median t over `n_bags` bootstraps of
-    the exact optimum; then, in log-odds, w t + (1 - w) g with w = P / (P + shrinkage), and w = 0
-    below `min_positives` positives P. With several languages this gives the joint thresholds, and
-    those of each language are shrunk toward the joint ones by the same rule.
-
-    Args:
-        probs: `(n, C)`, out-of-fold.
-        targets: `(n, C)` of 0, 1 and NaN (not annotated).
-        languages: `(n,)`, the language of every row.
-        target_names: the C names.
-        groups: `(n,)`, rows that bootstraps draw together (copies of a text); None: none.
-        seed: of the bootstraps.
-        n_bags: number of bootstraps; 0 takes the exact optimum.
+    Attributes:
+        kind: of the task: "multilabel", "singlelabel" or "intensity".
+        seed: of every random choice.
+        n_levels: the highest level, for "intensity".
+        n_bags: bootstraps per optimum; 0 takes the exact optimum.
         shrinkage: positives at which a target's own optimum and the shared one weigh the same.
         min_positives: below this, a target has no say in its threshold.
+    """
+
+    kind: str = "multilabel"
+    seed: int = 0
+    n_levels: int = 3
+    n_bags: int = 100
+    shrinkage: float = 20.0
+    min_positives: int = 5
+
+
+def tune_thresholds(rows: OofRows, tuning: Tuning | None = None) -> Thresholds:
+    """Tune one threshold per target and language for macro-F1.
+
+    One global threshold g by a merged sweep; per target the median t over bootstraps of the exact
+    optimum; then, in log-odds, w t + (1 - w) g with w = P / (P + shrinkage), and w = 0 below
+    `min_positives` positives P. With several languages this gives the joint thresholds, and those
+    of each language are shrunk toward the joint ones by the same rule.
 
     Raises:
-        KitError: shapes do not fit, or a prob is not a number in 0..1.
+        KitError: a prob is not a number in 0..1.
     """
-    names = tuple(target_names)
-    check_rows(probs, targets, languages, names)
-    units = index_units(len(probs), groups)
-    shared = sweep_global(probs, targets)
+    tuning = tuning or Tuning()
+    rows.check_probs()
+    shared = sweep_global(rows.probs, rows.targets)
     warnings = []
     if np.isnan(shared):
         shared = 0.5
         warnings.append("no target has a positive: every threshold is 0.5")
-    settings = {"n_bags": n_bags, "shrinkage": shrinkage, "min_positives": min_positives}
 
-    def tune_pool(rows: IntArray, anchor: FloatArray, key: str) -> tuple[FloatArray, IntArray]:
-        rng = np.random.default_rng([seed, zlib.crc32(key.encode())])
-        own = _bag_targets(probs[rows], targets[rows], units[rows], n_bags, rng)
-        positives = count_positives(targets[rows])
-        weights = weigh_positives(positives, shrinkage, min_positives)
-        return _shrink(own, anchor, weights), positives
+    def tune_pool(pool: OofRows, anchor: FloatArray, key: str) -> tuple[FloatArray, IntArray]:
+        rng = np.random.default_rng([tuning.seed, zlib.crc32(key.encode())])
+        optima = _bag_targets(pool, tuning.n_bags, rng)
+        positives = count_positives(pool.targets)
+        return _shrink(optima, anchor, weigh_positives(positives, tuning)), positives
 
-    everything = np.arange(len(probs))
-    joint, joint_positives = tune_pool(everything, np.full(len(names), shared), "")
-    spoken = split_languages(languages)
+    joint, joint_positives = tune_pool(rows, np.full(len(rows.target_names), shared), "")
+    rows_of = split_languages(rows.languages)
     values, positives = {}, {}
-    for language, rows in spoken.items():
-        if len(spoken) == 1:
+    for language, numbers in rows_of.items():
+        if len(rows_of) == 1:
             values[language], positives[language] = joint, joint_positives
         else:
-            values[language], positives[language] = tune_pool(rows, joint, language)
-    warnings += _find_warnings(names, values, positives, min_positives)
+            pool = rows.take(numbers)
+            values[language], positives[language] = tune_pool(pool, joint, language)
+    warnings += _list_warnings(rows.target_names, values, positives, tuning.min_positives)
     return Thresholds(
-        target_names=names,
+        target_names=rows.target_names,
         rule="shrunk",
         global_=shared,
         joint=joint,
         values=values,
         joint_positives=joint_positives,
         positives=positives,
-        settings={**settings, "seed": seed, "n_examples": len(probs)},
+        settings={
+            "n_bags": tuning.n_bags,
+            "shrinkage": tuning.shrinkage,
+            "min_positives": tuning.min_positives,
+            "seed": tuning.seed,
+            "n_examples": len(rows),
+        },
         warnings=tuple(warnings),
     )
 
 
-def baseline_thresholds(
-    rule: str,
-    probs: FloatArray,
-    targets: FloatArray,
-    languages: Sequence[str],
-    target_names: Sequence[str],
-) -> Thresholds:
-    """Thresholds of a plain rule, to compare with; shapes as for `tune_thresholds`.
+def baseline_thresholds(rule: str, rows: OofRows) -> Thresholds:
+    """Thresholds of a plain rule, to compare with.
 
     Args:
         rule: "half" (0.5), "global" (one threshold for all targets and languages), "all_positive",
             "prevalence" (as many positives as gold has, per target and language) or "exact" (the
             in-sample optimum per target and language, neither bagged nor shrunk).
-        probs: `(n, C)`.
-        targets: `(n, C)` of 0, 1 and NaN.
-        languages: `(n,)`.
-        target_names: the C names.
+        rows: out-of-fold.
 
     Raises:
-        KitError: the rule is unknown, or shapes do not fit.
+        KitError: the rule is unknown, or a prob is not a number in 0..1.
     """
     if rule not in BASELINES:
         raise KitError(f"threshold rule '{rule}' is unknown. Choose one of {', '.join(BASELINES)}.")
-    names = tuple(target_names)
-    check_rows(probs, targets, languages, names)
-    shared = {"half": 0.5, "all_positive": 0.0}.get(rule, sweep_global(probs, targets))
+    rows.check_probs()
+    fixed = {"half": 0.5, "all_positive": 0.0}
+    shared = fixed[rule] if rule in fixed else sweep_global(rows.probs, rows.targets)
 
-    def choose(rows: IntArray) -> FloatArray:
-        chosen = np.full(len(names), np.nan)
-        for target in range(len(names)):
-            known = rows[~np.isnan(targets[rows, target])]
-            scores, gold = probs[known, target], targets[known, target]
+    def choose(pool: OofRows) -> FloatArray:
+        thresholds = np.full(len(pool.target_names), np.nan)
+        for target, gold in enumerate(pool.targets.T):
+            known = ~np.isnan(gold)
+            scores = pool.probs[known, target]
             if rule == "prevalence":
-                chosen[target] = _match_prevalence(scores, gold)
+                thresholds[target] = _match_prevalence(scores, gold[known])
             elif rule == "exact":
-                chosen[target] = sweep_label(scores, gold)
-            elif len(known):
-                chosen[target] = shared
-        return chosen
+                thresholds[target] = sweep_label(scores, gold[known])
+            elif known.any():
+                thresholds[target] = shared
+        return thresholds
 
-    spoken = split_languages(languages)
+    pools = {language: rows.take(own) for language, own in split_languages(rows.languages).items()}
     return Thresholds(
-        target_names=names,
+        target_names=rows.target_names,
         rule=rule,
         global_=shared,
-        joint=choose(np.arange(len(probs))),
-        values={language: choose(rows) for language, rows in spoken.items()},
-        joint_positives=count_positives(targets),
-        positives={language: count_positives(targets[rows]) for language, rows in spoken.items()},
-        settings={"n_examples": len(probs)},
+        joint=choose(rows),
+        values={language: choose(pool) for language, pool in pools.items()},
+        joint_positives=count_positives(rows.targets),
+        positives={language: count_positives(pool.targets) for language, pool in pools.items()},
+        settings={"n_examples": len(rows)},
     )
-
-
-def check_rows(
-    probs: FloatArray, targets: FloatArray, languages: Sequence[str], names: Sequence[str]
-) -> None:
-    """Refuse arrays that do not fit together, and probs that are no probabilities.
-
-    Raises:
-        KitError: naming the shapes, or the first bad row and its target.
-    """
-    expected = (len(languages), len(names))
-    if probs.shape != expected or targets.shape != expected:
-        raise KitError(
-            f"probs {probs.shape} and targets {targets.shape} should both be {expected}: "
-            "one row per example, one column per target. Read them from the same run."
-        )
-    bad = np.argwhere(~((probs >= 0) & (probs <= 1)))
-    if len(bad):
-        row, target = bad[0]
-        raise KitError(
-            f"probs, row {row + 1}: '{names[target]}' is {probs[row, target]}; expected 0..1. "
-            "Train that fold again."
-        )
-
-
-def split_languages(languages: Sequence[str]) -> dict[str, IntArray]:
-    """The row numbers of every language, in the order of its first row."""
-    found: dict[str, list[int]] = {}
-    for row, language in enumerate(languages):
-        found.setdefault(language, []).append(row)
-    return {language: np.array(rows, dtype=np.int64) for language, rows in found.items()}
 
 
 def count_positives(targets: FloatArray) -> IntArray:
@@ -196,26 +152,24 @@ def count_positives(targets: FloatArray) -> IntArray:
     return np.asarray(np.nansum(targets, axis=0), dtype=np.int64)
 
 
-def weigh_positives(positives: IntArray, shrinkage: float, min_positives: int) -> FloatArray:
+def weigh_positives(positives: IntArray, tuning: Tuning) -> FloatArray:
     """The say of a target in its own threshold: P / (P + shrinkage), 0 below `min_positives`."""
-    weights = positives / np.maximum(positives + shrinkage, 1e-300)
-    return np.where(positives < min_positives, 0.0, weights)
+    weights = positives / np.maximum(positives + tuning.shrinkage, 1e-300)
+    return np.where(positives < tuning.min_positives, 0.0, weights)
 
 
-def _bag_targets(
-    probs: FloatArray, targets: FloatArray, units: IntArray, n_bags: int, rng: np.random.Generator
-) -> FloatArray:
+def _bag_targets(pool: OofRows, n_bags: int, rng: np.random.Generator) -> FloatArray:
     """Median optimum over bootstraps per target `(C,)`, NaN where nothing is annotated."""
-    found = np.full(probs.shape[1], np.nan)
-    drawn = draw_counts(n_bags, np.unique(units, return_inverse=True)[1], rng)
-    for target in range(probs.shape[1]):
-        known = ~np.isnan(targets[:, target])
-        scores, gold = probs[known, target], targets[known, target]
+    optima = np.full(len(pool.target_names), np.nan)
+    drawn = draw_counts(n_bags, np.unique(pool.groups, return_inverse=True)[1], rng)
+    for target, targets in enumerate(pool.targets.T):
+        known = ~np.isnan(targets)
+        scores, gold = pool.probs[known, target], targets[known]
         counts = drawn if known.all() else drawn[:, known]
         bags = sweep_bags(scores, gold, counts) if len(scores) and n_bags else np.empty(0)
         bags = bags[~np.isnan(bags)]
-        found[target] = np.median(bags) if len(bags) else sweep_label(scores, gold)
-    return found
+        optima[target] = np.median(bags) if len(bags) else sweep_label(scores, gold)
+    return optima
 
 
 def _shrink(own: FloatArray, anchor: FloatArray, weights: FloatArray) -> FloatArray:
@@ -249,25 +203,25 @@ def _match_prevalence(scores: FloatArray, gold: FloatArray) -> float:
     return float(middle if middle > ordered[k] else ordered[k - 1])
 
 
-def _find_warnings(
+def _list_warnings(
     names: Sequence[str],
     values: dict[str, FloatArray],
     positives: dict[str, IntArray],
     min_positives: int,
 ) -> list[str]:
-    found = []
+    warnings = []
     for language, row in values.items():
         for name, value, count in zip(names, row, positives[language], strict=True):
             if np.isnan(value):
                 continue
             if count < min_positives:
-                found.append(
+                warnings.append(
                     f"{language} {name}: {count} positives (fewer than {min_positives}); "
                     f"its threshold {value:.3f} is the shared one"
                 )
             if value > _OVERRATED:
-                found.append(
+                warnings.append(
                     f"{language} {name}: threshold {value:.3f} is above 0.5, which calibrated "
                     "probs never need: the model overrates this label"
                 )
-    return found
+    return warnings

@@ -2,93 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from semeval_kit.decision.intensity import tune_intensity
-from semeval_kit.decision.rules import FloatArray, IntArray, Thresholds
-from semeval_kit.decision.thresholds import baseline_thresholds, tune_thresholds
+from semeval_kit.decision.oof import IntArray, OofRows
+from semeval_kit.decision.rule import Thresholds, decode_probs
+from semeval_kit.decision.thresholds import Tuning, baseline_thresholds, tune_thresholds
 from semeval_kit.errors import KitError
 
 
-def tune_rule(
-    kind: str,
-    probs: FloatArray,
-    targets: FloatArray,
-    languages: Sequence[str],
-    target_names: Sequence[str],
-    *,
-    folds: IntArray | None = None,
-    groups: Sequence[Hashable] | None = None,
-    seed: int = 0,
-    n_levels: int = 3,
-    n_bags: int = 100,
-    shrinkage: float = 20.0,
-    min_positives: int = 5,
-) -> Thresholds:
+def tune_rule(rows: OofRows, tuning: Tuning) -> Thresholds:
     """Tune what `decode_probs` needs for this kind of task.
 
     Args:
-        kind: "multilabel" (`tune_thresholds`), "intensity" (`tune_intensity`) or "singlelabel"
-            (argmax, nothing to tune: 0 for a label that a language has, NaN for one that it lacks).
-        probs: `(n, C)`, out-of-fold.
-        targets: `(n, C)` of 0, 1 and NaN.
-        languages: `(n,)`.
-        target_names: the C names.
-        folds: `(n,)`, for "intensity" the partition on which its two methods are compared.
-        groups: `(n,)`, rows that belong together.
-        seed: of every random choice.
-        n_levels: the highest level, for "intensity".
-        n_bags: see `tune_thresholds`.
-        shrinkage: see `tune_thresholds`.
-        min_positives: see `tune_thresholds`.
+        rows: out-of-fold.
+        tuning: its kind decides: "multilabel" (`tune_thresholds`), "intensity" (`tune_intensity`)
+            or "singlelabel" (argmax, nothing to tune: 0 for a label that a language has, NaN for
+            one that it lacks).
 
     Raises:
-        KitError: shapes do not fit, or the kind is unknown.
+        KitError: a prob is not a number in 0..1, or the kind is unknown.
     """
-    if kind == "singlelabel":
-        allowed = baseline_thresholds("all_positive", probs, targets, languages, target_names)
-        return replace(allowed, rule="argmax")
-    if kind not in ("multilabel", "intensity"):
-        raise KitError(f"tune: kind '{kind}' is unknown. Correct the task file.")
-    if kind == "intensity":
-        return tune_intensity(
-            probs,
-            targets,
-            languages,
-            target_names,
-            n_levels=n_levels,
-            folds=folds,
-            groups=groups,
-            seed=seed,
-            n_bags=n_bags,
-            shrinkage=shrinkage,
-            min_positives=min_positives,
-        )
-    return tune_thresholds(
-        probs,
-        targets,
-        languages,
-        target_names,
-        groups=groups,
-        seed=seed,
-        n_bags=n_bags,
-        shrinkage=shrinkage,
-        min_positives=min_positives,
-    )
+    if tuning.kind == "singlelabel":
+        return untuned_rule(rows, tuning.kind)
+    if tuning.kind == "intensity":
+        return tune_intensity(rows, tuning)
+    if tuning.kind == "multilabel":
+        return tune_thresholds(rows, tuning)
+    raise KitError(f"tune: kind '{tuning.kind}' is unknown. Correct the task file.")
 
 
-def untuned_rule(
-    kind: str,
-    probs: FloatArray,
-    targets: FloatArray,
-    languages: Sequence[str],
-    target_names: Sequence[str],
-) -> Thresholds:
+def untuned_rule(rows: OofRows, kind: str) -> Thresholds:
     """The rule without any tuning: 0.5 for every target, argmax for "singlelabel"."""
     if kind == "singlelabel":
-        return tune_rule(kind, probs, targets, languages, target_names)
-    names = np.asarray(target_names).tolist()
-    return baseline_thresholds("half", probs, targets, languages, names)
+        return replace(baseline_thresholds("all_positive", rows), rule="argmax")
+    return baseline_thresholds("half", rows)
+
+
+def apply_rule(rule: Thresholds, rows: OofRows, tuning: Tuning) -> IntArray:
+    """Answers `(n, L)` of a rule."""
+    return decode_probs(tuning.kind, rows.probs, rule, rows.languages, tuning.n_levels)
+
+
+def cross_fit(rows: OofRows, tuning: Tuning) -> IntArray:
+    """Answers `(n, L)` of each fold by the rule tuned on the other folds."""
+    answers: list[tuple[IntArray, IntArray]] = []
+    for fold in np.unique(rows.folds):
+        held_out = np.flatnonzero(rows.folds == fold)
+        rule = tune_rule(rows.take(np.flatnonzero(rows.folds != fold)), tuning)
+        answers.append((held_out, apply_rule(rule, rows.take(held_out), tuning)))
+    order = np.argsort(np.concatenate([numbers for numbers, _ in answers]))
+    return np.concatenate([preds for _, preds in answers])[order]

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from semeval_kit.decision.ensemble import mean_probs
 from semeval_kit.errors import KitError
+from semeval_kit.probs import mean_probs
 from semeval_kit.run.directory import (
-    Probs,
     Run,
     read_json,
     read_probs,
@@ -90,8 +89,7 @@ def predict(run: Run, splits: Sequence[str], engine: Engine, say: Say) -> tuple[
         run_folds(run, _slots(run, engine), predict=todo, splits=tuple(wanted), say=say)
     for split, examples in wanted.items():
         folds = [read_probs(run.fold_probs_file(f, split)) for f in range(run.n_folds)]
-        mean = mean_probs([probs.values for probs in folds])
-        whole = Probs(examples.ids, examples.languages, folds[0].target_names, mean)
+        whole = mean_probs(folds)
         languages = np.asarray(examples.languages)
         for language in run.languages:
             rows_of_language = np.flatnonzero(languages == language)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from semeval_kit.data.examples import Examples, find_file
+from semeval_kit.data.examples import Examples
 from semeval_kit.data.texts import number_groups
-from semeval_kit.decision.decode import decode_probs
 from semeval_kit.decision.drift import measure_drift
-from semeval_kit.decision.estimate import estimate_score
-from semeval_kit.decision.intensity import join_levels
-from semeval_kit.decision.rules import Thresholds
-from semeval_kit.decision.tuning import tune_rule
+from semeval_kit.decision.estimate import Judging, estimate_score
+from semeval_kit.decision.oof import OofAnswers, OofRows, write_oof_answers
+from semeval_kit.decision.rule import Thresholds, decode_probs, join_levels
+from semeval_kit.decision.thresholds import Tuning
+from semeval_kit.decision.tuning import apply_rule, tune_rule
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run, read_json, write_json
 from semeval_kit.run.plan import SPLITS, Say
@@ -34,33 +35,21 @@ def tune(run: Run, say: Say) -> dict[str, Any]:
     Returns:
         The estimate, as estimate.json holds it.
     """
-    task = run.task
-    oof = run.read_oof()
-    examples, folds = oof_examples(run)
-    targets = encode_labels(task, examples.labels)
-    groups = number_groups(examples).tolist()
-    common: dict[str, Any] = {
-        "groups": groups,
-        "seed": int(run.settings["seed"]),
-        "n_levels": task.max_intensity,
-    }
-    names = oof.target_names
-    rule = tune_rule(task.kind, oof.values, targets, oof.languages, names, folds=folds, **common)
+    task, rows, tuning = run.task, read_oof_rows(run), plan_tuning(run)
+    rule = tune_rule(rows, tuning)
     for warning in rule.warnings:
         say(f"warning: {warning}")
-    scored = [label not in task.scoring.excluded_labels for label in task.all_labels]
-    estimate = estimate_score(
-        task.kind,
-        oof.values,
-        targets,
-        oof.languages,
-        names,
-        folds,
+    judging = Judging(
         metric=task.scoring.metrics[0],
-        scored=scored,
+        scored=tuple(label not in task.scoring.excluded_labels for label in task.all_labels),
         best_epoch_on_valid=run.recipe["select_by"] != "last",
-        **common,
-    ).to_json()
+    )
+    judged = estimate_score(rows, tuning, judging)
+    ids = run.read_oof().ids
+    answers = OofAnswers(ids, rows.languages, task.all_labels, judged.half, judged.tuned)
+    estimate = judged.to_json()
+    # What was judged is kept beside its figures: no page decides it again.
+    estimate["answers_sha256"] = write_oof_answers(run.oof_answers_file, answers)
     write_json(run.thresholds_file, rule.to_json())
     write_json(run.estimate_file, estimate)
     return estimate
@@ -115,7 +104,11 @@ def pack_files(run: Run, files: Mapping[str, Path], say: Say) -> Path:
         KitError: the zip would be rejected.
     """
     data = run.settings["data"]
-    for warning in pack_submission(run.task, files, run.zip_file, data, data=data).warnings:
+    checked = pack_submission(run.task, files, run.zip_file, data, data=data)
+    scored_zip = read_json(run.score_file).get("zip_sha256") if run.score_file.is_file() else None
+    if scored_zip != _hash(run.zip_file):
+        run.score_file.unlink(missing_ok=True)  # it is the score of another zip
+    for warning in checked.warnings:
         say(f"warning: {warning}")
     return Path(run.zip_file)
 
@@ -142,17 +135,36 @@ def score(run: Run, gold: Path | None, say: Say) -> Score | None:
 
     Args:
         run: a run with a zip.
-        gold: file or folder; None: where the task says that gold lies, if it is there.
+        gold: file or folder; None: see `Run.find_gold`.
         say: is told when there is nothing to score with.
     """
-    if not run.zip_file.is_file():
-        return None
-    place = gold or _find_gold(run)
-    if place is None:
+    place = run.find_gold(gold)
+    if place is None or not run.zip_file.is_file():
         return None
     result = score_submission(run.task, run.zip_file, place)
-    write_json(run.score_file, {"gold": str(place), **result.to_json()})
+    stored = {"gold": str(place), "zip_sha256": _hash(run.zip_file), **result.to_json()}
+    write_json(run.score_file, stored)
     return result
+
+
+def plan_tuning(run: Run) -> Tuning:
+    """How the run's rule is tuned."""
+    task = run.task
+    return Tuning(kind=task.kind, seed=int(run.settings["seed"]), n_levels=task.max_intensity)
+
+
+def read_oof_rows(run: Run) -> OofRows:
+    """The out-of-fold rows of a trained run, in the order of `run.read_oof()`."""
+    oof = run.read_oof()
+    examples, folds = oof_examples(run)
+    return OofRows.of(
+        oof.values,
+        encode_labels(run.task, examples.labels),
+        oof.languages,
+        oof.target_names,
+        groups=number_groups(examples),
+        folds=folds,
+    )
 
 
 def oof_examples(run: Run) -> tuple[Examples, Any]:
@@ -184,18 +196,13 @@ def _require_unseen(run: Run) -> None:
 
 
 def _tell_drift(run: Run, rule: Thresholds, examples: Examples, preds: Any, say: Say) -> None:
-    task, oof = run.task, run.read_oof()
-    gold_examples, _ = oof_examples(run)
-    targets = encode_labels(task, gold_examples.labels)
-    gold = join_levels(targets, task.max_intensity) if task.kind == "intensity" else targets
-    answers = decode_probs(task.kind, oof.values, rule, oof.languages, task.max_intensity)
+    task, rows = run.task, read_oof_rows(run)
+    gold = rows.targets
+    if task.kind == "intensity":
+        gold = join_levels(gold, task.max_intensity)
+    answers = apply_rule(rule, rows, plan_tuning(run))
     for drift in measure_drift(
-        gold,
-        answers,
-        list(oof.languages),
-        preds,
-        examples.languages,
-        task.all_labels,
+        gold, answers, rows.languages, preds, examples.languages, task.all_labels
     ):
         if drift.notable:
             say(
@@ -204,9 +211,5 @@ def _tell_drift(run: Run, rule: Thresholds, examples: Examples, preds: Any, say:
             )
 
 
-def _find_gold(run: Run) -> Path | None:
-    files = [
-        find_file(run.task, run.settings["data"], "gold", language) for language in run.languages
-    ]
-    found = [path for path in files if path is not None]
-    return found[0].parent if found else None
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

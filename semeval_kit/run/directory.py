@@ -216,12 +216,30 @@ class Run:
         data = self.settings["data"]
         return read_examples(self.task, data, split, self.languages, labelled=False)
 
+    def find_gold(self, given: str | Path | None = None) -> Path | None:
+        """Where reference labels of the test split lie, or None.
+
+        Args:
+            given: file or folder; None: what the run was scored with, or else where the task says
+                that gold lies in its data.
+        """
+        if given is not None:
+            return Path(given)
+        if self.score_file.is_file():
+            place = Path(read_json(self.score_file)["gold"])
+            if place.exists():
+                return place
+        data = self.settings["data"]
+        files = [find_file(self.task, data, "gold", language) for language in self.languages]
+        return next((file.parent for file in files if file), None)
+
     settings_file = property(lambda self: self.path / "run.json")
     task_file = property(lambda self: self.path / "task.toml")
     recipe_file = property(lambda self: self.path / "recipe.toml")
     folds_file = property(lambda self: self.path / "folds.csv")
     thresholds_file = property(lambda self: self.path / "thresholds.json")
     estimate_file = property(lambda self: self.path / "estimate.json")
+    oof_answers_file = property(lambda self: self.path / "oof_answers.csv")
     zip_file = property(lambda self: self.path / f"{self.name}.zip")
     score_file = property(lambda self: self.path / "score.json")
     report_file = property(lambda self: self.path / "report.html")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +10,9 @@ from numpy.typing import NDArray
 from semeval_kit.data.examples import Examples, find_file, read_examples
 from semeval_kit.data.reference import Reference, find_references, read_reference
 from semeval_kit.data.texts import number_groups
-from semeval_kit.decision.decode import decode_probs
-from semeval_kit.decision.partitions import split_units
-from semeval_kit.decision.rules import Thresholds
-from semeval_kit.decision.sweep import index_units
-from semeval_kit.decision.tuning import tune_rule, untuned_rule
+from semeval_kit.decision.oof import OofRows, read_oof_answers
+from semeval_kit.decision.rule import Thresholds, decode_probs
+from semeval_kit.decision.tuning import untuned_rule
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Probs, Run, read_json
 from semeval_kit.task.codec import encode_labels
@@ -35,7 +32,7 @@ class Answers:
         probs: of the same rows, `(n, C)`: from one model each for "oof", else the mean over folds.
         half: preds `(n, L)` at threshold 0.5 (argmax for single-label tasks).
         tuned: preds `(n, L)` by tuned thresholds; for "oof" cross-fitted, so that no row is judged
-            by a threshold that it helped to choose.
+            by a threshold that it helped to choose, as `tune` kept them.
         groups: `(n,)`, the same number for copies of a text.
     """
 
@@ -91,45 +88,28 @@ def read_answers(run: Run, split: str) -> Answers | None:
     )
     examples = _align(run, examples, probs)
     thresholds = Thresholds.from_json(read_json(run.thresholds_file))
-    return _decide(run, split, examples, probs, tuned=_decode(run, probs, thresholds))
-
-
-def cross_fit(run: Run, probs: Probs, examples: Examples, groups: tuple[int, ...]) -> IntArray:
-    """Preds `(n, L)` of each training fold by the rule tuned on the other folds.
-
-    This is the first partition of `decision.estimate.estimate_score`: the training folds, or five
-    random parts for a hold-out.
-    """
-    fold_of = run.read_folds()
-    seed = int(run.settings["seed"])
-    folds = np.array([fold_of[key] for key in zip(probs.languages, probs.ids, strict=True)])
-    if len(np.unique(folds)) < 2:
-        rng = np.random.default_rng([seed, 3, 0])
-        folds = split_units(index_units(len(probs), groups), list(probs.languages), 5, rng)
     targets = encode_labels(run.task, examples.labels)
-    preds = np.zeros(examples.labels.shape, dtype=np.int64)
-    for fold in np.unique(folds):
-        others, own = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-        rule = tune_rule(
-            run.task.kind,
-            probs.values[others],
-            targets[others],
-            [probs.languages[row] for row in others],
-            probs.target_names,
-            folds=folds[others],
-            groups=[groups[row] for row in others],
-            seed=seed,
-            n_levels=run.task.max_intensity,
-        )
-        preds[own] = _decode(run, probs.take(own), rule)
-    return preds
+    rows = OofRows.of(probs.values, targets, probs.languages, probs.target_names)
+    half = _decode(run, probs, untuned_rule(rows, run.task.kind))
+    tuned = _decode(run, probs, thresholds)
+    groups = tuple(number_groups(examples).tolist())
+    return Answers(split, examples, probs, half, tuned, groups)
 
 
 def _read_oof(run: Run) -> Answers:
     probs = run.read_oof()
     examples = _align(run, run.read_train(), probs)
-    tuned = cross_fit(run, probs, examples, tuple(number_groups(examples).tolist()))
-    return _decide(run, "oof", examples, probs, tuned)
+    if not run.estimate_file.is_file():
+        raise KitError(f"{run.path}: no estimate yet. Run `semeval-kit tune {run.path}`.")
+    sha256 = read_json(run.estimate_file).get("answers_sha256", "")
+    kept = read_oof_answers(run.oof_answers_file, sha256)
+    if (kept.languages, kept.ids) != (probs.languages, probs.ids):
+        raise KitError(
+            f"{run.oof_answers_file}: holds other rows than the folds' oof.csv. "
+            f"Run `semeval-kit tune {run.path}`."
+        )
+    groups = tuple(number_groups(examples).tolist())
+    return Answers("oof", examples, probs, kept.half, kept.tuned, groups)
 
 
 def _read_gold(run: Run, split: str, language: str) -> Examples | None:
@@ -139,22 +119,12 @@ def _read_gold(run: Run, split: str, language: str) -> Examples | None:
         path = find_file(run.task, data, "dev", language)
         reference = read_reference(run.task, path, language) if path else None
     else:
-        place = _find_gold(run, language)
+        place = run.find_gold()
         reference = find_references(run.task, place).get(language) if place else None
     if reference is None or reference.gold is None:
         return None
     examples = read_examples(run.task, data, split, [language], labelled=False)
     return _with_labels(run, examples, reference)
-
-
-def _find_gold(run: Run, language: str) -> str | None:
-    """Where the gold labels of the test split lie: what the run was scored with, or its data."""
-    if run.score_file.is_file():
-        place = read_json(run.score_file).get("gold")
-        if place and Path(place).exists():
-            return str(place)
-    found = find_file(run.task, run.settings["data"], "gold", language)
-    return str(found.parent) if found else None
 
 
 def _with_labels(run: Run, examples: Examples, reference: Reference) -> Examples:
@@ -172,15 +142,6 @@ def _with_labels(run: Run, examples: Examples, reference: Reference) -> Examples
     labels = np.full((len(examples), len(run.task.all_labels)), np.nan)
     labels[:, columns] = reference.gold[list(rows)]
     return replace(examples, labels=labels)
-
-
-def _decide(run: Run, split: str, examples: Examples, probs: Probs, tuned: IntArray) -> Answers:
-    targets = encode_labels(run.task, examples.labels)
-    plain = untuned_rule(
-        run.task.kind, probs.values, targets, list(probs.languages), probs.target_names
-    )
-    half = _decode(run, probs, plain)
-    return Answers(split, examples, probs, half, tuned, tuple(number_groups(examples).tolist()))
 
 
 def _decode(run: Run, probs: Probs, rule: Thresholds) -> IntArray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from semeval_kit.decision.rules import Thresholds
+from semeval_kit.decision.rule import Thresholds
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run, read_json, write_atomic
 from semeval_kit.show.citations import collect_citations

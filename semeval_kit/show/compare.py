@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from semeval_kit.decision.intervals import Comparison, compare_systems
+from semeval_kit.decision.resampling import Board, Comparison, compare_systems
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run
 from semeval_kit.show.answers import Answers, read_answers
@@ -88,14 +88,17 @@ def measure_difference(
     rows = np.array([row_of[key] for key in answers.keys])
     if not np.array_equal(answers.gold, other.gold[rows], equal_nan=True):
         return "other gold labels"
-    return compare_systems(
+    board = Board.of(
         results.metric,
         answers.gold,
+        answers.examples.languages,
+        scored_labels(results.task),
+        answers.groups,
+    )
+    return compare_systems(
+        board,
         answers.tuned,
         other.tuned[rows],
-        answers.examples.languages,
-        scored=scored_labels(results.task),
-        groups=answers.groups,
         n_resamples=n_resamples,
         n_shuffles=n_shuffles,
         seed=seed,
@@ -220,8 +223,8 @@ def _sort(entries: Sequence[Entry], sort: str) -> list[Entry]:
 
 def _notes(entries: Sequence[Entry], split: str) -> tuple[str, ...]:
     notes = [
-        "Scores are of out-of-fold rows with cross-fitted thresholds (mean over partitions of "
-        "the rows); differences and p are of the first one: training folds, or parts of a hold-out."
+        "Scores are of out-of-fold rows with cross-fitted thresholds: those of each training fold, "
+        "or part of a hold-out, are tuned on the others."
         if split == "oof"
         else "Scores are of dev rows: mean over the folds' models, thresholds tuned out of fold."
     ]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from semeval_kit.decision.intervals import Comparison
+from semeval_kit.decision.resampling import Comparison
 from semeval_kit.show.markup import escape_cell
 from semeval_kit.show.results import RunResults
 

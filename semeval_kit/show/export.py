@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from semeval_kit.decision.rules import Thresholds
+from semeval_kit.decision.rule import Thresholds
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run, read_json, write_atomic, write_json
 from semeval_kit.show.card import make_card

@@ -8,7 +8,7 @@ from typing import Any
 
 from semeval_kit.data.examples import Examples
 from semeval_kit.data.texts import find_overlap
-from semeval_kit.decision.rules import Thresholds
+from semeval_kit.decision.rule import Thresholds
 from semeval_kit.run.directory import Run, read_json, write_atomic
 from semeval_kit.show.ablations import (
     group_seeds,

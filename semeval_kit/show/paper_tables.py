@@ -9,7 +9,7 @@ import numpy as np
 
 from semeval_kit.data.examples import Examples
 from semeval_kit.data.stats import describe_split
-from semeval_kit.decision.rules import Thresholds
+from semeval_kit.decision.rule import Thresholds
 from semeval_kit.show.answers import Answers
 from semeval_kit.show.comparison_tables import SPLIT_TITLES, measure_title, shown_encoder
 from semeval_kit.show.markup import shorten
@@ -159,7 +159,7 @@ def tabulate_thresholds(results: RunResults, thresholds: Thresholds) -> list[Tab
                 f"Thresholds against 0.5, {language}, out of fold",
                 ("label", "threshold", f"{name} at 0.5", "in-sample", "cross-fitted"),
                 tuple(rows),
-                notes=("Cross-fitted: mean over several partitions of the rows.",),
+                notes=("Cross-fitted: each fold by thresholds tuned on the others.",),
             )
         )
     return tables

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from semeval_kit import __version__
-from semeval_kit.decision.rules import Thresholds
+from semeval_kit.decision.rule import Thresholds
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run, read_json, write_atomic
 from semeval_kit.show.answers import Answers

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from semeval_kit.decision.rules import FloatArray, Thresholds
+from semeval_kit.decision.oof import FloatArray
+from semeval_kit.decision.rule import Thresholds
 from semeval_kit.show.comparison_tables import MEASURE_TITLES, SPLIT_TITLES, measure_title
 from semeval_kit.show.report_training import tabulate_folds, tabulate_settings
 from semeval_kit.show.results import RunResults

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from semeval_kit.run.directory import Run, read_json
@@ -117,6 +117,7 @@ def read_results(
     """
     done = [run.read_done(fold) for fold in range(run.n_folds)]
     metric = headline_metric(run.task)
+    estimate = read_json(run.estimate_file) if run.estimate_file.is_file() else {}
     scores = {}
     for split in splits:
         found = answers[split] if answers and split in answers else read_answers(run, split)
@@ -127,6 +128,11 @@ def read_results(
                 )
                 for rule in ("half", "tuned")
             }
+    if "oof" in scores and n_resamples and estimate.get("metric") == metric:
+        # One figure has one interval: that of the estimate.
+        for rule, name in (("half", "at_half"), ("tuned", "cross_fitted")):
+            ends = (estimate[name]["low"], estimate[name]["high"])
+            scores["oof"][rule] = replace(scores["oof"][rule], interval=ends)
     return RunResults(
         name=run.name,
         task=run.task,
@@ -137,7 +143,7 @@ def read_results(
         trainable_parameters=done[0].get("trainable_parameters"),
         metric=metric,
         folds=tuple(_read_fold(run, fold, done[fold]) for fold in range(run.n_folds)),
-        estimate=read_json(run.estimate_file) if run.estimate_file.is_file() else {},
+        estimate=estimate,
         splits=scores,
         official=read_json(run.score_file) if run.score_file.is_file() else {},
     )

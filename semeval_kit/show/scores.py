@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from semeval_kit.decision.intervals import find_interval, resample_scores
-from semeval_kit.decision.tallies import find_metric
-from semeval_kit.decision.thresholds import split_languages
+from semeval_kit.decision.oof import split_languages
+from semeval_kit.decision.resampling import Board, find_interval
 from semeval_kit.show.answers import Answers
 from semeval_kit.submission.metrics import METRICS, count_labels, macro_auc, pearson_by_label
 from semeval_kit.task.task import Task
@@ -212,16 +211,11 @@ def _interval(
 ) -> Interval:
     if n_resamples < 1:
         return None
-    metric = find_metric(name)
-    gold = answers.gold[rows]
-    drawn = resample_scores(
-        metric,
-        metric.tally(gold, preds[rows], scored)[None],
-        gold,
-        split_languages([answers.examples.languages[row] for row in rows]),
-        np.array(answers.groups, dtype=np.int64)[rows],
+    board = Board.of(
+        name,
+        answers.gold[rows],
+        [answers.examples.languages[row] for row in rows],
         scored,
-        n_resamples,
-        seed,
+        np.array(answers.groups, dtype=np.int64)[rows],
     )
-    return find_interval(drawn[:, 0])
+    return find_interval(board.resample([preds[rows]], n_resamples, seed)[:, 0])

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from semeval_kit.decision.rules import Thresholds
+from semeval_kit.decision.rule import Thresholds
 from semeval_kit.run.directory import Run
 
 _LOAD = """from transformers import pipeline

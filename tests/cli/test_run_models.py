@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from semeval_kit.cli.run_models import RunModels, check_language
-from semeval_kit.decision.rules import IntensityRule, Thresholds
+from semeval_kit.decision.rule import IntensityRule, Thresholds
 
 
 class FakeModel:

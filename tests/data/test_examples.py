@@ -229,7 +229,7 @@ def test_joined_names_without_header_or_ids(tmp_path, write_task):
             'aliases = { Rage = "anger" }\nnone_word = "none"\n[data.files]',
         ),
         ('member = "track_a/pred_{lang}.csv"', 'id_column = ""\nlabel_layout = "joined"'),
-        ('rules = "2026"', ''),
+        ('rules = "2026"', ""),
     )
     content = 'a "quoted\tRage/joy\nb\tnone\nc\tfear\n'
     examples = read(tmp_path, task, content)

@@ -5,7 +5,8 @@ from itertools import combinations_with_replacement
 import numpy as np
 import pytest
 
-from semeval_kit.decision.cuts import apply_cuts, tune_cuts, tune_shared_cuts
+from semeval_kit.decision.cuts import tune_cuts, tune_shared_cuts
+from semeval_kit.decision.rule import apply_cuts
 from semeval_kit.decision.sweep import draw_counts
 
 

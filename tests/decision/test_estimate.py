@@ -2,24 +2,40 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from semeval_kit.decision.decode import decode_probs
 from semeval_kit.decision.estimate import (
     BEST_EPOCH,
     OPTIMISTIC,
     RESIDUAL_LEAK,
     SINGLE_MODELS,
+    Estimate,
+    Judging,
     estimate_score,
 )
-from semeval_kit.decision.thresholds import baseline_thresholds, tune_thresholds
+from semeval_kit.decision.oof import OofRows
+from semeval_kit.decision.rule import decode_probs
+from semeval_kit.decision.thresholds import Tuning, baseline_thresholds, tune_thresholds
 from semeval_kit.errors import KitError
 
 LABELS = ("anger", "fear", "joy", "sadness", "surprise")
-QUICK = {"n_bags": 20, "n_resamples": 200, "n_partitions": 2}
+QUICK = Tuning(n_bags=20)
+
+
+def judge(rows: OofRows, tuning: Tuning = QUICK, **judging) -> Estimate:
+    return estimate_score(
+        rows, tuning, Judging(**{"n_resamples": 200, "n_partitions": 2, **judging})
+    )
+
+
+def rows_of(probs, gold, languages=None, labels=LABELS, folds=None, groups=None) -> OofRows:
+    languages = ["eng"] * len(probs) if languages is None else languages
+    folds = np.arange(len(probs)) % 5 if folds is None else folds
+    return OofRows.of(probs, gold, languages, labels, groups, folds)
 
 
 def macro(gold: np.ndarray, preds: np.ndarray) -> float:
@@ -28,24 +44,26 @@ def macro(gold: np.ndarray, preds: np.ndarray) -> float:
 
 def test_figures_are_what_they_say(noisy) -> None:
     probs, gold = noisy(300, 0)
-    languages, folds = ["eng"] * 300, np.arange(300) % 5
-    found = estimate_score("multilabel", probs, gold, languages, LABELS, folds, **QUICK)
+    rows = rows_of(probs, gold)
+    found = judge(rows)
     assert found.at_half.score == pytest.approx(macro(gold, probs >= 0.5), abs=1e-12)
-    tuned = tune_thresholds(probs, gold, languages, LABELS, n_bags=20)
-    preds = decode_probs("multilabel", probs, tuned, languages)
+    preds = decode_probs("multilabel", probs, tune_thresholds(rows, QUICK), rows.languages)
     assert found.tuned_in_sample.score == pytest.approx(macro(gold, preds), abs=1e-12)
     per_label = f1_score(gold, preds, average=None, zero_division=0)
     assert list(found.tuned_in_sample.labels["eng"].values()) == pytest.approx(list(per_label))
 
     pooled = np.zeros_like(preds)
     for fold in range(5):
-        rest = folds != fold
-        rule = tune_thresholds(
-            probs[rest], gold[rest], ["eng"] * int(rest.sum()), LABELS, n_bags=20
-        )
-        pooled[~rest] = decode_probs("multilabel", probs[~rest], rule, ["eng"] * int((~rest).sum()))
-    assert found.partitions[0] == pytest.approx(macro(gold, pooled), abs=1e-12)
-    assert found.cross_fitted.score == pytest.approx(np.mean(found.partitions), abs=1e-12)
+        held_out = rows.folds == fold
+        rule = tune_thresholds(rows.take(np.flatnonzero(~held_out)), QUICK)
+        pooled[held_out] = decode_probs("multilabel", probs[held_out], rule, ["eng"] * 60)
+    assert found.tuned.tolist() == pooled.tolist()
+    assert found.half.tolist() == (probs >= 0.5).tolist()
+    assert found.cross_fitted.score == pytest.approx(macro(gold, pooled), abs=1e-12)
+    per_label = f1_score(gold, pooled, average=None, zero_division=0)
+    assert list(found.cross_fitted.labels["eng"].values()) == pytest.approx(list(per_label))
+    assert found.partitions[0] == found.cross_fitted.score
+    assert len(set(found.partitions)) == 2
     assert found.gain[0] == found.cross_fitted.score - found.at_half.score
 
 
@@ -64,16 +82,14 @@ def test_in_sample_is_optimistic_and_cross_fitted_is_not(
 
     for seed in range(40):
         probs, gold = draw_rows(115, seed)
-        rows = (probs, gold, ["eng"] * 115, LABELS)
-        estimate = estimate_score("multilabel", *rows, np.arange(115) % 5, seed=seed, **QUICK)
-        tuned = true_score(tune_thresholds(*rows, n_bags=20, seed=seed))
-        found["half"].append(
-            estimate.at_half.score - true_score(baseline_thresholds("half", *rows))
-        )
+        rows, tuning = rows_of(probs, gold), replace(QUICK, seed=seed)
+        estimate = judge(rows, tuning)
+        tuned = true_score(tune_thresholds(rows, tuning))
+        found["half"].append(estimate.at_half.score - true_score(baseline_thresholds("half", rows)))
         found["in_sample"].append(estimate.tuned_in_sample.score - tuned)
         found["cross_fitted"].append(estimate.cross_fitted.score - tuned)
-        exact = baseline_thresholds("exact", *rows)
-        preds = decode_probs("multilabel", probs, exact, rows[2])
+        exact = baseline_thresholds("exact", rows)
+        preds = decode_probs("multilabel", probs, exact, rows.languages)
         found["exact"].append(macro(gold, preds) - true_score(exact))
     bias = {name: float(np.mean(values)) for name, values in found.items()}
     # The luck of these draws shows in F1 at 0.5, where nothing is tuned: bias is against that.
@@ -87,10 +103,8 @@ def test_interval_covers_the_population_score(miscalibrated) -> None:
     covered = 0
     for seed in range(40):
         probs, gold = miscalibrated(200, seed)
-        found = estimate_score(
-            "multilabel", probs, gold, ["eng"] * 200, LABELS, np.arange(200) % 5, **QUICK
-        )
-        rule = tune_thresholds(probs, gold, ["eng"] * 200, LABELS, n_bags=20)
+        rows = rows_of(probs, gold)
+        found, rule = judge(rows), tune_thresholds(rows, QUICK)
         preds = decode_probs("multilabel", population, rule, ["eng"] * len(population))
         covered += found.cross_fitted.low <= macro(truth, preds) <= found.cross_fitted.high
     assert covered >= 34
@@ -98,11 +112,9 @@ def test_interval_covers_the_population_score(miscalibrated) -> None:
 
 def test_groups_of_copies_widen_the_interval(noisy) -> None:
     probs, gold = (np.repeat(array, 4, axis=0) for array in noisy(200, 1))
-    groups = np.repeat(np.arange(200), 4).tolist()
-    rows = ("multilabel", probs, gold, ["eng"] * 800, LABELS, np.repeat(np.arange(200) % 5, 4))
-    settings = {**QUICK, "n_resamples": 2000}
-    alone = estimate_score(*rows, **settings)
-    together = estimate_score(*rows, groups=groups, **settings)
+    groups, folds = np.repeat(np.arange(200), 4).tolist(), np.repeat(np.arange(200) % 5, 4)
+    alone = judge(rows_of(probs, gold, folds=folds), n_resamples=2000)
+    together = judge(rows_of(probs, gold, folds=folds, groups=groups), n_resamples=2000)
     assert (alone.n_groups, together.n_groups) == (800, 200)
     wide, narrow = (e.at_half.high - e.at_half.low for e in (together, alone))
     assert wide == pytest.approx(2 * narrow, rel=0.15)
@@ -112,9 +124,7 @@ def test_languages_are_averaged_and_lacking_labels_left_out(noisy) -> None:
     probs, gold = noisy(300, 2)
     gold[:100, 1] = np.nan
     languages = ["eng"] * 100 + ["deu"] * 200
-    found = estimate_score(
-        "multilabel", probs, gold, languages, LABELS, np.arange(300) % 5, **QUICK
-    )
+    found = judge(rows_of(probs, gold, languages))
     own = [0, 2, 3, 4]
     eng = macro(gold[:100][:, own], probs[:100][:, own] >= 0.5)
     deu = macro(gold[100:], probs[100:] >= 0.5)
@@ -128,16 +138,14 @@ def test_almost_no_positives_and_none_in_a_fold() -> None:
     probs, gold = rng.random((50, 2)), np.zeros((50, 2))
     gold[:, 0] = probs[:, 0] > 0.5
     gold[7, 1] = 1
-    found = estimate_score(
-        "multilabel", probs, gold, ["swe"] * 50, ["joy", "fear"], np.arange(50) % 5, **QUICK
-    )
+    found = judge(rows_of(probs, gold, ["swe"] * 50, ["joy", "fear"]))
     assert 0 <= found.cross_fitted.labels["swe"]["fear"] < 0.5
     assert found.cross_fitted.labels["swe"]["joy"] > 0.9
 
 
 def test_hold_out_has_random_partitions_only(noisy) -> None:
     probs, gold = noisy(100, 4)
-    found = estimate_score("multilabel", probs, gold, ["eng"] * 100, LABELS, np.zeros(100), **QUICK)
+    found = judge(rows_of(probs, gold, folds=np.zeros(100)))
     assert len(found.partitions) == 2
     assert found.partitions[0] != found.partitions[1]
     # One model, which saw none of these rows.
@@ -146,9 +154,9 @@ def test_hold_out_has_random_partitions_only(noisy) -> None:
 
 def test_notes_say_what_is_not_measured(noisy) -> None:
     probs, gold = noisy(100, 5)
-    rows = ("multilabel", probs, gold, ["eng"] * 100, LABELS, np.arange(100) % 5)
-    chosen = estimate_score(*rows, best_epoch_on_valid=True, **QUICK)
-    last = estimate_score(*rows, best_epoch_on_valid=False, **QUICK)
+    rows = rows_of(probs, gold)
+    chosen = judge(rows, best_epoch_on_valid=True)
+    last = judge(rows, best_epoch_on_valid=False)
     assert chosen.notes == (OPTIMISTIC, RESIDUAL_LEAK, SINGLE_MODELS, BEST_EPOCH)
     assert BEST_EPOCH not in last.notes
 
@@ -158,18 +166,18 @@ def test_singlelabel_has_nothing_to_tune() -> None:
     gold = np.eye(4)[rng.integers(0, 4, 120)]
     probs = 0.5 * gold + rng.random((120, 4)) * 0.5
     probs /= probs.sum(axis=1, keepdims=True)
-    rows = ("singlelabel", probs, gold, ["eng"] * 120, list("abcd"), np.arange(120) % 5)
-    found = estimate_score(*rows, **QUICK)
+    rows, tuning = rows_of(probs, gold, labels="abcd"), replace(QUICK, kind="singlelabel")
+    found = judge(rows, tuning)
     right = (probs.argmax(1) == gold.argmax(1)).mean()
     assert found.metric == "accuracy"
     assert found.at_half.score == found.cross_fitted.score == pytest.approx(right)
     assert found.gain == (0.0, 0.0, 0.0)
     assert not {OPTIMISTIC, RESIDUAL_LEAK} & set(found.notes)
-    micro = estimate_score(*rows, metric="micro_f1", scored=[True, True, True, False], **QUICK)
+    micro = judge(rows, tuning, metric="micro_f1", scored=(True, True, True, False))
     truth, preds = gold.argmax(1), probs.argmax(1)
     expected = f1_score(truth, preds, labels=[0, 1, 2], average="micro")
     assert micro.at_half.score == pytest.approx(expected, abs=1e-12)
-    weighted = estimate_score(*rows, metric="weighted_f1", **QUICK)
+    weighted = judge(rows, tuning, metric="weighted_f1")
     assert weighted.at_half.score == pytest.approx(f1_score(truth, preds, average="weighted"))
 
 
@@ -180,10 +188,8 @@ def test_intensity_is_scored_by_mean_pearson_r() -> None:
     probs = 1 / (1 + np.exp(-1.8 * (latent[:, :, None] - [0.9, 1.8, 2.7]))).reshape(250, 2, 3)
     targets = (levels[:, :, None] >= [1, 2, 3]).astype(float).reshape(250, 6)
     names = [f"{label}>={level}" for label in ("anger", "joy") for level in (1, 2, 3)]
-    found = estimate_score(
-        "intensity", probs.reshape(250, 6), targets, ["eng"] * 250, names, np.arange(250) % 5,
-        **QUICK,
-    )  # fmt: skip
+    rows = rows_of(probs.reshape(250, 6), targets, labels=names)
+    found = judge(rows, replace(QUICK, kind="intensity"))
     half = (probs >= 0.5).cumprod(axis=2).sum(axis=2)
     r = [np.corrcoef(levels[:, label], half[:, label])[0, 1] for label in range(2)]
     assert found.metric == "pearson_r"
@@ -193,28 +199,28 @@ def test_intensity_is_scored_by_mean_pearson_r() -> None:
 
 def test_same_seed_same_json_bytes(noisy) -> None:
     probs, gold = noisy(120, 8)
-    rows = ("multilabel", probs, gold, ["eng"] * 120, LABELS, np.arange(120) % 5)
-    texts = [json.dumps(estimate_score(*rows, seed=s, **QUICK).to_json()) for s in (1, 1, 2)]
+    rows = rows_of(probs, gold)
+    texts = [json.dumps(judge(rows, replace(QUICK, seed=s)).to_json()) for s in (1, 1, 2)]
     assert texts[0] == texts[1]
     assert texts[0] != texts[2]
 
 
 def test_metrics_that_preds_do_not_have_give_way_to_the_usual_one(noisy) -> None:
     probs, gold = noisy(60, 10)
-    rows = ("multilabel", probs, gold, ["eng"] * 60, LABELS, np.arange(60) % 5)
-    assert estimate_score(*rows, metric="macro_auc", **QUICK).metric == "macro_f1"
+    rows = rows_of(probs, gold)
+    assert judge(rows, metric="macro_auc").metric == "macro_f1"
     with pytest.raises(KitError, match="metric 'bleu' is unknown here"):
-        estimate_score(*rows, metric="bleu", **QUICK)
+        judge(rows, metric="bleu")
 
 
 def test_no_rows() -> None:
     with pytest.raises(KitError, match="no out-of-fold rows"):
-        estimate_score("multilabel", np.empty((0, 1)), np.empty((0, 1)), [], ["joy"], [])
+        judge(rows_of(np.empty((0, 1)), np.empty((0, 1)), labels=["joy"]))
 
 
 def test_the_size_of_the_english_training_set_is_quick(noisy) -> None:
     probs, gold = noisy(2767, 9)
     start = time.perf_counter()
-    estimate_score("multilabel", probs, gold, ["eng"] * 2767, LABELS, np.arange(2767) % 5)
+    estimate_score(rows_of(probs, gold), Tuning())
     # Measured 1.2 s on a shared core; the bound only catches a loop over rounds and rows.
     assert time.perf_counter() - start < 20

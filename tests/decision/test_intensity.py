@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from semeval_kit.decision.decode import decode_probs
-from semeval_kit.decision.intensity import join_levels, tune_intensity
-from semeval_kit.decision.rules import Thresholds
-from semeval_kit.decision.thresholds import baseline_thresholds
+from semeval_kit.decision.intensity import tune_intensity
+from semeval_kit.decision.oof import OofRows
+from semeval_kit.decision.rule import Thresholds, decode_probs, join_levels
+from semeval_kit.decision.thresholds import Tuning, baseline_thresholds
 from semeval_kit.errors import KitError
 
 LABELS = ("anger", "joy")
@@ -33,7 +33,7 @@ def mean_r(gold: np.ndarray, preds: np.ndarray) -> float:
 
 def test_running_and_stops_at_the_first_event_below_its_threshold() -> None:
     probs = np.array([[0.9, 0.4, 0.8, 0.6, 0.6, 0.6], [0.4, 0.9, 0.9, 0.5, 0.5, 0.1]])
-    half = baseline_thresholds("half", probs, np.zeros((2, 6)), ["eng"] * 2, NAMES)
+    half = baseline_thresholds("half", OofRows.of(probs, np.zeros((2, 6)), ["eng"] * 2, NAMES))
     assert decode_probs("intensity", probs, half, ["eng"] * 2).tolist() == [[1, 3], [0, 2]]
 
 
@@ -45,10 +45,10 @@ def test_levels_and_events_are_each_others_inverse() -> None:
 
 def test_tuned_beats_plain_rounding_and_a_half_on_new_rows() -> None:
     probs, targets = draw(800, 0)
-    found = tune_intensity(probs, targets, ["eng"] * 800, NAMES)
+    found = tune_intensity(OofRows.of(probs, targets, ["eng"] * 800, NAMES), Tuning("intensity"))
     new, truth = draw(8000, 1)
     gold, languages = join_levels(truth, 3), ["eng"] * 8000
-    half = baseline_thresholds("half", new, truth, languages, NAMES)
+    half = baseline_thresholds("half", OofRows.of(new, truth, languages, NAMES))
     rounded = np.rint(new.reshape(-1, 2, 3).sum(axis=2))
     tuned = mean_r(gold, decode_probs("intensity", new, found, languages))
     assert tuned > mean_r(gold, decode_probs("intensity", new, half, languages)) + 0.03
@@ -57,7 +57,9 @@ def test_tuned_beats_plain_rounding_and_a_half_on_new_rows() -> None:
 
 def test_the_better_method_is_kept_and_the_margin_told() -> None:
     probs, targets = draw(600, 2)
-    rule = tune_intensity(probs, targets, ["eng"] * 600, NAMES).intensity
+    rule = tune_intensity(
+        OofRows.of(probs, targets, ["eng"] * 600, NAMES), Tuning("intensity")
+    ).intensity
     assert rule is not None
     scores = {name: rule.comparison[name] for name in ("running_and", "expected_value")}
     assert rule.method == rule.comparison["kept"] == max(scores, key=scores.get)
@@ -72,7 +74,9 @@ def test_running_and_is_kept_where_the_expected_value_misleads() -> None:
     noise = rng.random((500, 2, 2)) * np.where(levels[:, :, None] > 0, 0.05, 1.0)
     probs = np.concatenate([first[:, :, None], noise], axis=2).reshape(500, 6)
     targets = (levels[:, :, None] >= [1, 2, 3]).astype(float).reshape(500, 6)
-    found = tune_intensity(probs, targets, ["eng"] * 500, NAMES, n_bags=20)
+    found = tune_intensity(
+        OofRows.of(probs, targets, ["eng"] * 500, NAMES), Tuning("intensity", n_bags=20)
+    )
     assert found.intensity is not None
     assert found.intensity.method == "running_and"
     preds = decode_probs("intensity", probs, found, ["eng"] * 500)
@@ -83,7 +87,9 @@ def test_json_round_trip_is_exact_and_decodes_the_same() -> None:
     probs, targets = draw(300, 4)
     targets[:150, :3] = np.nan
     languages = ["eng"] * 150 + ["deu"] * 150
-    found = tune_intensity(probs, targets, languages, NAMES, n_bags=20)
+    found = tune_intensity(
+        OofRows.of(probs, targets, languages, NAMES), Tuning("intensity", n_bags=20)
+    )
     text = json.dumps(found.to_json(), allow_nan=False)
     again = Thresholds.from_json(json.loads(text))
     assert json.dumps(again.to_json(), allow_nan=False) == text
@@ -97,7 +103,9 @@ def test_a_label_that_a_language_lacks_has_no_cuts_and_level_0() -> None:
     probs, targets = draw(400, 5)
     targets[:200, :3] = np.nan
     languages = ["eng"] * 200 + ["deu"] * 200
-    found = tune_intensity(probs, targets, languages, NAMES, n_bags=20)
+    found = tune_intensity(
+        OofRows.of(probs, targets, languages, NAMES), Tuning("intensity", n_bags=20)
+    )
     assert found.intensity is not None
     assert np.isnan(found.intensity.cuts["eng"][0]).all()
     assert not np.isnan(found.intensity.cuts["deu"]).any()
@@ -110,7 +118,10 @@ def test_few_rows_of_a_level_lean_on_the_shared_cuts() -> None:
     probs, targets = draw(400, 6)
     targets[:, 2] = 0
     targets[:3, :3] = 1
-    found = tune_intensity(probs, targets, ["eng"] * 400, NAMES, n_bags=20, shrinkage=0)
+    found = tune_intensity(
+        OofRows.of(probs, targets, ["eng"] * 400, NAMES),
+        Tuning("intensity", n_bags=20, shrinkage=0),
+    )
     rule = found.intensity
     assert rule is not None
     assert found.joint_positives[2] == 3
@@ -121,7 +132,9 @@ def test_few_rows_of_a_level_lean_on_the_shared_cuts() -> None:
 def test_a_language_of_few_rows_takes_the_joint_cuts() -> None:
     probs, targets = draw(408, 7)
     languages = ["eng"] * 400 + ["swe"] * 8
-    rule = tune_intensity(probs, targets, languages, NAMES, n_bags=20).intensity
+    rule = tune_intensity(
+        OofRows.of(probs, targets, languages, NAMES), Tuning("intensity", n_bags=20)
+    ).intensity
     assert rule is not None
     few = targets[400:].sum(axis=0).reshape(2, 3) < 5
     assert few.sum() >= 5
@@ -132,7 +145,11 @@ def test_a_language_of_few_rows_takes_the_joint_cuts() -> None:
 def test_same_seed_same_bytes() -> None:
     probs, targets = draw(200, 8)
     texts = [
-        json.dumps(tune_intensity(probs, targets, ["eng"] * 200, NAMES, seed=seed).to_json())
+        json.dumps(
+            tune_intensity(
+                OofRows.of(probs, targets, ["eng"] * 200, NAMES), Tuning("intensity", seed=seed)
+            ).to_json()
+        )
         for seed in (3, 3, 4)
     ]
     assert texts[0] == texts[1]
@@ -141,4 +158,7 @@ def test_same_seed_same_bytes() -> None:
 
 def test_levels_must_divide_the_targets() -> None:
     with pytest.raises(KitError, match="4 targets are no multiple of 3 levels"):
-        tune_intensity(np.zeros((2, 4)), np.zeros((2, 4)), ["eng"] * 2, list("abcd"))
+        tune_intensity(
+            OofRows.of(np.zeros((2, 4)), np.zeros((2, 4)), ["eng"] * 2, list("abcd")),
+            Tuning("intensity"),
+        )

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from semeval_kit.decision.oof import index_groups
 from semeval_kit.decision.sweep import (
     draw_counts,
-    index_units,
     sweep_bags,
     sweep_global,
     sweep_label,
@@ -140,7 +140,7 @@ def test_global_sweep_of_one_label_is_its_own_sweep() -> None:
 
 
 def test_bootstraps_draw_groups_whole() -> None:
-    units = index_units(6, ["a", "b", "a", "c", "b", "a"])
+    units = index_groups(6, ["a", "b", "a", "c", "b", "a"])
     assert units.tolist() == [0, 1, 0, 2, 1, 0]
     counts = draw_counts(50, units, np.random.default_rng(0))
     assert (counts[:, 0] == counts[:, 2]).all()

@@ -68,7 +68,7 @@ def test_a_finished_run_holds_exactly_this(trained_run: Path) -> None:
     model = ("MANIFEST.json", "config.json", "model.safetensors")
     model += ("tokenizer.json", "tokenizer_config.json")
     expected = {"estimate.json", "folds.csv", "recipe.toml", "run.json", "score.json"}
-    expected |= {"task.toml", "thresholds.json", "tiny.zip"}
+    expected |= {"oof_answers.csv", "task.toml", "thresholds.json", "tiny.zip"}
     for fold in (0, 1):
         own = {"done.json", "history.jsonl", "oof.csv", "probs_dev.csv", "probs_test.csv"}
         own |= {f"model/{name}" for name in model}
@@ -139,6 +139,40 @@ def test_the_same_command_again_changes_no_byte(
     _, said = finish(copied, make_plan(), tiny_data / "gold")
     assert digests(copied) == before
     assert [line for line in said if not line.startswith("warning: ")] == []
+
+
+def test_the_answers_that_were_judged_are_kept(trained_run: Path) -> None:
+    run = Run.open(trained_run)
+    estimate = json.loads(run.estimate_file.read_text(encoding="utf-8"))
+    content = run.oof_answers_file.read_bytes()
+    assert hashlib.sha256(content).hexdigest() == estimate["answers_sha256"]
+    rows = list(csv.DictReader(content.decode().splitlines()))
+    oof = run.read_oof()
+    assert [(row["language"], row["id"]) for row in rows] == list(oof.keys)
+    for label in run.task.labels_for("eng"):
+        half = oof.values[:, oof.target_names.index(label)] >= 0.5
+        assert [int(row[f"half:{label}"]) for row in rows] == half.astype(int).tolist()
+        assert {row[f"tuned:{label}"] for row in rows} <= {"0", "1"}
+
+
+def test_a_new_zip_does_not_keep_the_score_of_the_old_one(copied: Path, tiny_data: Path) -> None:
+    run = Run.open(copied)
+    before = json.loads(run.score_file.read_text(encoding="utf-8"))
+    assert before["zip_sha256"] == hashlib.sha256(run.zip_file.read_bytes()).hexdigest()
+    stages.pack(run, lambda _: None)
+    assert json.loads(run.score_file.read_text(encoding="utf-8")) == before  # the same zip
+    rule = json.loads(run.thresholds_file.read_text(encoding="utf-8"))
+    rule["values"]["eng"][0] = 0.0
+    run.thresholds_file.write_text(json.dumps(rule), encoding="utf-8")
+    stages.pack(run, lambda _: None)
+    assert not run.score_file.exists()
+    assert stages.score(run, tiny_data / "gold", lambda _: None) is not None
+    after = json.loads(run.score_file.read_text(encoding="utf-8"))
+    assert after["zip_sha256"] != before["zip_sha256"]
+    assert run.find_gold() == tiny_data / "gold"
+    assert run.find_gold(tiny_data) == tiny_data
+    run.score_file.unlink()
+    assert run.find_gold() is None
 
 
 @pytest.mark.usefixtures("no_training")

@@ -22,7 +22,7 @@ from semeval_kit.training.recipe import TrainConfig
 
 if TYPE_CHECKING:
     from semeval_kit.data.examples import Examples
-    from semeval_kit.decision.rules import Thresholds
+    from semeval_kit.decision.rule import Thresholds
     from semeval_kit.task.task import Task
 
 LABELS = ("anger", "fear", "joy", "sadness", "surprise")
@@ -316,27 +316,28 @@ def _choose_folds(run: Run, n_rows: int) -> np.ndarray:
 def _lay_decisions(run: Run, train: Examples, oof: Probs) -> Thresholds:
     """Tune and estimate as the pipeline does, with fewer resamples."""
     from semeval_kit.data.texts import normalize_text
-    from semeval_kit.decision.estimate import estimate_score
+    from semeval_kit.decision.estimate import Judging, estimate_score
+    from semeval_kit.decision.oof import OofAnswers, OofRows, write_oof_answers
+    from semeval_kit.decision.thresholds import Tuning
     from semeval_kit.decision.tuning import tune_rule
     from semeval_kit.task.codec import encode_labels
 
     fold_of = run.read_folds()
-    folds = np.array([fold_of[key] for key in zip(oof.languages, oof.ids, strict=True)])
-    groups = [normalize_text(text) for text in train.texts]
-    given = (
-        run.task.kind,
+    rows = OofRows.of(
         oof.values,
         encode_labels(run.task, train.labels),
-        list(oof.languages),
+        oof.languages,
         oof.target_names,
+        groups=[normalize_text(text) for text in train.texts],
+        folds=[fold_of[key] for key in oof.keys],
     )
-    seed = int(run.recipe["seed"])
-    thresholds = tune_rule(*given, folds=folds, groups=groups, seed=seed)
-    estimate = estimate_score(
-        *given, folds, groups=groups, seed=seed, n_partitions=2, n_resamples=300
-    )
+    tuning = Tuning(run.task.kind, int(run.recipe["seed"]))
+    thresholds = tune_rule(rows, tuning)
+    estimate = estimate_score(rows, tuning, Judging(n_partitions=2, n_resamples=300))
+    answers = OofAnswers(oof.ids, oof.languages, run.task.all_labels, estimate.half, estimate.tuned)
+    sha256 = write_oof_answers(run.oof_answers_file, answers)
     write_json(run.thresholds_file, thresholds.to_json())
-    write_json(run.estimate_file, estimate.to_json())
+    write_json(run.estimate_file, {**estimate.to_json(), "answers_sha256": sha256})
     return thresholds
 
 
@@ -362,7 +363,7 @@ def _lay_split(
     run: Run, rng: np.random.Generator, quality: float, split: str, thresholds: Thresholds
 ) -> None:
     from semeval_kit.data.examples import read_examples
-    from semeval_kit.decision.decode import decode_probs
+    from semeval_kit.decision.rule import decode_probs
     from semeval_kit.submission.pack import write_predictions
 
     data = Path(run.settings["data"])

@@ -8,8 +8,7 @@ import shutil
 
 import pytest
 
-from semeval_kit.decision.decode import decode_probs
-from semeval_kit.decision.rules import Thresholds
+from semeval_kit.decision.rule import Thresholds, decode_probs
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Probs, Run, read_json
 from semeval_kit.show.card import make_card, write_card

@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from semeval_kit.decision.intervals import compare_systems
+from semeval_kit.decision.resampling import Board, compare_systems
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import read_json
 from semeval_kit.show.answers import read_answers
@@ -47,12 +47,14 @@ def test_runs_are_sorted_and_tested_against_the_best(three, made_runs):
     assert three.entries[0].versus_best is None
     answers = {name: read_answers(made_runs[name], "oof") for name in names}
     expected = compare_systems(
-        "macro_f1",
-        answers["weak"].gold,
+        Board.of(
+            "macro_f1",
+            answers["weak"].gold,
+            answers["weak"].examples.languages,
+            groups=answers["weak"].groups,
+        ),
         answers["weak"].tuned,
         answers[names[0]].tuned,
-        answers["weak"].examples.languages,
-        groups=answers["weak"].groups,
         n_resamples=100,
         n_shuffles=400,
     )

@@ -13,18 +13,63 @@ from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run, read_json
 from semeval_kit.show.answers import read_answers
 from semeval_kit.show.results import read_results
-from semeval_kit.show.scores import headline_metric, score_answers
+from semeval_kit.show.scores import headline_metric
 from semeval_kit.submission.metrics import macro_f1, micro_f1, pearson_r
 
 
-def test_cross_fitted_answers_are_partition_one_of_the_estimate(made_runs, make_run, tmp_path):
+def test_one_figure_has_one_set_of_digits(made_runs, make_run, tmp_path):
     holdout = make_run(tmp_path, name="holdout", holdout=0.3)
     for run in (*made_runs.values(), holdout):
-        answers = read_answers(run, "oof")
-        score = score_answers(run.task, answers, "tuned", n_resamples=0).score
-        assert score == pytest.approx(read_json(run.estimate_file)["partitions"][0], abs=1e-12)
-        half = score_answers(run.task, answers, "half", n_resamples=0).score
-        assert half == pytest.approx(read_json(run.estimate_file)["at_half"]["score"], abs=1e-12)
+        estimate = read_json(run.estimate_file)
+        found = read_results(run, ["oof"], n_resamples=20)
+        for rule, name in (("half", "at_half"), ("tuned", "cross_fitted")):
+            score, reading = found.split_score("oof", rule), estimate[name]
+            assert score.score == reading["score"]
+            assert score.interval == (reading["low"], reading["high"])
+            assert score.languages == reading["languages"]
+            for label in score.labels:
+                own = [t[label.label] for t in reading["labels"].values() if label.label in t]
+                assert label.score == pytest.approx(np.mean(own), abs=1e-12)
+
+
+def test_pages_read_what_tune_kept(made_run, tmp_path):
+    run = Run.open(shutil.copytree(made_run.path, tmp_path / "run"))
+    lines = run.oof_answers_file.read_text(encoding="utf-8").splitlines(keepends=True)
+    assert lines[0].startswith("language,id,half:anger,half:fear")
+    run.oof_answers_file.write_text("".join([*lines[:-1], lines[1]]), encoding="utf-8")
+    with pytest.raises(KitError, match=r"is not what tuning wrote .* Run `semeval-kit tune"):
+        read_answers(run, "oof")
+    run.oof_answers_file.unlink()
+    with pytest.raises(KitError, match="tuned by an older version. Run `semeval-kit tune"):
+        read_answers(run, "oof")
+
+
+def test_no_page_tunes(made_run, tmp_path, monkeypatch):
+    from semeval_kit.decision import estimate, intensity, thresholds, tuning
+    from semeval_kit.show.card import write_card
+    from semeval_kit.show.compare import compare_runs
+    from semeval_kit.show.paper import write_paper
+    from semeval_kit.show.report import write_report
+
+    def refuse(*_, **__):
+        pytest.fail("a page tuned")
+
+    for module, name in (
+        (thresholds, "tune_thresholds"),
+        (intensity, "tune_intensity"),
+        (intensity, "tune_thresholds"),
+        (tuning, "tune_thresholds"),
+        (tuning, "tune_intensity"),
+        (tuning, "tune_rule"),
+        (estimate, "tune_rule"),
+        (estimate, "cross_fit"),
+    ):
+        monkeypatch.setattr(module, name, refuse)
+    run = Run.open(shutil.copytree(made_run.path, tmp_path / "run"))
+    write_report(run)
+    write_card(run)
+    write_paper(run)
+    assert compare_runs([run], n_resamples=20, n_shuffles=20).entries[0].score > 0
 
 
 def test_oof_rows_are_in_the_order_of_their_gold_labels(made_run):

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semeval_kit.decision.sweep import draw_counts, index_units
+from semeval_kit.decision.oof import index_groups
+from semeval_kit.decision.sweep import draw_counts
 from semeval_kit.show.figures.palette import (
     BAND_ALPHA,
     BLUE,
@@ -168,7 +169,7 @@ def trace_f1(
         blank = np.full(len(cuts), np.nan)
         return F1Curve(cuts, blank, blank, blank)
     kept = None if groups is None else [g for g, k in zip(groups, known, strict=True) if k]
-    units = index_units(int(known.sum()), kept)
+    units = index_groups(int(known.sum()), kept)
     draws = draw_counts(n_draws, units, np.random.default_rng(seed)).astype(np.float64)
     weights = np.vstack([np.ones(len(units)), draws])
     # A row is called positive by every cut up to its score: count rows per step, then sum up.

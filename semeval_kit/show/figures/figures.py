@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semeval_kit.data.examples import Examples, find_file
-from semeval_kit.decision.rules import Thresholds
+from semeval_kit.decision.rule import Thresholds
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run, read_json
 from semeval_kit.show.answers import SPLITS, Answers, read_answers

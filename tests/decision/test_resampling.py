@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from semeval_kit.decision.intervals import compare_systems, resample_scores
-from semeval_kit.decision.tallies import find_metric
+from semeval_kit.decision.resampling import Board, compare_systems, split_groups
 from semeval_kit.errors import KitError
 
 
@@ -27,7 +26,9 @@ def systems() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def test_scores_are_those_of_scikit_learn(systems) -> None:
     gold, a, b = systems
-    found = compare_systems("macro_f1", gold, a, b, ["eng"] * 150, n_resamples=10, n_shuffles=10)
+    found = compare_systems(
+        Board.of("macro_f1", gold, ["eng"] * 150), a, b, n_resamples=10, n_shuffles=10
+    )
     assert found.score_a == pytest.approx(macro(gold, a), abs=1e-12)
     assert found.score_b == pytest.approx(macro(gold, b), abs=1e-12)
     assert found.difference == found.score_a - found.score_b
@@ -49,7 +50,9 @@ def test_interval_agrees_with_scipy(systems) -> None:
         vectorized=False,
         rng=np.random.default_rng(1),
     ).confidence_interval
-    found = compare_systems("macro_f1", gold, a, b, ["eng"] * 150, n_resamples=4000, n_shuffles=10)
+    found = compare_systems(
+        Board.of("macro_f1", gold, ["eng"] * 150), a, b, n_resamples=4000, n_shuffles=10
+    )
     assert found.low == pytest.approx(reference.low, abs=0.01)
     assert found.high == pytest.approx(reference.high, abs=0.01)
 
@@ -58,10 +61,8 @@ def test_resampled_scores_equal_scores_of_repeated_rows(systems) -> None:
     """The very draws of the seed, scored slowly by repeating rows, group by group."""
     gold, a, _ = systems
     units = np.arange(150) // 3
-    metric, scored = find_metric("macro_f1"), np.ones(3, dtype=bool)
-    tallies = metric.tally(gold, a, scored)[None]
-    rows_of = {"eng": np.arange(150)}
-    found = resample_scores(metric, tallies, gold, rows_of, units, scored, 5, seed=7)
+    board = Board.of("macro_f1", gold, ["eng"] * 150, groups=units)
+    found = board.resample([a], 5, seed=7)
     rng = np.random.default_rng([7, 1, 0])
     for value in found[:, 0]:
         drawn = rng.integers(0, 50, 50)
@@ -73,7 +74,7 @@ def test_p_value_agrees_with_a_slow_reference(systems) -> None:
     gold, a, _ = systems
     rng = np.random.default_rng(3)
     b = np.where(rng.random(gold.shape) < 0.04, 1 - a, a)
-    found = compare_systems("macro_f1", gold, a, b, ["eng"] * 150, n_resamples=10)
+    found = compare_systems(Board.of("macro_f1", gold, ["eng"] * 150), a, b, n_resamples=10)
     observed = abs(macro(gold, a) - macro(gold, b))
     extreme = 0
     for _ in range(1000):
@@ -85,10 +86,10 @@ def test_p_value_agrees_with_a_slow_reference(systems) -> None:
 
 def test_clear_winner_and_same_system(systems) -> None:
     gold, a, b = systems
-    clear = compare_systems("macro_f1", gold, a, b, ["eng"] * 150)
+    clear = compare_systems(Board.of("macro_f1", gold, ["eng"] * 150), a, b)
     assert clear.low > 0
     assert clear.p_value < 0.001
-    same = compare_systems("macro_f1", gold, a, a.copy(), ["eng"] * 150)
+    same = compare_systems(Board.of("macro_f1", gold, ["eng"] * 150), a, a.copy())
     assert (same.difference, same.low, same.high, same.p_value) == (0, 0, 0, 1)
 
 
@@ -100,7 +101,12 @@ def test_p_values_of_equal_systems_are_uniform() -> None:
         a, b = (np.where(rng.random(gold.shape) < 0.2, 1 - gold, gold).astype(int) for _ in "ab")
         found.append(
             compare_systems(
-                "micro_f1", gold, a, b, ["eng"] * 80, n_resamples=5, n_shuffles=400, seed=seed
+                Board.of("micro_f1", gold, ["eng"] * 80),
+                a,
+                b,
+                n_resamples=5,
+                n_shuffles=400,
+                seed=seed,
             ).p_value
         )
     assert stats.kstest(found, "uniform").pvalue > 0.01
@@ -109,8 +115,10 @@ def test_p_values_of_equal_systems_are_uniform() -> None:
 def test_groups_of_copies_widen_the_interval(systems) -> None:
     gold, a, b = (np.repeat(array, 4, axis=0) for array in systems)
     groups = np.repeat(np.arange(150), 4).tolist()
-    alone = compare_systems("macro_f1", gold, a, b, ["eng"] * 600, n_shuffles=10)
-    together = compare_systems("macro_f1", gold, a, b, ["eng"] * 600, n_shuffles=10, groups=groups)
+    alone = compare_systems(Board.of("macro_f1", gold, ["eng"] * 600), a, b, n_shuffles=10)
+    together = compare_systems(
+        Board.of("macro_f1", gold, ["eng"] * 600, groups=groups), a, b, n_shuffles=10
+    )
     assert together.n_groups == 150
     assert (together.high - together.low) == pytest.approx(2 * (alone.high - alone.low), rel=0.15)
 
@@ -119,7 +127,9 @@ def test_score_is_the_mean_over_languages_and_their_labels(systems) -> None:
     gold, a, b = (array.copy() for array in systems)
     gold[:50, 2] = np.nan
     languages = ["afr"] * 50 + ["eng"] * 100
-    found = compare_systems("macro_f1", gold, a, b, languages, n_resamples=10, n_shuffles=10)
+    found = compare_systems(
+        Board.of("macro_f1", gold, languages), a, b, n_resamples=10, n_shuffles=10
+    )
     expected = (macro(gold[:50, :2], a[:50, :2]) + macro(gold[50:], a[50:])) / 2
     assert found.score_a == pytest.approx(expected, abs=1e-12)
 
@@ -129,7 +139,7 @@ def test_pearson() -> None:
     gold = rng.integers(0, 4, (200, 2)).astype(float)
     a = np.clip(gold + rng.integers(-1, 2, gold.shape), 0, 3).astype(int)
     b = rng.permuted(a, axis=0)
-    found = compare_systems("pearson_r", gold, a, b, ["eng"] * 200, n_shuffles=2000)
+    found = compare_systems(Board.of("pearson_r", gold, ["eng"] * 200), a, b, n_shuffles=2000)
     r = [stats.pearsonr(gold[:, label], a[:, label])[0] for label in range(2)]
     assert found.score_a == pytest.approx(np.mean(r), abs=1e-12)
     assert found.p_value == 1 / 2001
@@ -137,7 +147,9 @@ def test_pearson() -> None:
 
 def test_same_seed_same_numbers(systems) -> None:
     gold, a, b = systems
-    found = [compare_systems("micro_f1", gold, a, b, ["eng"] * 150, seed=s) for s in (1, 1, 2)]
+    found = [
+        compare_systems(Board.of("micro_f1", gold, ["eng"] * 150), a, b, seed=s) for s in (1, 1, 2)
+    ]
     assert found[0].to_json() == found[1].to_json()
     assert found[0].low != found[2].low
 
@@ -145,7 +157,7 @@ def test_same_seed_same_numbers(systems) -> None:
 def test_shapes_are_checked() -> None:
     with pytest.raises(KitError, match=r"gold \(2, 1\), A \(2, 1\) and B \(3, 1\)"):
         compare_systems(
-            "macro_f1", np.zeros((2, 1)), np.zeros((2, 1)), np.zeros((3, 1)), ["eng"] * 2
+            Board.of("macro_f1", np.zeros((2, 1)), ["eng"] * 2), np.zeros((2, 1)), np.zeros((3, 1))
         )
 
 
@@ -154,6 +166,31 @@ def test_ten_thousand_shuffles_are_matrix_products() -> None:
     gold = (rng.random((2767, 5)) < 0.3).astype(float)
     a, b = (np.where(rng.random(gold.shape) < p, 1 - gold, gold).astype(int) for p in (0.2, 0.21))
     start = time.perf_counter()
-    compare_systems("macro_f1", gold, a, b, ["eng"] * 2767)
+    compare_systems(Board.of("macro_f1", gold, ["eng"] * 2767), a, b)
     # Measured 1.2 s; the bound only catches a loop over rounds and rows.
     assert time.perf_counter() - start < 20
+
+
+def test_groups_stay_whole_and_parts_are_even() -> None:
+    groups = np.arange(1000) // 2
+    parts = split_groups(groups, ["eng"] * 1000, 5, np.random.default_rng(0))
+    assert (parts[::2] == parts[1::2]).all()
+    assert np.bincount(parts).tolist() == [200] * 5
+
+
+def test_every_part_holds_its_share_of_every_language() -> None:
+    languages = ["eng", "deu", "deu", "swe"] * 50
+    parts = split_groups(np.arange(200), languages, 5, np.random.default_rng(1))
+    for language, rows in (("eng", 50), ("deu", 100), ("swe", 50)):
+        own = parts[np.array(languages) == language]
+        assert np.abs(np.bincount(own, minlength=5) - rows / 5).max() <= 1
+
+
+def test_partitions_differ_by_seed_only() -> None:
+    groups = np.arange(40)
+    found = [
+        split_groups(groups, ["eng"] * 40, 4, np.random.default_rng(seed)).tolist()
+        for seed in (1, 1, 2)
+    ]
+    assert found[0] == found[1]
+    assert found[0] != found[2]

@@ -1,4 +1,4 @@
-"""What is decided once and applied to every row: thresholds and, for intensities, cut points."""
+"""The rule: what is decided once and applied to every row, from probs to answers."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from semeval_kit.decision.oof import FloatArray, IntArray
 from semeval_kit.errors import KitError
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,6 +136,81 @@ class Thresholds:
             raise KitError(
                 f"thresholds: field {error} is missing. Tune the thresholds again."
             ) from error
+
+
+def decode_probs(
+    kind: str,
+    probs: FloatArray,
+    thresholds: Thresholds | None,
+    languages: Sequence[str],
+    n_levels: int = 3,
+) -> IntArray:
+    """Decide every label of every row.
+
+    Args:
+        kind: "multilabel" (prob >= threshold), "singlelabel" (the highest prob among the labels of
+            the language, one-hot) or "intensity" (the rule stored with the thresholds).
+        probs: `(n, C)`.
+        thresholds: of the run; None only for "singlelabel", which then may choose any label.
+        languages: `(n,)`; a language that was not tuned on gets the joint thresholds.
+        n_levels: the highest level, for "intensity".
+
+    Returns:
+        preds `(n, L)`, never negative; 0 for a label that the language does not have.
+
+    Raises:
+        KitError: shapes do not fit, or the kind is unknown.
+    """
+    if thresholds is None and kind != "singlelabel":
+        raise KitError(f"decode: kind '{kind}' needs thresholds. Tune them first.")
+    n_targets = probs.shape[1] if thresholds is None else len(thresholds.target_names)
+    if probs.shape != (len(languages), n_targets):
+        raise KitError(
+            f"decode: probs {probs.shape} should be {(len(languages), n_targets)}. "
+            "Predict with the models that the thresholds were tuned for."
+        )
+    if kind == "singlelabel":
+        allowed = np.ones(probs.shape, dtype=bool)
+        if thresholds is not None:
+            allowed = ~np.isnan(thresholds.rows(languages))
+        # The first label wins a tie.
+        highest = np.where(allowed, probs, -np.inf).argmax(axis=1)
+        one_hot: IntArray = np.eye(n_targets, dtype=np.int64)[highest]
+        return one_hot
+    assert thresholds is not None
+    if kind == "multilabel":
+        return (probs >= thresholds.rows(languages)).astype(np.int64)
+    if kind == "intensity":
+        return decode_levels(probs, thresholds, languages, n_levels)
+    raise KitError(f"decode: kind '{kind}' is unknown. Correct the task file.")
+
+
+def decode_levels(
+    probs: FloatArray, thresholds: Thresholds, languages: Sequence[str], n_levels: int
+) -> IntArray:
+    """Levels `(n, L)` of event probs `(n, L * n_levels)` by the rule stored with the thresholds.
+
+    Thresholds without a rule (those of `baseline_thresholds`) are decoded by the running AND.
+    """
+    events = probs.reshape(len(probs), -1, n_levels)
+    rule = thresholds.intensity
+    if rule is not None and rule.method == "expected_value":
+        return apply_cuts(events.sum(axis=2), rule.rows(languages))
+    reached = events >= thresholds.rows(languages).reshape(events.shape)
+    levels: IntArray = np.logical_and.accumulate(reached, axis=2).sum(axis=2)
+    return levels
+
+
+def apply_cuts(expected: FloatArray, cuts: FloatArray) -> IntArray:
+    """How many cut points `(..., M)` each expected level `(...)` reaches; none if they are NaN."""
+    result: IntArray = (expected[..., None] >= cuts).sum(axis=-1)
+    return result
+
+
+def join_levels(targets: FloatArray, n_levels: int) -> FloatArray:
+    """Gold levels `(n, L)` from event targets `(n, L * n_levels)`; NaN where not annotated."""
+    levels: FloatArray = targets.reshape(len(targets), -1, n_levels).sum(axis=2)
+    return levels
 
 
 def _gather(

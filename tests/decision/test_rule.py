@@ -1,21 +1,51 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semeval_kit.decision.decode import decode_probs
-from semeval_kit.decision.thresholds import baseline_thresholds, tune_thresholds
+from semeval_kit.decision.oof import OofRows
+from semeval_kit.decision.rule import IntensityRule, decode_probs
+from semeval_kit.decision.thresholds import Tuning, baseline_thresholds, tune_thresholds
 from semeval_kit.decision.tuning import tune_rule, untuned_rule
 from semeval_kit.errors import KitError
+
+
+def test_the_room_needs_no_heavy_library() -> None:
+    code = (
+        "import sys, semeval_kit.decision.estimate, semeval_kit.decision.drift;"
+        "heavy = {'torch', 'transformers', 'sklearn', 'pandas', 'scipy', 'pydantic'};"
+        "sys.exit(', '.join(sorted(heavy & set(sys.modules))) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_rows_gather_the_cuts_of_each_language() -> None:
+    rule = IntensityRule(
+        method="expected_value",
+        label_names=("joy",),
+        n_levels=2,
+        cuts={"eng": np.array([[0.5, 1.5]]), "deu": np.array([[np.nan, np.nan]])},
+        joint=np.array([[0.4, 1.1]]),
+    )
+    found = rule.rows(["zul", "eng", "deu", "eng"])
+    assert found.shape == (4, 1, 2)
+    np.testing.assert_array_equal(
+        found[:, 0], [[0.4, 1.1], [0.5, 1.5], [np.nan, np.nan], [0.5, 1.5]]
+    )
+    assert rule.rows([]).shape == (0, 1, 2)
 
 
 def half(languages: list[str], n_targets: int = 2):
     n = len(languages)
     names = [f"label {c}" for c in range(n_targets)]
     gold = np.zeros((n, n_targets))
-    return baseline_thresholds("half", np.zeros((n, n_targets)), gold, languages, names)
+    return baseline_thresholds("half", OofRows.of(np.zeros((n, n_targets)), gold, languages, names))
 
 
 def test_a_prob_equal_to_its_threshold_is_positive() -> None:
@@ -36,7 +66,7 @@ def test_decoding_the_tuned_rows_gives_the_f1_of_the_best_cut(
     probs = np.array([[score / 4] for score, _ in drawn])
     gold = np.array([[float(hit)] for _, hit in drawn])
     languages = ["eng"] * len(drawn)
-    found = baseline_thresholds("exact", probs, gold, languages, ["joy"])
+    found = baseline_thresholds("exact", OofRows.of(probs, gold, languages, ["joy"]))
 
     def f1(preds: np.ndarray) -> float:
         return 2 * float((gold * preds).sum()) / max(float((gold + preds).sum()), 1)
@@ -47,7 +77,7 @@ def test_decoding_the_tuned_rows_gives_the_f1_of_the_best_cut(
 
 def test_a_language_never_tuned_on_gets_the_joint_thresholds(noisy) -> None:
     probs, gold = noisy(300, 0)
-    found = tune_thresholds(probs, gold, ["eng"] * 150 + ["deu"] * 150, list("abcde"))
+    found = tune_thresholds(OofRows.of(probs, gold, ["eng"] * 150 + ["deu"] * 150, list("abcde")))
     preds = decode_probs("multilabel", probs, found, ["zul"] * 300)
     assert preds.tolist() == (probs >= found.joint).astype(int).tolist()
 
@@ -55,7 +85,7 @@ def test_a_language_never_tuned_on_gets_the_joint_thresholds(noisy) -> None:
 def test_rows_of_mixed_languages_take_their_own_threshold(noisy) -> None:
     probs, gold = noisy(300, 1)
     languages = ["eng", "deu", "afr"] * 100
-    found = tune_thresholds(probs, gold, languages, list("abcde"))
+    found = tune_thresholds(OofRows.of(probs, gold, languages, list("abcde")))
     preds = decode_probs("multilabel", probs, found, languages)
     for row in range(6):
         assert preds[row].tolist() == (probs[row] >= found.values[languages[row]]).tolist()
@@ -70,7 +100,9 @@ def test_singlelabel_is_one_hot_of_the_highest_and_the_first_of_a_tie() -> None:
 def test_singlelabel_never_chooses_a_label_that_the_language_lacks() -> None:
     probs = np.array([[0.1, 0.8, 0.1], [0.1, 0.8, 0.1]])
     targets = np.array([[1, np.nan, 0], [0, 1.0, 0]])
-    rule = tune_rule("singlelabel", probs, targets, ["eng", "afr"], ["a", "b", "c"])
+    rule = tune_rule(
+        OofRows.of(probs, targets, ["eng", "afr"], ["a", "b", "c"]), Tuning("singlelabel")
+    )
     preds = decode_probs("singlelabel", probs, rule, ["eng", "afr"])
     assert preds.tolist() == [[1, 0, 0], [0, 1, 0]]
     assert rule.rule == "argmax"
@@ -79,14 +111,16 @@ def test_singlelabel_never_chooses_a_label_that_the_language_lacks() -> None:
 def test_untuned_rule_is_a_half_for_events_and_labels() -> None:
     probs = np.array([[0.6, 0.4, 0.7], [0.6, 0.5, 0.4]])
     for kind, expected in (("multilabel", [[1, 0, 1], [1, 1, 0]]), ("intensity", [[1], [2]])):
-        rule = untuned_rule(kind, probs, np.zeros((2, 3)), ["eng"] * 2, ["a>=1", "a>=2", "a>=3"])
+        rule = untuned_rule(
+            OofRows.of(probs, np.zeros((2, 3)), ["eng"] * 2, ["a>=1", "a>=2", "a>=3"]), kind
+        )
         assert decode_probs(kind, probs, rule, ["eng"] * 2).tolist() == expected
 
 
 def test_preds_are_integers_and_never_negative(noisy) -> None:
     probs, gold = noisy(50, 2)
     gold[:, 1] = np.nan
-    found = tune_thresholds(probs, gold, ["eng"] * 50, list("abcde"))
+    found = tune_thresholds(OofRows.of(probs, gold, ["eng"] * 50, list("abcde")))
     preds = decode_probs("multilabel", probs, found, ["eng"] * 50)
     assert preds.dtype == np.int64
     assert set(np.unique(preds)) <= {0, 1}
@@ -105,4 +139,6 @@ def test_errors_say_what_to_do() -> None:
     with pytest.raises(KitError, match="kind 'ordinal' is unknown"):
         decode_probs("ordinal", np.zeros((1, 2)), half(["eng"]), ["eng"])
     with pytest.raises(KitError, match="kind 'ordinal' is unknown"):
-        tune_rule("ordinal", np.zeros((1, 2)), np.zeros((1, 2)), ["eng"], ["a", "b"])
+        tune_rule(
+            OofRows.of(np.zeros((1, 2)), np.zeros((1, 2)), ["eng"], ["a", "b"]), Tuning("ordinal")
+        )
