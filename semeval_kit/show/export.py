@@ -9,11 +9,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from semeval_kit.decision.resampling import Board
 from semeval_kit.decision.rule import Thresholds
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run, read_json, write_atomic, write_json
+from semeval_kit.show.answers import read_answers
 from semeval_kit.show.card import make_card
-from semeval_kit.show.results import read_results
+from semeval_kit.show.scores import headline_metric, scored_labels
 from semeval_kit.show.snippets import config_entries
 
 # Weights are safetensors; whatever else could run code when it is loaded stays behind.
@@ -32,7 +36,7 @@ def export_model(run: Run, folder: Path, *, fold: int | None = None, licence: st
     Args:
         run: finished.
         folder: must not exist, or be empty.
-        fold: None: the fold whose best epoch scored best on its held-out rows.
+        fold: None: see `choose_best_fold`.
         licence: see `make_card`.
 
     Raises:
@@ -73,12 +77,23 @@ def export_model(run: Run, folder: Path, *, fold: int | None = None, licence: st
 
 
 def choose_best_fold(run: Run) -> int:
-    """The fold with the highest macro-F1 on its held-out rows at its best epoch, or the first such.
+    """The fold that scores best on its held-out rows by the task's own metric, or the first such.
 
-    Folds are scored on different rows at threshold 0.5, so this says little about new texts.
+    Folds are scored on different rows, so this says little about new texts.
     """
-    folds = read_results(run, []).folds
-    return max(folds, key=lambda fold: (fold.measures.get("macro_f1", 0.0), -fold.fold)).fold
+    answers = read_answers(run, "oof")
+    if run.n_folds == 1 or answers is None:
+        return 0
+    fold_of, scored = run.read_folds(), scored_labels(run.task)
+    folds = np.array([fold_of[key] for key in answers.keys])
+
+    def score(fold: int) -> float:
+        rows = np.flatnonzero(folds == fold)
+        languages = [answers.examples.languages[row] for row in rows]
+        board = Board.of(headline_metric(run.task), answers.gold[rows], languages, scored)
+        return board.score(answers.tuned[rows])
+
+    return max(range(run.n_folds), key=lambda fold: (score(fold), -fold))
 
 
 def push_model(folder: Path, repo_id: str, *, private: bool = False, api: Any = None) -> str:

@@ -6,14 +6,18 @@ import json
 import re
 import shutil
 
+import numpy as np
 import pytest
 
 from semeval_kit.decision.rule import Thresholds, decode_probs
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Probs, Run, read_json
+from semeval_kit.show.answers import read_answers
 from semeval_kit.show.card import make_card, write_card
 from semeval_kit.show.export import choose_best_fold, export_model, push_model
+from semeval_kit.show.scores import headline_metric
 from semeval_kit.show.snippets import config_entries, python_snippet
+from semeval_kit.submission.metrics import METRICS
 
 TEXT = "I never thought you would do this to me!"
 
@@ -178,7 +182,7 @@ def test_export_copies_weights_and_no_pickle(with_models, tmp_path):
     (run.model_dir(2) / "pytorch_model.bin").write_bytes(b"danger")
     (run.model_dir(2) / "modeling.py").write_text("raise SystemExit", encoding="utf-8")
     (run.model_dir(2) / "MANIFEST.json").write_text("{}", encoding="utf-8")
-    folder = export_model(run, tmp_path / "a" / "model")
+    folder = export_model(run, tmp_path / "a" / "model", fold=2)
     names = sorted(path.name for path in folder.iterdir())
     assert names == [
         "README.md",
@@ -191,8 +195,17 @@ def test_export_copies_weights_and_no_pickle(with_models, tmp_path):
     same = (run.model_dir(2) / "model.safetensors").read_bytes()
     assert (folder / "model.safetensors").read_bytes() == same
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["model"]
-    assert choose_best_fold(run) == 2
     assert "holds the model of fold 2, one of 3" in (folder / "README.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", ["intensity", "strong", "single"])
+def test_the_best_fold_is_best_by_the_metric_of_the_task(made_runs, name):
+    run = made_runs[name]
+    answers, fold_of = read_answers(run, "oof"), run.read_folds()
+    folds = np.array([fold_of[key] for key in answers.keys])
+    metric = METRICS[headline_metric(run.task)]
+    scores = [metric(answers.gold[folds == k], answers.tuned[folds == k]) for k in range(3)]
+    assert choose_best_fold(run) == int(np.argmax(scores))
 
 
 def test_export_refuses_a_folder_with_something_in_it(with_models, tmp_path):
