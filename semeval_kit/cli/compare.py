@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-from semeval_kit.cli.draw_tables import draw_tables
 from semeval_kit.cli.options import say
 
 _SORTS = (
@@ -23,7 +22,7 @@ _SORTS = (
     metavar="RUN...",
     nargs=-1,
     required=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=click.Path(exists=True, path_type=Path),
 )
 @click.option(
     "--split",
@@ -54,27 +53,34 @@ def compare(
     Markdown and LaTeX (booktabs) files hold the tables that are shown.
     """
     from semeval_kit.run.directory import Run, write_atomic
-    from semeval_kit.show.compare import compare_runs
-    from semeval_kit.show.comparison_tables import (
-        comparison_tables,
+    from semeval_kit.show.compare import Resampling, compare_runs
+    from semeval_kit.show.tables_of_runs import (
+        comparison_latex,
+        comparison_markdown,
         list_notes,
-        to_latex,
-        to_markdown,
+        tabulate_comparison,
     )
+    from semeval_kit.show.tabulate import draw_tables
 
-    opened = [Run.open(path) for path in runs]
-    found = compare_runs(
-        opened, split, sort=sort, seed=seed, tell=lambda name: say(f"reading {name}")
+    opened = [Run.open(path) for path in runs if (path / "run.json").is_file()]
+    for other in sorted(set(runs) - {run.path for run in opened}):
+        say(f"left out: {other} is no run")
+    comparison = compare_runs(
+        opened or [Run.open(path) for path in runs],
+        split,
+        sort=sort,
+        resampling=Resampling(seed=seed),
+        tell=lambda name: say(f"reading {name}"),
     )
     for path, text in (
-        (csv_path, found.to_csv),
-        (markdown_path, lambda: to_markdown(found)),
-        (latex_path, lambda: to_latex(found)),
+        (csv_path, comparison.to_csv),
+        (markdown_path, lambda: comparison_markdown(comparison)),
+        (latex_path, lambda: comparison_latex(comparison)),
     ):
         if path is not None:
             write_atomic(path, text())
             say(f"wrote {path}")
     if as_json:
-        click.echo(json.dumps(found.to_json(), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(comparison.to_json(), indent=2, ensure_ascii=False))
     else:
-        click.echo(draw_tables(comparison_tables(found), list_notes(found)))
+        click.echo(draw_tables(tabulate_comparison(comparison), list_notes(comparison)))

@@ -60,9 +60,9 @@ def describe_estimate(run: Run, estimate: dict[str, Any]) -> str:
 
 def _describe_before(run: Run) -> str:
     """The table of before and after fine-tuning."""
-    from semeval_kit.cli.draw_tables import draw_tables
     from semeval_kit.show.answers import read_answers
     from semeval_kit.show.before_after import find_before, tabulate_before
+    from semeval_kit.show.tabulate import draw_tables
 
     oof, before = read_answers(run, "oof"), find_before(run)
     if oof is None or before is None:

@@ -5,15 +5,9 @@ from __future__ import annotations
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run
 from semeval_kit.show.answers import Answers, read_answers
-from semeval_kit.show.scores import score_answers
-from semeval_kit.show.tables import Table, show_number
-
-AXES = {
-    "multilabel": "F1 per label with cross-fitted thresholds",
-    "intensity": "Pearson r per label, cross-fitted",
-    "singlelabel": "Measures over all classes",
-}
-"""What is compared, by the kind of task."""
+from semeval_kit.show.results import score_answers
+from semeval_kit.show.tabulate import Table, show_number
+from semeval_kit.show.wording import find_wording
 
 
 def find_before(run: Run) -> Run | None:
@@ -54,29 +48,22 @@ def tabulate_before(run: Run, oof: Answers, before: Run) -> Table:
         (name, show_number(earlier[name]), show_number(after), show_number(after - earlier[name]))
         for name, after in later.items()
     )
+    compared = find_wording(run.task).compared
     return Table(
         "before",
         "Before and after fine-tuning",
         ("on out-of-fold rows", "before", "after", "difference"),
         tuple(rows),
-        notes=(f"{AXES[run.task.kind]}; before: the encoder as it came, with an untrained head.",),
+        notes=(f"{compared}; before: the encoder as it came, with an untrained head.",),
     )
 
 
 def score_axes(run: Run, answers: Answers) -> dict[str, float]:
     """The scores of the chart by name: F1 or Pearson r per label, or measures of all classes."""
     score = score_answers(run.task, answers, "tuned", n_resamples=0)
-    if run.task.kind == "singlelabel":
-        return {
-            short: score.measures[name]
-            for name, short in (
-                ("accuracy", "accuracy"),
-                ("weighted_precision", "precision"),
-                ("weighted_recall", "recall"),
-                ("weighted_f1", "F1"),
-                ("macro_auc", "AUC"),
-            )
-        }
+    axes = find_wording(run.task).axes
+    if axes:
+        return {short: score.measures[name] for name, short in axes}
     return {label.label: label.score for label in score.labels}
 
 

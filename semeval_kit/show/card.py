@@ -9,13 +9,17 @@ from semeval_kit.decision.rule import Thresholds
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run, read_json, write_atomic
 from semeval_kit.show.citations import collect_citations
-from semeval_kit.show.comparison_tables import measure_title, shown_encoder
-from semeval_kit.show.drafts import fill_template
+from semeval_kit.show.drafts import collect_facts, fill_template
 from semeval_kit.show.markup import Markdown
-from semeval_kit.show.paper_tables import tabulate_labels, tabulate_main, tabulate_thresholds
 from semeval_kit.show.results import RunResults, read_results
 from semeval_kit.show.snippets import write_snippet
-from semeval_kit.show.tables import show_count, show_seconds
+from semeval_kit.show.tables_of_scores import (
+    describe_use,
+    tabulate_gains,
+    tabulate_labels,
+    tabulate_main,
+    tabulate_measures,
+)
 
 # The organisers' codes that are not ISO 639.
 _ISO = {"chn": "zh", "esp": "es", "ptbr": "pt", "ptmz": "pt"}
@@ -62,8 +66,9 @@ def make_card(
     metadata = _describe_model(run, results, licence).to_yaml(line_break="\n")
     tables = {
         "main": [tabulate_main(results)],
-        "labels": [tabulate_labels(results, rules["tuned"]) for rules in results.splits.values()],
-        "thresholds": tabulate_thresholds(results, thresholds),
+        "measures": [tabulate_measures(results)],
+        "labels": [tabulate_labels(results, [split]) for split in results.splits],
+        "thresholds": tabulate_gains(results, thresholds),
     }
     facts = _collect_facts(run, results, thresholds, fold, licence)
     body = fill_template("card.md.j2", facts, tables)
@@ -75,14 +80,14 @@ def _describe_model(run: Run, results: RunResults, licence: str) -> Any:
     from huggingface_hub import EvalResult, ModelCardData
 
     task, encoder = run.task, results.encoder
-    found = [
+    measured = [
         EvalResult(
             task_type="text-classification",
             dataset_type=task.hub.repo if task.hub else task.name,
             dataset_name=task.title,
             dataset_split=split,
             metric_type=_HUB_METRICS.get(results.metric, "f1"),
-            metric_name=f"{measure_title(results.metric, task.kind)} ({how})",
+            metric_name=f"{results.metric_name} ({how})",
             metric_value=round(value, 6),
         )
         for split, how, value in _list_scores(results)
@@ -95,9 +100,14 @@ def _describe_model(run: Run, results: RunResults, licence: str) -> Any:
         base_model=_hub_name(encoder),
         datasets=[task.hub.repo] if task.hub else None,
         metrics=[_HUB_METRICS.get(results.metric, "f1")],
-        tags=["semeval", "emotion-classification", task.kind, task.name],
+        tags=[
+            "semeval",
+            *(["emotion-classification"] if _is_of_emotions(run) else []),
+            task.kind,
+            task.name,
+        ],
         model_name=run.name,
-        eval_results=found,
+        eval_results=measured,
     )
 
 
@@ -105,11 +115,14 @@ def _list_scores(results: RunResults) -> list[tuple[str, str, float]]:
     scores = []
     cross_fitted = results.reading("cross_fitted")
     if cross_fitted:
-        scores.append(("train", "out of fold, cross-fitted", float(cross_fitted["score"])))
+        how = "out of fold, cross-fitted" if results.wording.tuned else "out of fold"
+        scores.append(("train", how, float(cross_fitted["score"])))
     for split in ("dev", "test"):
         score = results.split_score(split)
         if score is not None:
-            scores.append((split, "mean over folds", score.score))
+            use = describe_use(results, split)
+            how = "mean over folds" if len(results.folds) > 1 else "one model"
+            scores.append((split, f"{how}; {use}" if use else how, score.score))
     return scores
 
 
@@ -118,34 +131,26 @@ def _collect_facts(
 ) -> dict[str, Any]:
     task, encoder = run.task, results.encoder
     bibliography = collect_citations(task.citations, [encoder])
-    wanted = {*bibliography.task_keys, *bibliography.encoder_keys[encoder]}
-    entries = [e for e in bibliography.entries if any(f"{{{key}," in e for key in wanted)]
+    cited = {*bibliography.task_keys, *bibliography.encoder_keys[encoder]}
+    entries = [e for e in bibliography.entries if any(f"{{{key}," in e for key in cited)]
     machine: Mapping[str, Any] = results.settings.get("machine", {})
     return {
-        "name": run.name,
-        "task": task,
-        "kind": task.kind,
-        "labels": task.all_labels,
-        "languages": ", ".join(run.languages),
-        "train_languages": ", ".join(run.settings["train_languages"]),
-        "train_splits": " + ".join(run.settings["train_splits"]),
-        "n_train": len(run.read_train()),
-        "url": Markdown(f"<{task.url}>" if task.url else ""),
-        "encoder": shown_encoder(encoder),
-        "recipe": run.recipe,
-        "n_folds": run.n_folds,
-        "holdout": float(run.recipe.get("holdout") or 0.0),
+        **collect_facts(run, results),
         "fold": fold,
-        "parameters": show_count(results.parameters),
-        "seconds": show_seconds(results.seconds),
+        "of_emotions": _is_of_emotions(run),
+        "url": Markdown(f"<{task.url}>" if task.url else ""),
         "machine": {"cpu": machine.get("cpu", ""), "device": machine.get("device", "")},
-        "notes": results.estimate.get("notes", ()),
         "encoder_licence": _EMBEDDED_LICENCE if encoder == "embedded" else "",
         "data_licence": task.hub.licence if task.hub else "",
         "licence": licence,
         "snippet": Markdown(write_snippet(run, thresholds, fold)),
         "bibtex": Markdown(_fence("bibtex", "\n\n".join(entries)) if entries else "None."),
     }
+
+
+def _is_of_emotions(run: Run) -> bool:
+    """Whether the task says of itself that it is about emotions."""
+    return "emotion" in f"{run.task.name} {run.task.title}".casefold()
 
 
 def _hub_name(encoder: str) -> str | None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,9 +14,8 @@ from semeval_kit.decision.resampling import Board, Comparison, compare_systems
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run
 from semeval_kit.show.answers import Answers, read_answers
-from semeval_kit.show.comparison import Entry, RunComparison, train_splits
-from semeval_kit.show.results import RunResults, read_results
-from semeval_kit.show.scores import scored_labels
+from semeval_kit.show.markup import escape_cell
+from semeval_kit.show.results import RunResults, SplitResult, read_results, scored_labels
 
 SPLITS = ("oof", "dev")
 # What a table can be sorted by, and whether larger values come first.
@@ -27,6 +29,118 @@ SORTS = {
     "seconds": False,
     "peak_rss_mb": False,
 }
+_FOLD_VALUES = ("train_loss", "val_loss", "macro_f1", "micro_f1", "subset_accuracy")
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How often rows are drawn again.
+
+    Attributes:
+        n_resamples: bootstraps per interval.
+        n_shuffles: shuffles per p-value.
+        seed: of both.
+    """
+
+    n_resamples: int = 2000
+    n_shuffles: int = 10_000
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run of a comparison.
+
+    Attributes:
+        results: the run's numbers.
+        tuned: its score on the split by tuned thresholds (for "oof" cross-fitted).
+        half: its score by the untuned rule.
+        best: name of the run that this one is compared with.
+        versus_best: this run minus the best; None for the best itself and where rows differ.
+        no_test_because: why there is no test; empty where there is one, and for the best itself.
+    """
+
+    results: RunResults
+    tuned: SplitResult
+    half: SplitResult
+    best: str
+    versus_best: Comparison | None
+    no_test_because: str
+
+    def cells(self) -> dict[str, Any]:
+        """Everything about the run as named values, for CSV and JSON; None where unknown."""
+        results, test = self.results, self.versus_best
+        low, high = self.tuned.interval or (None, None)
+        in_sample = results.reading("tuned_in_sample") if self.tuned.split == "oof" else {}
+        cells: dict[str, Any] = {
+            "run": results.name,
+            "task": results.task.name,
+            "encoder": results.encoder,
+            "parameters": results.parameters,
+            "trainable_parameters": results.trainable_parameters,
+            "seed": results.recipe.get("seed"),
+            "folds": len(results.folds),
+            "split": self.tuned.split,
+            "n_examples": self.tuned.n_examples,
+            "metric": results.metric,
+            "score": self.tuned.score,
+            "low": low,
+            "high": high,
+            "at_half": self.half.score,
+            "in_sample": in_sample.get("score"),
+            "best_run": self.best,
+            "difference": test.difference if test else None,
+            "difference_low": test.low if test else None,
+            "difference_high": test.high if test else None,
+            "p_value": test.p_value if test else None,
+            "no_test_because": self.no_test_because,
+            **self.tuned.measures,
+        }
+        for name in _FOLD_VALUES:
+            values = results.fold_values(name)
+            cells[f"fold_{name}_mean"] = float(np.mean(values)) if values else None
+            cells[f"fold_{name}_sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        cells |= {f"label_{label.label}": label.score for label in self.tuned.labels}
+        cells |= {f"label_{label.label}_at_half": label.score for label in self.half.labels}
+        cells["official_test"] = results.test_score
+        cells["seconds"] = results.seconds
+        cells["peak_rss_mb"] = results.peak_rss_mb
+        return cells
+
+
+@dataclass(frozen=True)
+class RunComparison:
+    """Runs on one split, sorted.
+
+    Attributes:
+        split: "oof" or "dev".
+        entries: one per run.
+        notes: sentences that belong beside the table.
+    """
+
+    split: str
+    entries: tuple[Entry, ...]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """All values by name."""
+        return {
+            "split": self.split,
+            "runs": [entry.cells() for entry in self.entries],
+            "notes": list(self.notes),
+        }
+
+    def to_csv(self) -> str:
+        """One line per run with all values in full precision."""
+        rows = [entry.cells() for entry in self.entries]
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(escape_cell(name) for name in columns)
+        for row in rows:
+            cells = [row.get(name) for name in columns]
+            writer.writerow("" if c is None else escape_cell(str(c)) for c in cells)
+        return buffer.getvalue()
 
 
 def compare_runs(
@@ -35,48 +149,53 @@ def compare_runs(
     *,
     sort: str = "score",
     reference: str = "",
-    seed: int = 0,
-    n_resamples: int = 2000,
-    n_shuffles: int = 10_000,
+    resampling: Resampling | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> RunComparison:
     """Compare finished runs with the best of those that answered the same rows of the same task.
 
+    A run that cannot be compared is left out, and a note says why.
+
     Args:
-        runs: at least one.
+        runs: at least one that is finished.
         split: "oof" (cross-fitted thresholds) or "dev" (mean over folds, the run's thresholds).
         sort: one of SORTS.
         reference: name of the run to compare with instead of the best one.
-        seed: of bootstraps and shuffles.
-        n_resamples: bootstraps per interval.
-        n_shuffles: shuffles per p-value.
+        resampling: how often.
         tell: called with the name of each run before it is read.
 
     Raises:
-        KitError: a run is not finished, two have the same name, or one has no gold for the split.
+        KitError: no run can be compared, or two have the same name.
     """
-    _check_request(runs, split, sort)
-    read = []
+    if split not in SPLITS:
+        raise KitError(f"compare: split '{split}' is unknown. Choose one of {', '.join(SPLITS)}.")
+    if sort not in SORTS:
+        raise KitError(f"compare: cannot sort by '{sort}'. Choose one of {', '.join(SORTS)}.")
+    names = [run.name for run in runs]
+    if double := sorted({name for name in names if names.count(name) > 1}):
+        raise KitError(f"compare: run {double[0]} is given twice. Give each run once.")
+    resampling = resampling or Resampling()
+    read, left_out = [], []
     for run in runs:
         if tell:
             tell(run.name)
-        read.append(_read(run, split, n_resamples))
-    entries = []
-    for results, answers in read:
-        leader = _find_leader(results, answers, read, split, reference)
-        entries.append(_enter(results, answers, leader, n_resamples, n_shuffles, seed))
-    ordered = tuple(_sort(entries, sort))
-    return RunComparison(split, ordered, _notes(ordered, split))
+        try:
+            read.append(_read(run, split, resampling.n_resamples))
+        except KitError as error:
+            left_out.append(f"Left out: {error.message}")
+    if not read:
+        reasons = "\n".join(left_out) or "No run is given. Name one under submissions/."
+        raise KitError(f"compare: nothing to compare.\n{reasons}")
+    entries = [
+        _enter(results, answers, _find_leader(results, answers, read, reference), resampling)
+        for results, answers in read
+    ]
+    ordered = tuple(sorted(entries, key=lambda entry: _sort_key(entry, sort)))
+    return RunComparison(split, ordered, (*_notes(ordered, split), *left_out))
 
 
 def measure_difference(
-    results: RunResults,
-    answers: Answers,
-    other: Answers,
-    *,
-    n_resamples: int = 2000,
-    n_shuffles: int = 10_000,
-    seed: int = 0,
+    results: RunResults, answers: Answers, other: Answers, resampling: Resampling
 ) -> Comparison | str:
     """Compare a run's tuned answers with another's on the same rows, or say why that cannot be."""
     if answers.examples.label_names != other.examples.label_names:
@@ -99,38 +218,15 @@ def measure_difference(
         board,
         answers.tuned,
         other.tuned[rows],
-        n_resamples=n_resamples,
-        n_shuffles=n_shuffles,
-        seed=seed,
+        n_resamples=resampling.n_resamples,
+        n_shuffles=resampling.n_shuffles,
+        seed=resampling.seed,
     )
 
 
-def _check_request(runs: Sequence[Run], split: str, sort: str) -> None:
-    if not runs:
-        raise KitError("compare: no run given. Name at least one folder under submissions/.")
-    if split not in SPLITS:
-        raise KitError(f"compare: split '{split}' is unknown. Choose one of {', '.join(SPLITS)}.")
-    if sort not in SORTS:
-        raise KitError(f"compare: cannot sort by '{sort}'. Choose one of {', '.join(SORTS)}.")
-    names = [run.name for run in runs]
-    double = sorted({name for name in names if names.count(name) > 1})
-    if double:
-        raise KitError(f"compare: run {double[0]} is given twice. Give each run once.")
-
-
-def _score(results: RunResults, split: str) -> tuple[float, float | None, float | None]:
-    """The headline score with its interval: from estimate.json where that has it."""
-    reading = results.reading("cross_fitted") if split == "oof" else {}
-    if reading and results.estimate.get("metric") == results.metric:
-        return float(reading["score"]), float(reading["low"]), float(reading["high"])
-    tuned = results.split_score(split)
-    if tuned is None:
-        raise KitError(f"run {results.name}: there is no score for {split}.")
-    low, high = tuned.interval or (None, None)
-    return tuned.score, low, high
-
-
 def _read(run: Run, split: str, n_resamples: int) -> tuple[RunResults, Answers]:
+    if run.settings.get("per_language"):
+        raise KitError(f"{run.path}: has one run per language. Compare those in its languages/.")
     answers = read_answers(run, split)
     if answers is None:
         raise KitError(f"{run.path}: no answers with gold labels for {split}. Use --split oof.")
@@ -144,7 +240,6 @@ def _find_leader(
     results: RunResults,
     answers: Answers,
     read: Sequence[tuple[RunResults, Answers]],
-    split: str,
     reference: str,
 ) -> tuple[RunResults, Answers]:
     """The reference, or the best on the same rows; for a run alone on its rows, the best other."""
@@ -156,69 +251,40 @@ def _find_leader(
     same_rows = [pair for pair in same_task if set(pair[1].keys) == rows]
     others = [pair for pair in same_task if pair[0].name != results.name]
     candidates = same_rows if len(same_rows) > 1 or not others else others
-    return max(candidates, key=lambda pair: _score(pair[0], split)[0])
+    return max(candidates, key=lambda pair: pair[0].splits[answers.split]["tuned"].score)
 
 
 def _enter(
     results: RunResults,
     answers: Answers,
     leader: tuple[RunResults, Answers],
-    n_resamples: int,
-    n_shuffles: int,
-    seed: int,
+    resampling: Resampling,
 ) -> Entry:
     best, best_answers = leader
-    found: Comparison | str = ""
+    test: Comparison | str = ""
     if results.metric != best.metric or results.task.name != best.task.name:
-        found = "another task or metric"
+        test = "another task or metric"
     elif best.name != results.name:
-        found = measure_difference(
-            results, answers, best_answers,
-            n_resamples=n_resamples, n_shuffles=n_shuffles, seed=seed,
-        )  # fmt: skip
-    split = answers.split
-    score, low, high = _score(results, split)
-    half = results.split_score(split, "half")
+        test = measure_difference(results, answers, best_answers, resampling)
+    scores = results.splits[answers.split]
     return Entry(
         results=results,
-        split=split,
-        score=score,
-        low=low,
-        high=high,
-        at_half=half.score if half else float("nan"),
-        labels=_label_scores(results, split, "tuned"),
-        labels_at_half=_label_scores(results, split, "half"),
+        tuned=scores["tuned"],
+        half=scores["half"],
         best=best.name,
-        versus_best=None if isinstance(found, str) else found,
-        no_test_because=found if isinstance(found, str) else "",
+        versus_best=None if isinstance(test, str) else test,
+        no_test_because=test if isinstance(test, str) else "",
     )
 
 
-def _label_scores(results: RunResults, split: str, rule: str) -> dict[str, float]:
-    reading = results.reading("cross_fitted") if split == "oof" and rule == "tuned" else {}
-    tables = list(reading.get("labels", {}).values())
-    if tables:
-        names = dict.fromkeys(name for table in tables for name in table)
-        return {name: float(np.mean([t[name] for t in tables if name in t])) for name in names}
-    found = results.split_score(split, rule)
-    return {label.label: label.score for label in found.labels} if found else {}
-
-
-def _sort(entries: Sequence[Entry], sort: str) -> list[Entry]:
+def _sort_key(entry: Entry, sort: str) -> tuple[Any, ...]:
     """Runs of one metric together; unknown values last; names decide ties."""
-
-    def key(entry: Entry) -> tuple[Any, ...]:
-        cells = entry.cells()
-        name = {"train_loss": "fold_train_loss_mean", "val_loss": "fold_val_loss_mean"}.get(
-            sort, sort
-        )
-        value = cells[name]
-        if isinstance(value, int | float) and SORTS[sort]:
-            value = -value
-        group = (cells["metric"], cells["task"]) if sort == "score" else ()
-        return (*group, value is None, "" if value is None else value, cells["run"])
-
-    return sorted(entries, key=key)
+    cells = entry.cells()
+    value = cells[f"fold_{sort}_mean" if sort in _FOLD_VALUES else sort]
+    if isinstance(value, int | float) and SORTS[sort]:
+        value = -value
+    group = (cells["metric"], cells["task"]) if sort == "score" else ()
+    return (*group, value is None, "" if value is None else value, cells["run"])
 
 
 def _notes(entries: Sequence[Entry], split: str) -> tuple[str, ...]:
@@ -228,9 +294,10 @@ def _notes(entries: Sequence[Entry], split: str) -> tuple[str, ...]:
         if split == "oof"
         else "Scores are of dev rows: mean over the folds' models, thresholds tuned out of fold."
     ]
-    trained = [e.results.name for e in entries if "dev" in train_splits(e.results)]
-    if split == "dev" and trained:
-        notes.append(f"Trained on dev, so its figures here mean nothing: {', '.join(trained)}.")
+    if split == "dev":
+        trained = [e.results.name for e in entries if "dev" in e.results.learnt_splits]
+        if trained:
+            notes.append(f"Trained on dev, so its figures here mean nothing: {', '.join(trained)}.")
     leaders = list(dict.fromkeys(e.best for e in entries if e.versus_best))
     if leaders:
         notes.append(

@@ -8,6 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semeval_kit.show.answers import Answers
+from semeval_kit.show.markup import shorten
+from semeval_kit.show.tabulate import Table
+from semeval_kit.show.wording import SPLIT_TITLES
+from semeval_kit.submission.metrics import count_labels
 from semeval_kit.task.codec import encode_labels
 from semeval_kit.task.task import Task
 
@@ -15,6 +19,8 @@ FloatArray = NDArray[np.float64]
 
 # A prob of 0 or 1 would cost infinitely much.
 _CLIP = 1e-7
+_TEXT_LENGTH = 180
+_N_EXAMPLES = 5
 
 
 @dataclass(frozen=True)
@@ -132,6 +138,47 @@ def find_wrong(task: Task, answers: Answers, n: int = 10) -> list[WrongAnswer]:
             )
         )
     return found
+
+
+def tabulate_confusion(task: Task, answers: Answers) -> Table:
+    """Counts of right and wrong answers per label; no rows for intensities."""
+    rows = []
+    counts = count_labels(answers.gold, answers.tuned) if task.max_value == 1 else ()
+    for column, count in enumerate(counts):
+        n_known = int((~np.isnan(answers.gold[:, column])).sum())
+        true_negatives = n_known - count.tp - count.fp - count.fn
+        cells = (count.tp, count.fp, count.fn, true_negatives)
+        rows.append((task.all_labels[column], *map(str, cells)))
+    return Table(
+        "confusion",
+        f"Right and wrong answers per label, {SPLIT_TITLES[answers.split]}",
+        ("label", "true pos.", "false pos.", "false neg.", "true neg."),
+        tuple(rows),
+    )
+
+
+def tabulate_errors(task: Task, answers: Answers) -> list[Table]:
+    """The examples that cost most, and the answers that were surest and wrong."""
+    place = SPLIT_TITLES[answers.split]
+    hardest = [
+        (e.gold, e.pred, f"{e.loss:.2f}", shorten(e.text, _TEXT_LENGTH))
+        for e in find_hardest(task, answers, _N_EXAMPLES)
+    ]
+    wrong = [
+        (w.target, "yes" if w.is_gold else "no", f"{w.prob:.2f}", shorten(w.text, _TEXT_LENGTH))
+        for w in find_wrong(task, answers, _N_EXAMPLES)
+    ]
+    widths = (0.17, 0.17, 0.08, 0.46)
+    return [
+        Table(
+            "hardest", f"Examples with the highest loss, {place}",
+            ("gold", "predicted", "loss", "text"), tuple(hardest), 4, widths,
+        ),
+        Table(
+            "surest", f"Surest wrong answers, {place}",
+            ("label", "gold", "prob", "text"), tuple(wrong), 4, widths,
+        ),
+    ]  # fmt: skip
 
 
 def name_labels(task: Task, levels: FloatArray) -> str:

@@ -10,40 +10,37 @@ from semeval_kit.data.examples import Examples
 from semeval_kit.data.texts import find_overlap
 from semeval_kit.decision.rule import Thresholds
 from semeval_kit.run.directory import Run, read_json, write_atomic
-from semeval_kit.show.ablations import (
-    group_seeds,
-    tabulate_ablations,
-    tabulate_recipe,
-    tabulate_seeds,
-)
 from semeval_kit.show.answers import SPLITS, Answers, read_answers
 from semeval_kit.show.citations import collect_citations
-from semeval_kit.show.compare import compare_runs
-from semeval_kit.show.comparison_tables import measure_title, shown_encoder
-from semeval_kit.show.drafts import Tables, fill_template
-from semeval_kit.show.paper_tables import (
-    tabulate_confusion,
-    tabulate_data,
-    tabulate_errors,
+from semeval_kit.show.compare import Resampling, compare_runs
+from semeval_kit.show.drafts import Tables, collect_facts, fill_template
+from semeval_kit.show.mistakes import tabulate_confusion, tabulate_errors
+from semeval_kit.show.results import N_RESAMPLES, RunResults, read_results
+from semeval_kit.show.tables_of_runs import group_seeds, tabulate_ablations, tabulate_seeds
+from semeval_kit.show.tables_of_scores import (
+    tabulate_baselines,
+    tabulate_gains,
     tabulate_labels,
     tabulate_languages,
-    tabulate_machine,
     tabulate_main,
-    tabulate_thresholds,
+    tabulate_measures,
 )
-from semeval_kit.show.report_tables import tabulate_baselines
-from semeval_kit.show.report_training import tabulate_folds
-from semeval_kit.show.results import RunResults, read_results
-from semeval_kit.show.scores import N_RESAMPLES
-from semeval_kit.show.tables import Table, show_count, show_interval, show_number, show_seconds
+from semeval_kit.show.tables_of_training import (
+    tabulate_data,
+    tabulate_folds,
+    tabulate_machine,
+    tabulate_recipe,
+)
+from semeval_kit.show.tabulate import Table, show_interval, show_number
+
+AnswersBySplit = Mapping[str, Answers | None]
 
 
 def write_paper(
     run: Run,
     others: Sequence[Run] = (),
     *,
-    n_resamples: int = N_RESAMPLES,
-    n_shuffles: int = 10_000,
+    resampling: Resampling | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> list[Path]:
     """Write paper.md, paper.tex and references.bib into the run's folder.
@@ -51,8 +48,7 @@ def write_paper(
     Args:
         run: finished; the system that the paper describes.
         others: finished runs: ablations, and the same recipe with other seeds.
-        n_resamples: bootstraps per interval.
-        n_shuffles: shuffles per p-value.
+        resampling: how often rows are drawn again.
         tell: is told what is being read.
 
     Returns:
@@ -61,145 +57,120 @@ def write_paper(
     Raises:
         KitError: a stage has not run, or jinja2 is missing.
     """
+    resampling = resampling or Resampling(n_resamples=N_RESAMPLES)
     others = [other for other in others if other.path.resolve() != run.path.resolve()]
     answers = {split: read_answers(run, split) for split in SPLITS}
-    own = read_results(run, answers=answers, n_resamples=n_resamples)
-    rest = [read_results(other, ["dev"], n_resamples=0) for other in others]
-    bibliography = collect_citations(
-        run.task.citations, [str(r.recipe["encoder"]) for r in (own, *rest)]
-    )
-    tables = _collect_tables(run, own, rest, answers)
-    tables["ablations"] = _compare(run, others, n_resamples, n_shuffles, tell)
-    facts = {**_collect_facts(run, own, rest, answers), "bibliography": bibliography}
-    written = {
-        "paper.md": fill_template("paper.md.j2", facts, tables),
-        "paper.tex": fill_template("paper.tex.j2", facts, tables),
-        "references.bib": bibliography.to_bibtex(),
-    }
-    for name, text in written.items():
-        write_atomic(run.paper_dir / name, text)
-    return [run.paper_dir / name for name in written]
+    results = read_results(run, answers=answers, n_resamples=resampling.n_resamples)
+    other_results = [read_results(other, ["dev"], n_resamples=0) for other in others]
+    tables = _collect_tables(run, results, other_results, answers)
+    tables["ablations"] = _tabulate_others(run, others, resampling, tell)
+    facts = _collect_facts(run, results, other_results, answers)
+    written = {"references.bib": facts["bibliography"].to_bibtex()}
+    for name, latex in (("paper.tex", True), ("paper.md", False)):
+        body = fill_template("paper.j2", facts, tables, latex)
+        shell = {**facts, "body": body}
+        written[name] = str(fill_template(f"{name}.j2", shell, tables, latex))
+    paths = [run.paper_dir / name for name in ("paper.md", "paper.tex", "references.bib")]
+    for path in paths:
+        write_atomic(path, written[path.name])
+    return paths
 
 
 def _collect_tables(
-    run: Run,
-    own: RunResults,
-    rest: Sequence[RunResults],
-    answers: Mapping[str, Answers | None],
+    run: Run, results: RunResults, others: Sequence[RunResults], answers: AnswersBySplit
 ) -> Tables:
     thresholds = Thresholds.from_json(read_json(run.thresholds_file))
-    errors = None if "dev" in run.settings["train_splits"] else answers["dev"]
-    errors = errors or answers["oof"]
-    assert errors is not None
-    confusion = tabulate_confusion(run.task, errors)
-    languages = tabulate_languages(own)
-    groups = group_seeds([own, *rest])
+    judged = answers["oof"] if "dev" in run.learnt_splits else answers["dev"] or answers["oof"]
+    assert judged is not None
+    groups = group_seeds([results, *others])
     return {
         "data": tabulate_data(run.task, _read_splits(run, answers)).pages(),
-        "main": [tabulate_main(own)],
-        "labels": [tabulate_labels(own, rules["tuned"]) for rules in own.splits.values()],
-        "languages": [languages] if len(languages.rows) > 1 else [],
-        "baselines": [table for table in [tabulate_baselines(own)] if table.rows],
-        "thresholds": tabulate_thresholds(own, thresholds),
-        "folds": [tabulate_folds(own)],
+        "main": [tabulate_main(results)],
+        "measures": [tabulate_measures(results)],
+        "labels": [tabulate_labels(results, [split]) for split in results.splits],
+        "languages": _if_any(tabulate_languages(results)),
+        "baselines": _if_any(tabulate_baselines(results)),
+        "thresholds": tabulate_gains(results, thresholds),
+        "folds": [tabulate_folds(results)],
         "seeds": [tabulate_seeds(groups)] if any(len(group) > 1 for group in groups) else [],
-        "recipe": [tabulate_recipe(own, rest)],
-        "machine": [tabulate_machine(own)],
-        "confusion": [confusion] if confusion else [],
-        "errors": tabulate_errors(run.task, errors),
+        "recipe": [tabulate_recipe(results, others)],
+        "machine": [tabulate_machine(results)],
+        "confusion": _if_any(tabulate_confusion(run.task, judged)),
+        "errors": tabulate_errors(run.task, judged),
     }
 
 
-def _compare(
+def _if_any(table: Table) -> list[Table]:
+    return [table] if table.rows else []
+
+
+def _tabulate_others(
     run: Run,
     others: Sequence[Run],
-    n_resamples: int,
-    n_shuffles: int,
+    resampling: Resampling,
     tell: Callable[[str], None] | None,
 ) -> list[Table]:
-    if not others:
-        return []
-    found = []
-    for split in ("oof", "dev"):
-        if split == "dev" and not all(_answers_dev(other) for other in (run, *others)):
+    tables = []
+    for split in ("oof", "dev") if others else ():
+        runs = (run, *others)
+        if split == "dev" and not all(
+            one.probs_file("dev", language).is_file() for one in runs for language in one.languages
+        ):
             continue
-        comparison = compare_runs(
-            [run, *others], split, reference=run.name,
-            n_resamples=n_resamples, n_shuffles=n_shuffles, tell=tell,
-        )  # fmt: skip
-        found.append(tabulate_ablations(comparison, run.name))
-    return found
+        comparison = compare_runs(runs, split, reference=run.name, resampling=resampling, tell=tell)
+        tables.append(tabulate_ablations(comparison, run.name))
+    return tables
 
 
-def _answers_dev(run: Run) -> bool:
-    return all(run.probs_file("dev", language).is_file() for language in run.languages)
-
-
-def _read_splits(run: Run, answers: Mapping[str, Answers | None]) -> dict[str, Examples]:
-    """Training rows, and the rows of dev and test with labels where they are known."""
-    splits = {" + ".join(run.settings["train_splits"]): run.read_train()}
+def _read_splits(run: Run, answers: AnswersBySplit) -> dict[str, Examples]:
+    """The rows learnt from, and the rows of dev and test with labels where they are known."""
+    splits = {" + ".join(run.learnt_splits): run.read_learnt()}
     for split in ("dev", "test"):
-        found = answers[split]
-        if split in run.settings["train_splits"]:
+        given = answers[split]
+        if split in run.learnt_splits:
             continue
-        if found is not None:
-            splits[split] = found.examples
+        if given is not None:
+            splits[split] = given.examples
         elif all(run.probs_file(split, code).is_file() for code in run.languages):
             splits[split] = run.read_split(split)
     return splits
 
 
 def _collect_facts(
-    run: Run,
-    own: RunResults,
-    rest: Sequence[RunResults],
-    answers: Mapping[str, Answers | None],
+    run: Run, results: RunResults, others: Sequence[RunResults], answers: AnswersBySplit
 ) -> dict[str, Any]:
-    readings = {n: own.reading(n) for n in ("at_half", "tuned_in_sample", "cross_fitted")}
-    gain = own.estimate.get("gain") or [None, None, None]
-    train = run.read_train()
+    encoders = [one.encoder for one in (results, *others)]
+    seeds = next(group for group in group_seeds([results, *others]) if results in group)
+    readings = {
+        name: _show_reading(results.reading(name))
+        for name in ("at_half", "tuned_in_sample", "cross_fitted")
+    }
+    gain = results.estimate.get("gain") or [None, None, None]
     return {
-        "name": run.name,
-        "task": run.task,
-        "kind": run.task.kind,
-        "metric": measure_title(own.metric, run.task.kind),
-        "labels": run.task.all_labels,
-        "languages": ", ".join(run.languages),
-        "train_languages": ", ".join(run.settings["train_languages"]),
-        "train_splits": " + ".join(run.settings["train_splits"]),
-        "trained_on_dev": "dev" in run.settings["train_splits"],
-        "n_train": len(train),
-        "encoder": shown_encoder(own.encoder),
-        "encoder_name": own.encoder,
-        "recipe": own.recipe,
-        "n_folds": run.n_folds,
-        "holdout": float(run.recipe.get("holdout") or 0.0),
-        "parameters": show_count(own.parameters),
-        "seconds": show_seconds(own.seconds),
-        "readings": {name: _show_reading(reading) for name, reading in readings.items()},
-        "gain": f"{show_number(gain[0])} {show_interval(gain[1], gain[2])}".strip(),
-        "dev": own.split_score("dev"),
-        "test": own.split_score("test"),
-        "official": own.official if own.official.get("accepted") else {},
-        "notes": own.estimate.get("notes", ()),
-        "overlaps": _describe_overlaps(train, _read_splits(run, answers)),
-        "n_runs": 1 + len(rest),
-        "n_seeds": max(
-            (len(g) for g in group_seeds([own, *rest]) if g[0].name == own.name), default=1
-        ),
+        **collect_facts(run, results),
+        "bibliography": collect_citations(run.task.citations, encoders),
+        "encoder_name": results.encoder,
+        "metric": results.metric_name,
+        "decision": results.wording.decision,
+        "readings": readings,
+        "gain": f"{show_number(gain[0])} {show_interval(gain[1:])}".strip(),
+        "has_test": results.split_score("test") is not None,
+        "official": results.official if results.official.get("accepted") else {},
+        "overlaps": _describe_overlaps(_read_splits(run, answers)),
+        "n_runs": 1 + len(others),
+        "n_seeds": len(seeds),
     }
 
 
-def _describe_overlaps(train: Examples, splits: Mapping[str, Examples]) -> list[str]:
-    found = []
-    for split in ("dev", "test"):
-        if split in splits:
-            overlap = find_overlap(train, splits[split])
-            found.append(f"{len(overlap.rows)} of {overlap.n_second} {split} texts")
-    return found
+def _describe_overlaps(splits: Mapping[str, Examples]) -> list[str]:
+    learnt, *_ = splits.values()
+    overlaps = {
+        split: find_overlap(learnt, splits[split]) for split in ("dev", "test") if split in splits
+    }
+    return [f"{len(o.rows)} of {o.n_second} {split} texts" for split, o in overlaps.items()]
 
 
 def _show_reading(reading: Mapping[str, Any]) -> str:
     if not reading:
         return ""
-    return f"{show_number(reading['score'])} {show_interval(reading['low'], reading['high'])}"
+    return f"{show_number(reading['score'])} {show_interval((reading['low'], reading['high']))}"

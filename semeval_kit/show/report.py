@@ -5,24 +5,36 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from semeval_kit import __version__
 from semeval_kit.decision.rule import Thresholds
-from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run, read_json, write_atomic
 from semeval_kit.show.answers import Answers
 from semeval_kit.show.before_after import find_before, tabulate_before
-from semeval_kit.show.comparison_tables import measure_title
+from semeval_kit.show.drafts import load_jinja, read_template
 from semeval_kit.show.figures.figures import draw_figures, read_all_answers
 from semeval_kit.show.figures.palette import embed_figure
 from semeval_kit.show.markup import shorten
 from semeval_kit.show.mistakes import find_hardest, find_wrong
-from semeval_kit.show.report_tables import OWN, list_tables
 from semeval_kit.show.results import RunResults, read_results
-from semeval_kit.show.tables import show_interval, show_number
+from semeval_kit.show.tables_of_scores import (
+    describe_use,
+    tabulate_baselines,
+    tabulate_cuts,
+    tabulate_labels,
+    tabulate_languages,
+    tabulate_measures,
+    tabulate_official,
+)
+from semeval_kit.show.tables_of_training import (
+    tabulate_files,
+    tabulate_folds,
+    tabulate_machine,
+    tabulate_recipe,
+)
+from semeval_kit.show.tabulate import Table, show_interval, show_number
 
 _TEXT_LENGTH = 500
 _MOST_NOTES = 8
@@ -49,7 +61,10 @@ def render_report(run: Run, before: Run | None = None) -> str:
     Raises:
         KitError: as for `write_report`.
     """
-    environment = _make_environment()
+    jinja2 = load_jinja()
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     answers = read_all_answers(run)
     results = read_results(run, answers=answers)
     thresholds = Thresholds.from_json(read_json(run.thresholds_file))
@@ -58,21 +73,20 @@ def render_report(run: Run, before: Run | None = None) -> str:
     before = before or find_before(run)
     tables = list_tables(results, thresholds)
     if before is not None and oof is not None:
-        tables["before"] = tabulate_before(run, oof, before)
+        tables.append(tabulate_before(run, oof, before))
     pictures = [
         {"picture": picture, "image": embed_figure(picture.figure, picture.name)}
         for picture in draw_figures(run, train, answers, before)
     ]
-    style = _read("colours.css") + _read("report.css")
-    page: str = environment.from_string(_read("report.html.j2")).render(
+    style = read_template("colours.css") + read_template("report.css")
+    page: str = environment.from_string(read_template("report.html.j2")).render(
         name=run.name,
         task=run.task.title,
         summary=_summarize(run, results),
         tiles=list_tiles(results),
         notes=results.estimate.get("notes", ()),
-        own=OWN,
         most=_MOST_NOTES,
-        tables=tables,
+        tables={table.key.partition("-")[0]: _trust(table.to_html()) for table in tables},
         warnings=thresholds.warnings,
         pictures=pictures,
         hardest=_show_hardest(run, oof),
@@ -85,25 +99,40 @@ def render_report(run: Run, before: Run | None = None) -> str:
     return page
 
 
+def list_tables(results: RunResults, thresholds: Thresholds) -> list[Table]:
+    """The tables that have rows."""
+    tables = (
+        tabulate_baselines(results),
+        tabulate_labels(results, ("oof", "dev", "test"), thresholds),
+        tabulate_languages(results),
+        tabulate_cuts(results, thresholds),
+        tabulate_measures(results),
+        tabulate_official(results.official),
+        tabulate_folds(results),
+        tabulate_recipe(results),
+        tabulate_machine(results),
+        tabulate_files(results),
+    )
+    return [table for table in tables if table.rows]
+
+
 def list_tiles(results: RunResults) -> list[dict[str, str]]:
     """The headline figures, the one to believe first."""
-    metric = measure_title(results.metric, results.task.kind)
+    metric = results.metric_name
     readings = {
         name: results.reading(name) for name in ("cross_fitted", "at_half", "tuned_in_sample")
     }
     tiles = []
     if readings["cross_fitted"]:
-        fitted = "" if results.task.kind == "singlelabel" else "cross-fitted "
+        fitted = "cross-fitted " if results.wording.tuned else ""
         detail = f"{fitted}on {results.estimate.get('n_examples', 0)} out-of-fold examples"
         if not set(results.settings["languages"]) <= set(results.settings["train_languages"]):
             detail += "; of the languages learnt from, which are not all those predicted"
         title = f"Expected {metric} on new texts"
         tiles.append(_tile(title, readings["cross_fitted"], detail, kind="main"))
-    if results.task.kind != "singlelabel" and readings["at_half"]:
+    if results.wording.tuned and readings["at_half"]:
         gain = results.estimate.get("gain") or (None, None, None)
-        detail = (
-            "" if gain[0] is None else f"tuning gains {gain[0]:+.4f} {show_interval(*gain[1:])}"
-        )
+        detail = "" if gain[0] is None else f"tuning gains {gain[0]:+.4f} {show_interval(gain[1:])}"
         tiles.append(_tile("At threshold 0.5", readings["at_half"], detail))
         tiles.append(
             _tile(
@@ -118,9 +147,11 @@ def list_tiles(results: RunResults) -> list[dict[str, str]]:
         score = results.split_score(split)
         if score is not None:
             low, high = score.interval or (None, None)
-            detail = f"{score.n_examples} examples, mean of the folds' probabilities"
-            if split in results.settings.get("train_splits", ()):
-                detail += "; the models were trained on them"
+            detail = f"{score.n_examples} examples"
+            if len(results.folds) > 1:
+                detail += ", mean of the folds' probabilities"
+            if use := describe_use(results, split):
+                detail += f"; {use}"
             reading = {"score": score.score, "low": low, "high": high}
             tiles.append(_tile(f"{split.capitalize()} {metric}", reading, detail))
     return tiles
@@ -133,7 +164,7 @@ def _summarize(run: Run, results: RunResults) -> str:
     parts = [
         f"{'languages' if len(languages) > 1 else 'language'} {shown}",
         f"encoder {results.encoder}",
-        f"{run.n_folds} folds" if run.n_folds > 1 else "hold-out",
+        run.scheme,
         f"seed {run.recipe['seed']}",
         str(run.settings.get("created", ""))[:10],
     ]
@@ -145,7 +176,7 @@ def _summarize(run: Run, results: RunResults) -> str:
 def _tile(
     title: str, reading: Mapping[str, Any], detail: str, kind: str = "", mark: str = ""
 ) -> dict[str, str]:
-    interval = show_interval(reading.get("low"), reading.get("high"))
+    interval = show_interval((reading.get("low"), reading.get("high")))
     parts = (f"95% interval {interval}" if interval else "", detail)
     return {
         "title": title,
@@ -184,7 +215,7 @@ def _show_wrong(run: Run, oof: Answers | None) -> list[dict[str, str]]:
 
 def _show_notes(run: Run, notes: Sequence[str]) -> list[str]:
     """What was noticed while reading; without this machine's folders, as the page is mailed."""
-    folder = Path(run.settings["data"])
+    folder = run.data
     prefixes = [f"{path}/" for path in (folder, folder.resolve())]
     shown = []
     for note in dict.fromkeys(notes):
@@ -192,18 +223,6 @@ def _show_notes(run: Run, notes: Sequence[str]) -> list[str]:
             note = note.replace(prefix, "")
         shown.append(note)
     return shown
-
-
-def _make_environment() -> Any:
-    try:
-        import jinja2
-    except ImportError as error:
-        raise KitError(
-            "The report needs jinja2. Install it with: pip install 'semeval-kit[analysis]'"
-        ) from error
-    return jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
 
 
 def _trust(text: str) -> Any:
@@ -216,8 +235,3 @@ def _trust(text: str) -> Any:
 def _hash(text: str) -> str:
     digest = hashlib.sha256(text.encode("utf-8")).digest()
     return f"sha256-{base64.b64encode(digest).decode('ascii')}"
-
-
-def _read(name: str) -> str:
-    folder = resources.files("semeval_kit.show") / "templates"
-    return (folder / name).read_text(encoding="utf-8")

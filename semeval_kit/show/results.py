@@ -6,10 +6,73 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from semeval_kit.decision.oof import split_languages
+from semeval_kit.decision.resampling import Board, find_interval
 from semeval_kit.run.directory import Run, read_json
 from semeval_kit.show.answers import SPLITS, Answers, read_answers
-from semeval_kit.show.scores import N_RESAMPLES, SplitScore, headline_metric, score_answers
+from semeval_kit.show.wording import Wording, find_wording, name_measure
+from semeval_kit.submission.metrics import METRICS, count_labels, macro_auc, pearson_by_label
 from semeval_kit.task.task import Task
+
+Interval = tuple[float, float] | None
+N_RESAMPLES = 1000
+_HISTORY_MEASURES = ("macro_f1", "micro_f1", "weighted_f1", "subset_accuracy")
+
+
+@dataclass(frozen=True)
+class LabelResult:
+    """One label on one split, as the mean over the languages that have it.
+
+    Attributes:
+        label: its name.
+        positives: gold rows that have it, over all languages.
+        score: F1, or Pearson's r for intensities.
+        interval: 95% interval of the score by group bootstrap.
+        precision: None for intensities.
+        recall: None for intensities.
+    """
+
+    label: str
+    positives: int
+    score: float
+    interval: Interval
+    precision: float | None = None
+    recall: float | None = None
+
+
+@dataclass(frozen=True)
+class SplitResult:
+    """A run on one split.
+
+    Attributes:
+        split: "oof", "dev" or "test".
+        rule: "half" (0.5, argmax) or "tuned".
+        n_examples: rows.
+        n_groups: groups of copies, the unit of the bootstrap.
+        metric: name of the headline metric.
+        measures: metric -> mean over languages.
+        interval: 95% interval of the headline metric by group bootstrap.
+        languages: headline metric per language.
+        labels: one per label.
+    """
+
+    split: str
+    rule: str
+    n_examples: int
+    n_groups: int
+    metric: str
+    measures: dict[str, float]
+    interval: Interval
+    languages: dict[str, float]
+    labels: tuple[LabelResult, ...]
+
+    @property
+    def score(self) -> float:
+        """The headline metric."""
+        return self.measures[self.metric]
 
 
 @dataclass(frozen=True)
@@ -43,7 +106,9 @@ class RunResults:
         name: of the run.
         task: its task.
         recipe: hyperparameters by name.
+        resolved: what training made of fields that the recipe leaves open, by field.
         settings: what run.json says.
+        learnt_splits: the splits that models learn from, without one that is held out.
         encoder: as the recipe names it.
         parameters: of one model; None if the folds do not say.
         trainable_parameters: those that training changes.
@@ -57,15 +122,27 @@ class RunResults:
     name: str
     task: Task
     recipe: Mapping[str, Any]
+    resolved: Mapping[str, Any]
     settings: Mapping[str, Any]
+    learnt_splits: tuple[str, ...]
     encoder: str
     parameters: int | None
     trainable_parameters: int | None
     metric: str
     folds: tuple[FoldResult, ...]
     estimate: Mapping[str, Any] = field(default_factory=dict)
-    splits: Mapping[str, Mapping[str, SplitScore]] = field(default_factory=dict)
+    splits: Mapping[str, Mapping[str, SplitResult]] = field(default_factory=dict)
     official: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def wording(self) -> Wording:
+        """How pages speak of this kind of task."""
+        return find_wording(self.task)
+
+    @property
+    def metric_name(self) -> str:
+        """The headline metric for people."""
+        return name_measure(self.metric, self.task.kind)
 
     @property
     def seconds(self) -> float:
@@ -77,15 +154,23 @@ class RunResults:
         """Largest memory of a fold, MB."""
         return max(fold.peak_rss_mb for fold in self.folds)
 
+    @property
+    def test_score(self) -> float | None:
+        """The headline metric of the zip as score.json has it, the mean over languages, or None."""
+        if not self.official.get("accepted"):
+            return None
+        values = [part["metrics"].get(self.metric) for part in self.official["languages"]]
+        return None if not values or None in values else sum(map(float, values)) / len(values)
+
     def fold_values(self, name: str) -> list[float]:
         """A measure or loss of every fold that has it, at its best epoch."""
-        found = [
+        values = [
             getattr(fold, name) if hasattr(fold, name) else fold.measures.get(name)
             for fold in self.folds
         ]
-        return [float(value) for value in found if value is not None]
+        return [float(value) for value in values if value is not None]
 
-    def split_score(self, split: str, rule: str = "tuned") -> SplitScore | None:
+    def split_score(self, split: str, rule: str = "tuned") -> SplitResult | None:
         """The score of a split by a rule, or None."""
         return self.splits.get(split, {}).get(rule)
 
@@ -116,18 +201,18 @@ def read_results(
         KitError: a stage has not run, or the data folder has changed since.
     """
     done = [run.read_done(fold) for fold in range(run.n_folds)]
-    metric = headline_metric(run.task)
-    estimate = read_json(run.estimate_file) if run.estimate_file.is_file() else {}
     scores = {}
     for split in splits:
-        found = answers[split] if answers and split in answers else read_answers(run, split)
-        if found is not None:
+        given = answers[split] if answers and split in answers else read_answers(run, split)
+        if given is not None:
             scores[split] = {
                 rule: score_answers(
-                    run.task, found, rule, n_resamples=n_resamples, by_label=by_label
+                    run.task, given, rule, n_resamples=n_resamples, by_label=by_label
                 )
                 for rule in ("half", "tuned")
             }
+    metric = headline_metric(run.task)
+    estimate = read_json(run.estimate_file) if run.estimate_file.is_file() else {}
     if "oof" in scores and n_resamples and estimate.get("metric") == metric:
         # One figure has one interval: that of the estimate.
         for rule, name in (("half", "at_half"), ("tuned", "cross_fitted")):
@@ -137,7 +222,9 @@ def read_results(
         name=run.name,
         task=run.task,
         recipe=run.recipe,
+        resolved={"lr": done[0]["peak_lr"]} if done[0].get("peak_lr") else {},
         settings=run.settings,
+        learnt_splits=run.learnt_splits,
         encoder=str(run.recipe["encoder"]),
         parameters=done[0].get("parameters"),
         trainable_parameters=done[0].get("trainable_parameters"),
@@ -149,24 +236,133 @@ def read_results(
     )
 
 
-def _read_fold(run: Run, fold: int, done: Mapping[str, Any]) -> FoldResult:
-    best = int(done.get("best_epoch", 0))
-    entries = [entry for entry in run.read_history(fold) if entry.get("epoch") == best]
-    entry = entries[0] if entries else {}
-    measures = {
-        name: float(value)
-        for name, value in entry.items()
-        if name in _HISTORY_MEASURES and value is not None
+def headline_metric(task: Task) -> str:
+    """The metric that ranks, or the first of the kind that has an interval."""
+    candidates = (*task.scoring.metrics, *find_wording(task).measures)
+    return next(name for name in candidates if name in METRICS)
+
+
+def scored_labels(task: Task) -> NDArray[np.bool_]:
+    """`(L,)`: which labels count in the score."""
+    excluded = task.scoring.excluded_labels
+    return np.array([label not in excluded for label in task.all_labels], dtype=bool)
+
+
+def score_answers(
+    task: Task,
+    answers: Answers,
+    rule: str,
+    *,
+    n_resamples: int = N_RESAMPLES,
+    by_label: bool = True,
+    seed: int = 0,
+) -> SplitResult:
+    """Score the answers of a run on a split.
+
+    Args:
+        task: metrics, and the labels that count.
+        answers: of one split.
+        rule: "half" or "tuned".
+        n_resamples: bootstraps per interval; 0 leaves intervals out.
+        by_label: whether single labels have intervals too.
+        seed: of the bootstraps.
+    """
+    scored = scored_labels(task)
+    bench = _Bench(task, answers, answers.preds(rule), n_resamples, seed)
+    metric = headline_metric(task)
+    rows_of = split_languages(answers.examples.languages)
+    columns = {  # those that a language has and that count
+        code: np.flatnonzero(scored & ~np.isnan(answers.gold[rows]).all(axis=0))
+        for code, rows in rows_of.items()
     }
-    return FoldResult(
-        fold=fold,
-        best_epoch=best,
-        train_loss=entry.get("train_loss"),
-        val_loss=entry.get("val_loss"),
-        measures=measures,
-        seconds=float(done.get("seconds", 0.0)),
-        peak_rss_mb=float(done.get("peak_rss_mb", 0.0)),
+    values = {
+        name: {code: bench.measure(name, rows, columns[code]) for code, rows in rows_of.items()}
+        for name in dict.fromkeys((metric, *find_wording(task).measures))
+    }
+    by_label_bench = replace(bench, n_resamples=n_resamples * by_label)
+    return SplitResult(
+        split=answers.split,
+        rule=rule,
+        n_examples=len(answers),
+        n_groups=len(set(answers.groups)),
+        metric=metric,
+        measures={name: float(np.mean(list(means.values()))) for name, means in values.items()},
+        interval=bench.bootstrap(metric, scored, np.arange(len(answers))),
+        languages=values[metric],
+        labels=tuple(
+            by_label_bench.score_label(column)
+            for column in range(len(task.all_labels))
+            if not np.isnan(answers.gold[:, column]).all()
+        ),
     )
 
 
-_HISTORY_MEASURES = ("macro_f1", "micro_f1", "weighted_f1", "subset_accuracy")
+@dataclass(frozen=True)
+class _Bench:
+    """Answers decided by a rule, and how often they are resampled."""
+
+    task: Task
+    answers: Answers
+    preds: NDArray[np.int64]
+    n_resamples: int
+    seed: int
+
+    def measure(self, name: str, rows: NDArray[np.int64], columns: NDArray[np.intp]) -> float:
+        cells = np.ix_(rows, columns)
+        if name == "macro_auc":
+            return macro_auc(self.answers.gold[cells], self.answers.probs.values[cells])
+        return METRICS[name](self.answers.gold[cells], self.preds[cells])
+
+    def score_label(self, column: int) -> LabelResult:
+        gold, label = self.answers.gold, self.task.all_labels[column]
+        rows_of = [
+            rows
+            for rows in split_languages(self.answers.examples.languages).values()
+            if not np.isnan(gold[rows, column]).all()
+        ]
+        everything = np.sort(np.concatenate(rows_of))
+        positives = int((gold[everything, column] > 0).sum())
+        cells = [(gold[rows][:, [column]], self.preds[rows][:, [column]]) for rows in rows_of]
+        alone = np.arange(gold.shape[1]) == column
+        metric = find_wording(self.task).label_metric
+        interval = self.bootstrap(metric, alone, everything)
+        if metric == "pearson_r":
+            score = float(np.mean([pearson_by_label(*pair)[0] for pair in cells]))
+            return LabelResult(label, positives, score, interval)
+        counts = [count_labels(*pair)[0] for pair in cells]
+        f1, precision, recall = (
+            float(np.mean([getattr(count, name) for count in counts]))
+            for name in ("f1", "precision", "recall")
+        )
+        return LabelResult(label, positives, f1, interval, precision, recall)
+
+    def bootstrap(self, name: str, scored: NDArray[np.bool_], rows: NDArray[np.intp]) -> Interval:
+        """The 95% interval of a metric on some rows, over groups of equal texts."""
+        if self.n_resamples < 1:
+            return None
+        board = Board.of(
+            name,
+            self.answers.gold[rows],
+            [self.answers.examples.languages[row] for row in rows],
+            scored,
+            np.array(self.answers.groups, dtype=np.int64)[rows],
+        )
+        drawn = board.resample([self.preds[rows]], self.n_resamples, self.seed)
+        return find_interval(drawn[:, 0])
+
+
+def _read_fold(run: Run, fold: int, done: Mapping[str, Any]) -> FoldResult:
+    best = int(done.get("best_epoch", 0))
+    epochs = {entry.get("epoch"): entry for entry in reversed(run.read_history(fold))}
+    kept = epochs.get(best, {})
+    return FoldResult(
+        fold=fold,
+        best_epoch=best,
+        train_loss=kept.get("train_loss"),
+        val_loss=kept.get("val_loss"),
+        measures={
+            name: float(kept[name]) for name in _HISTORY_MEASURES if kept.get(name) is not None
+        },
+        seconds=float(done.get("seconds", 0.0)),
+        peak_rss_mb=float(done.get("peak_rss_mb", 0.0)),
+    )

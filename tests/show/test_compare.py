@@ -12,36 +12,37 @@ from semeval_kit.decision.resampling import Board, compare_systems
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import read_json
 from semeval_kit.show.answers import read_answers
-from semeval_kit.show.compare import compare_runs, measure_difference
-from semeval_kit.show.comparison_tables import (
-    _shorten_names,
-    comparison_tables,
-    to_latex,
-    to_markdown,
-)
+from semeval_kit.show.compare import Resampling, compare_runs, measure_difference
 from semeval_kit.show.results import read_results
-from semeval_kit.show.tables import Table, show_count, show_p, show_seconds, show_spread
+from semeval_kit.show.tables_of_runs import (
+    _shorten_names,
+    comparison_latex,
+    comparison_markdown,
+    tabulate_comparison,
+)
+from semeval_kit.show.tabulate import Table, show_count, show_p, show_seconds, show_spread
 
-QUICK = {"n_resamples": 100, "n_shuffles": 400}
+QUICK = Resampling(n_resamples=100, n_shuffles=400)
 
 
 @pytest.fixture(scope="module")
 def three(made_runs):
-    return compare_runs([made_runs[n] for n in ("weak", "strong", "strong-2")], **QUICK)
+    return compare_runs([made_runs[n] for n in ("weak", "strong", "strong-2")], resampling=QUICK)
 
 
 def test_scores_and_intervals_are_those_of_the_estimate(three, made_runs):
     for entry in three.entries:
         estimate = read_json(made_runs[entry.results.name].estimate_file)["cross_fitted"]
-        assert (entry.score, entry.low, entry.high) == tuple(
+        assert (entry.tuned.score, *entry.tuned.interval) == tuple(
             estimate[name] for name in ("score", "low", "high")
         )
-        assert entry.labels == estimate["labels"]["eng"]
+        labels = {label.label: label.score for label in entry.tuned.labels}
+        assert labels == estimate["labels"]["eng"]
 
 
 def test_runs_are_sorted_and_tested_against_the_best(three, made_runs):
     names = [entry.results.name for entry in three.entries]
-    scores = [entry.score for entry in three.entries]
+    scores = [entry.tuned.score for entry in three.entries]
     assert scores == sorted(scores, reverse=True)
     assert names[-1] == "weak"
     assert three.entries[0].versus_best is None
@@ -67,12 +68,12 @@ def test_equal_answers_have_a_difference_of_zero_and_p_one(made_runs):
     run = made_runs["strong"]
     answers = read_answers(run, "dev")
     results = read_results(run, [])
-    found = measure_difference(results, answers, answers, **QUICK)
+    found = measure_difference(results, answers, answers, QUICK)
     assert (found.difference, found.low, found.high, found.p_value) == (0.0, 0.0, 0.0, 1.0)
 
 
 def test_rows_that_differ_have_no_p_but_a_reason(made_runs):
-    found = compare_runs([made_runs["strong"], made_runs["two-languages"]], **QUICK)
+    found = compare_runs([made_runs["strong"], made_runs["two-languages"]], resampling=QUICK)
     by_name = {entry.results.name: entry for entry in found.entries}
     assert by_name["two-languages"].versus_best is None
     assert by_name["two-languages"].no_test_because == (
@@ -87,13 +88,13 @@ def test_other_gold_labels_are_a_reason_too(made_runs):
     run = made_runs["strong"]
     answers = read_answers(run, "dev")
     other = replace(answers, examples=replace(answers.examples, labels=1 - answers.gold))
-    assert measure_difference(read_results(run, []), answers, other) == "other gold labels"
+    assert measure_difference(read_results(run, []), answers, other, QUICK) == "other gold labels"
 
 
 def test_kinds_have_tables_of_their_own(made_runs):
     runs = [made_runs[name] for name in ("strong", "single", "intensity")]
-    found = compare_runs(runs, "dev", **QUICK)
-    titles = [table.title for table in comparison_tables(found)]
+    found = compare_runs(runs, "dev", resampling=QUICK)
+    titles = [table.title for table in tabulate_comparison(found)]
     assert titles == [
         "made-singlelabel: accuracy, dev",
         "made-singlelabel: Other metrics, dev",
@@ -127,16 +128,16 @@ def test_tables_leave_out_what_all_names_share(names, short, pattern):
 
 def test_sorting_by_parameters_and_loss(made_runs):
     runs = [made_runs[name] for name in ("weak", "strong", "strong-2")]
-    by_size = compare_runs(runs, "dev", sort="parameters", **QUICK)
+    by_size = compare_runs(runs, "dev", sort="parameters", resampling=QUICK)
     assert [e.results.name for e in by_size.entries] == ["strong", "strong-2", "weak"]
-    by_name = compare_runs(runs, "dev", sort="run", **QUICK)
+    by_name = compare_runs(runs, "dev", sort="run", resampling=QUICK)
     assert [e.results.name for e in by_name.entries] == ["strong", "strong-2", "weak"]
 
 
 def test_csv_holds_every_number_in_full(three):
     rows = list(csv.DictReader(io.StringIO(three.to_csv())))
     assert [row["run"] for row in rows] == [entry.results.name for entry in three.entries]
-    assert float(rows[0]["score"]) == three.entries[0].score
+    assert float(rows[0]["score"]) == three.entries[0].tuned.score
     assert rows[0]["p_value"] == ""
     assert float(rows[2]["p_value"]) == 1 / 401
     assert float(rows[0]["fold_val_loss_mean"]) == pytest.approx(0.37)
@@ -147,9 +148,9 @@ def test_csv_holds_every_number_in_full(three):
 
 
 def test_markdown_and_latex_hold_the_tables(three):
-    markdown, latex = to_markdown(three), to_latex(three)
+    markdown, latex = comparison_markdown(three), comparison_latex(three)
     best = three.entries[0]
-    assert f"| {best.results.name} | {best.score:.4f} |" in markdown
+    assert f"| {best.results.name} | {best.tuned.score:.4f} |" in markdown
     assert markdown.count("| run |") == 4
     assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 4
     assert latex.count(r"\toprule") == latex.count(r"\midrule") == latex.count(r"\bottomrule") == 4
@@ -161,8 +162,11 @@ def test_markdown_and_latex_hold_the_tables(three):
 
 def test_the_same_seed_gives_the_same_numbers(made_runs):
     runs = [made_runs["weak"], made_runs["strong"]]
-    first = compare_runs(runs, "dev", seed=3, **QUICK)
-    assert first.to_json() == compare_runs(runs, "dev", seed=3, **QUICK).to_json()
+    first = compare_runs(runs, "dev", resampling=Resampling(100, 400, seed=3))
+    assert (
+        first.to_json()
+        == compare_runs(runs, "dev", resampling=Resampling(100, 400, seed=3)).to_json()
+    )
 
 
 @pytest.mark.parametrize(

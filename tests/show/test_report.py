@@ -17,9 +17,10 @@ from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run
 from semeval_kit.show.answers import read_answers
 from semeval_kit.show.report import list_tiles, render_report, write_report
-from semeval_kit.show.report_tables import tabulate_baselines
 from semeval_kit.show.results import read_results
+from semeval_kit.show.tables_of_scores import tabulate_baselines
 
+LABELS = ("anger", "fear", "joy", "sadness", "surprise")
 SECTIONS = ["score", "labels", "pictures", "mistakes", "training", "settings"]
 
 
@@ -115,9 +116,10 @@ def test_the_page_says_what_the_files_say(made_run):
     rows = {row[0]: row for row in Page(page).rows}
     thresholds = json.loads(made_run.thresholds_file.read_text())
     joy = results.split_score("oof").labels[2]
-    assert rows["joy"][:2] == ["joy", str(joy.positives)]
-    assert rows["joy"][2] == f"{thresholds['values']['eng'][2]:.3f}"
-    assert rows["joy"][4] == f"{joy.score:.3f}"
+    assert rows["joy"][:3] == ["joy", f"{joy.score:.3f}", str(joy.positives)]
+    assert rows["joy"][3] == f"{thresholds['values']['eng'][2]:.3f}"
+    shown = [float(row[1]) for row in Page(page).rows if row and row[0] in LABELS]
+    assert shown == sorted(shown, reverse=True)
     assert rows["folds"] == ["folds", "3"]
     assert rows["version of torch"][1] == "2.13.0"
     assert re.findall(r'<section id="(\w+)"', page) == SECTIONS

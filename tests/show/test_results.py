@@ -12,8 +12,7 @@ import pytest
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run, read_json
 from semeval_kit.show.answers import read_answers
-from semeval_kit.show.results import read_results
-from semeval_kit.show.scores import headline_metric
+from semeval_kit.show.results import headline_metric, read_results
 from semeval_kit.submission.metrics import macro_f1, micro_f1, pearson_r
 
 
@@ -47,7 +46,7 @@ def test_pages_read_what_tune_kept(made_run, tmp_path):
 def test_no_page_tunes(made_run, tmp_path, monkeypatch):
     from semeval_kit.decision import estimate, intensity, thresholds, tuning
     from semeval_kit.show.card import write_card
-    from semeval_kit.show.compare import compare_runs
+    from semeval_kit.show.compare import Resampling, compare_runs
     from semeval_kit.show.paper import write_paper
     from semeval_kit.show.report import write_report
 
@@ -69,7 +68,7 @@ def test_no_page_tunes(made_run, tmp_path, monkeypatch):
     write_report(run)
     write_card(run)
     write_paper(run)
-    assert compare_runs([run], n_resamples=20, n_shuffles=20).entries[0].score > 0
+    assert compare_runs([run], resampling=Resampling(20, 20)).entries[0].tuned.score > 0
 
 
 def test_oof_rows_are_in_the_order_of_their_gold_labels(made_run):

@@ -15,7 +15,7 @@ from semeval_kit.decision.rule import Thresholds
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run, read_json
 from semeval_kit.show.answers import SPLITS, Answers, read_answers
-from semeval_kit.show.before_after import AXES, find_before, read_before, score_axes
+from semeval_kit.show.before_after import find_before, read_before, score_axes
 from semeval_kit.show.figures.confusion import (
     draw_class_confusion,
     draw_confusions,
@@ -32,7 +32,8 @@ from semeval_kit.show.figures.labels import (
 from semeval_kit.show.figures.palette import FORMATS, save_figure
 from semeval_kit.show.figures.radar import draw_radar
 from semeval_kit.show.figures.training import draw_training, name_metric
-from semeval_kit.show.scores import headline_metric
+from semeval_kit.show.results import headline_metric
+from semeval_kit.show.wording import find_wording
 from semeval_kit.task.codec import encode_labels
 
 if TYPE_CHECKING:
@@ -263,7 +264,7 @@ def _draw_mistakes(run: Run, oof: Answers) -> Iterator[Picture]:
 
 
 def _draw_radar(run: Run, oof: Answers, before: Run) -> Picture:
-    measure = AXES[run.task.kind] + (
+    measure = find_wording(run.task).compared + (
         " (below 0 shown at 0)" if run.task.kind == "intensity" else ""
     )
     return Picture(

@@ -1,11 +1,14 @@
-"""A table of text cells, and how it is spelled as CSV, Markdown and LaTeX."""
+"""Tables of text cells, spelled for files, pages and terminals; and numbers for people."""
 
 from __future__ import annotations
 
 import csv
+import html
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from semeval_kit.show.markup import escape_cell, escape_latex, escape_markdown
 
@@ -22,6 +25,7 @@ class Table:
         n_text: how many columns at the left hold words; the others are aligned as numbers.
         widths: share of the line for each column, where texts must wrap; empty: as wide as needed.
         notes: sentences below the table.
+        marked: numbers of the rows that stand out.
     """
 
     key: str
@@ -31,6 +35,7 @@ class Table:
     n_text: int = 1
     widths: tuple[float, ...] = ()
     notes: tuple[str, ...] = ()
+    marked: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for row in self.rows:
@@ -99,6 +104,63 @@ class Table:
             ]
         )
 
+    def to_html(self) -> str:
+        """A section with the table in a frame that scrolls; report.css dresses it."""
+        identifier = f"table-{html.escape(self.key)}"
+        head = "".join(
+            f'<th scope="col"{self._html_class(place)}>{html.escape(name)}</th>'
+            for place, name in enumerate(self.columns)
+        )
+        lines = [
+            f'<section>\n<h3 id="{identifier}">{html.escape(self.title)}</h3>',
+            f'<div class="scroll" tabindex="0" role="region" aria-labelledby="{identifier}">',
+            f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>",
+            *(self._html_row(number) for number in range(len(self.rows))),
+            "</tbody>\n</table>\n</div>",
+            *(f'<p class="notes">{html.escape(note)}</p>' for note in self.notes),
+            "</section>",
+        ]
+        return "\n".join(lines)
+
+    _repr_html_ = to_html
+
+    def _html_row(self, number: int) -> str:
+        first, *others = self.rows[number]
+        cells = "".join(
+            f"<td{self._html_class(place)}>{html.escape(cell)}</td>"
+            for place, cell in enumerate(others, start=1)
+        )
+        own = ' class="own"' if number in self.marked else ""
+        return f'<tr{own}><th scope="row" class="word">{html.escape(first)}</th>{cells}</tr>'
+
+    def _html_class(self, place: int) -> str:
+        return ' class="word"' if place < self.n_text else ""
+
+
+def draw_tables(tables: Sequence[Table], notes: Sequence[str] = (), width: int = 100) -> str:
+    """The tables as text for a terminal of so many columns, the notes below them."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    buffer = io.StringIO()
+    console = Console(file=buffer, width=width, highlight=False)
+    for table in tables:
+        drawn = RichTable(title=Text(table.title), title_justify="left", box=box.SIMPLE_HEAD)
+        for place, column in enumerate(table.columns):
+            left = place < table.n_text
+            drawn.add_column(
+                Text(column), justify="left" if left else "right", overflow="fold", no_wrap=not left
+            )
+        for row in table.rows:
+            drawn.add_row(*(Text(cell) for cell in row))
+        console.print(drawn)
+        console.print()
+    for note in notes:
+        console.print(Text(f"- {note}"))
+    return buffer.getvalue().rstrip("\n")
+
 
 def show_number(value: float | None, digits: int = 4) -> str:
     """A number with fixed digits and a true minus sign of ASCII; nothing for None and NaN."""
@@ -107,8 +169,9 @@ def show_number(value: float | None, digits: int = 4) -> str:
     return f"{value:.{digits}f}"
 
 
-def show_interval(low: float | None, high: float | None, digits: int = 4) -> str:
-    """An interval as `[low, high]`, or nothing."""
+def show_interval(interval: Sequence[float | None] | None, digits: int = 4) -> str:
+    """An interval `(low, high)` as `[low, high]`, or nothing."""
+    low, high = interval or (None, None)
     if low is None or high is None or low != low or high != high:
         return ""
     return f"[{low:.{digits}f}, {high:.{digits}f}]"
@@ -121,8 +184,6 @@ def show_p(p_value: float) -> str:
 
 def show_spread(values: Sequence[float], digits: int = 4) -> str:
     """Mean ± sample standard deviation; the mean alone for a single value."""
-    import numpy as np
-
     if not len(values):
         return ""
     mean = float(np.mean(values))
