@@ -1,8 +1,8 @@
 """The look of every picture: colours, type sizes, and how a figure becomes a file.
 
 Colours are those of Okabe and Ito (Color Universal Design, 2008), which people with any common
-colour vision tell apart. A picture is drawn for white paper; a page shows it without its ground, and
-on a dark screen with its lightness turned around (`templates/colours.css`).
+colour vision tell apart. A picture is drawn for white paper; a page shows it without its ground,
+and on a dark screen with its lightness turned around (`templates/colours.css`).
 """
 
 from __future__ import annotations
