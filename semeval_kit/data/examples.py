@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from semeval_kit.data.cells import LabelReader
-from semeval_kit.data.columns import Columns, find_columns
-from semeval_kit.data.table import Problems, Record, read_table
-from semeval_kit.data.texts import normalize_text
+from semeval_kit.data.labels import Wanted
+from semeval_kit.data.rows import read_rows
+from semeval_kit.data.texts import Note, describe_duplicates
 from semeval_kit.errors import KitError
-from semeval_kit.task.schema import SPLITS, fill_language
+from semeval_kit.task.schema import FILE_KINDS, fill_language
 from semeval_kit.task.task import Task
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,25 @@ class Examples:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def to_frame(self) -> DataFrame:
+        """The rows as a pandas table.
+
+        Its columns are id, language, text, then pair, context and group where there are some, and
+        one for each of `label_names`, NaN where not annotated.
+        """
+        import pandas
+
+        columns: dict[str, Any] = {"id": self.ids, "language": self.languages, "text": self.texts}
+        for name, cells in (("pair", self.pairs), ("context", self.contexts)):
+            columns |= {name: cells} if cells else {}
+        columns |= {"group": self.groups} if self.groups else {}
+        labels = {name: self.labels[:, i] for i, name in enumerate(self.label_names)}
+        return pandas.DataFrame({**columns, **self.kept, **labels})
+
     def take(self, indices: ArrayLike) -> Examples:
         """Rows chosen by position or by a boolean mask, in that order."""
-        chosen = np.asarray(indices)
-        rows = np.flatnonzero(chosen) if chosen.dtype == np.bool_ else chosen.astype(np.intp)
+        places = np.asarray(indices)
+        rows = np.flatnonzero(places) if places.dtype == np.bool_ else places.astype(np.intp)
         return replace(
             self,
             ids=tuple(self.ids[i] for i in rows),
@@ -108,17 +124,13 @@ def read_examples(
     Raises:
         KitError: a language is unknown, a file is missing, or a file has problems (up to 20 each).
     """
-    chosen = task.check_languages(languages)
-    if not chosen:
+    codes = task.check_languages(languages)
+    if not codes:
         raise KitError(f"no language given. Task {task.name} has: {', '.join(task.languages)}.")
     parts, errors = [], []
-    for language in chosen:
-        path = find_file(task, folder, split, language)
-        if path is None:
-            errors.append(_describe_missing(task, folder, split, language))
-            continue
+    for language in codes:
         try:
-            parts.append(read_file(task, path, language, split, labelled=labelled))
+            parts.append(read_split(task, folder, split, language, labelled=labelled))
         except KitError as error:
             errors.append(error.message)
     if errors:
@@ -126,21 +138,55 @@ def read_examples(
     return Examples.concat(parts)
 
 
+def read_split(
+    task: Task, folder: str | Path, split: str, language: str, *, labelled: bool | None = None
+) -> Examples:
+    """Read a split of one language from all of its files; see `read_examples` for `labelled`.
+
+    Raises:
+        KitError: there is no file, or one has problems.
+    """
+    paths = find_files(task, folder, split, language)
+    if not paths:
+        raise KitError(_describe_missing(task, folder, split, language))
+    label_paths = _find(task, folder, f"{split}_labels", language)
+    apart = bool(label_paths) and labelled is not False
+    own = False if apart else labelled
+    examples = Examples.concat(
+        [read_file(task, path, language, split, labelled=own) for path in paths]
+    )
+    if len(set(examples.ids)) < len(examples):
+        doubled = next(row_id for row_id in examples.ids if examples.ids.count(row_id) > 1)
+        raise KitError(
+            f"{paths[-1]}: id '{doubled}' is in another file of the split, too. Keep one of the "
+            "rows."
+        )
+    if apart:
+        examples = _join_labels(task, examples, label_paths[0], language, split)
+    if split == "train" and labelled is not False:
+        examples = _join_auxiliary(task, examples, Path(folder), language)
+    return examples
+
+
 def find_file(task: Task, folder: str | Path, split: str, language: str) -> Path | None:
     """The file of a split and language: the first of the task's patterns that exists, or None.
 
     Folders are never searched: the official train folder holds a stray test file.
     """
-    for pattern in split_patterns(task, split):
-        path = Path(folder) / fill_language(pattern, language)
-        if path.is_file():
-            return path
-    return None
+    paths = find_files(task, folder, split, language)
+    return paths[0] if paths else None
+
+
+def find_files(task: Task, folder: str | Path, split: str, language: str) -> tuple[Path, ...]:
+    """The files of a split and language: one, or with `data.combine_files` all that exist."""
+    split_patterns(task, split)
+    paths = _find(task, folder, split, language)
+    return paths if task.data.combine_files else paths[:1]
 
 
 def split_patterns(task: Task, split: str) -> tuple[str, ...]:
     """The task's file patterns of a split (train, dev, test or gold)."""
-    if split not in (*SPLITS, "gold"):
+    if split not in FILE_KINDS:
         raise KitError(f"split '{split}' is unknown. Use train, dev or test.")
     patterns: tuple[str, ...] = getattr(task.data.files, split)
     return patterns
@@ -165,159 +211,96 @@ def read_file(
             f"{path}: a training file with 'test' in its name is refused, since it may leak test "
             "rows. Rename it only if you know that it holds training data."
         )
-    data = task.data
-    table = read_table(
-        path,
-        delimiter=data.delimiter,
-        quoted=data.quoted,
-        split_from_right=len(data.columns) - 1 if data.split_from_right else 0,
-        max_bytes=int(data.max_megabytes * 1e6),
-    )
-    problems = Problems(str(path))
-    records = table.records
-    header = data.columns
-    if data.header:
-        if not records:
-            raise KitError(f"{path}: the file is empty. Expected a header line and rows.")
-        header, records = records[0].cells, records[1:]
     needed = labelled if labelled is not None else (True if split != "test" else None)
-    columns = find_columns(task, language, header, needed, problems)
-    problems.raise_if_any()
-    if not records:
-        problems.add("has no rows. Check that it is the right file.")
-    rows = _Rows(task, language, split, columns, needed, problems)
-    for number, record in enumerate(records, start=1):
-        rows.read(number, record)
-    return rows.finish(path, table.notes)
+    rows = read_rows(task, path, Wanted(language, split, needed))
+    main = [task.label_slices[target.name] for target in task.main_targets]
+    labels = np.concatenate([rows.labels[:, columns] for columns in main], axis=1)
+    texts = rows.texts
+    if rows.pairs:
+        texts = [f"{text}\n{pair}" for text, pair in zip(texts, rows.pairs, strict=True)]
+    notes = [*rows.notes, *describe_duplicates(tuple(rows.ids), texts, labels)]
+    return Examples(
+        ids=tuple(rows.ids),
+        texts=tuple(rows.texts),
+        languages=(language,) * len(rows.texts),
+        label_names=task.label_names,
+        labels=rows.labels,
+        notes=tuple(note.at(path) for note in notes),
+        cells=tuple(rows.cells) if task.submission.text_columns else (),
+        label_order={language: rows.label_order},
+        pairs=tuple(rows.pairs),
+        contexts=tuple(rows.contexts),
+        groups=tuple(rows.groups),
+        kept={name: tuple(cells) for name, cells in rows.kept.items()},
+    )
 
 
-class _Rows:
-    """Collects the rows of one file."""
+def _find(task: Task, folder: str | Path, kind: str, language: str) -> tuple[Path, ...]:
+    patterns = getattr(task.data.files, kind, ())
+    paths = (Path(folder) / fill_language(pattern, language) for pattern in patterns)
+    return tuple(path for path in paths if path.is_file())
 
-    def __init__(
-        self,
-        task: Task,
-        language: str,
-        split: str,
-        columns: Columns,
-        needed: bool | None,
-        problems: Problems,
-    ) -> None:
-        self.task, self.language, self.split = task, language, split
-        self.columns, self.needed, self.problems = columns, needed, problems
-        self.reader = LabelReader(task, language, columns, needed, problems)
-        self.ids: dict[str, int] = {}
-        self.texts: list[str] = []
-        self.cells: list[tuple[str, ...]] = []
-        self.empty_texts: list[str] = []
-        self.padded_ids: list[str] = []
 
-    def read(self, number: int, record: Record) -> None:
-        width = len(self.columns.header)
-        if len(record.cells) != width:
-            self._note_width(record, width)
-            return
-        self._read_id(number, record)
-        cells = tuple(record.cells[i] for i in self.columns.texts)
-        self.cells.append(cells)
-        self.texts.append(self.task.data.text_joiner.join(cells))
-        if not any(cell.strip() for cell in cells):
-            self._note_empty_text(record)
-        self.reader.read(record)
-
-    def finish(self, path: Path, table_notes: tuple[str, ...]) -> Examples:
-        labels = self.reader.finish()
-        self.problems.raise_if_any()
-        notes = [*table_notes, *self.columns.notes, *self.reader.notes, *self._id_and_text_notes()]
-        notes += describe_duplicates(tuple(self.ids), self.texts, labels)
-        keep_cells = bool(self.task.submission.text_columns)
-        return Examples(
-            ids=tuple(self.ids),
-            texts=tuple(self.texts),
-            languages=(self.language,) * len(self.texts),
-            label_names=self.task.all_labels,
-            labels=labels,
-            notes=tuple(f"{path}: {note}" for note in notes),
-            cells=tuple(self.cells) if keep_cells else (),
-            label_order={self.language: self.columns.label_order},
-        )
-
-    def _read_id(self, number: int, record: Record) -> None:
-        if self.columns.id is None:
-            self.ids[f"{self.language}_{self.split}_{number:05d}"] = record.line
-            return
-        row_id = record.cells[self.columns.id]
-        if not row_id.strip():
-            self.problems.add("the id is empty. Give the row its id.", record.line)
-        elif row_id in self.ids:
-            first = self.ids[row_id]
-            self.problems.add(
-                f"id '{row_id}' is already on line {first}. Remove one of the rows.", record.line
+def _join_labels(task: Task, examples: Examples, path: Path, language: str, split: str) -> Examples:
+    """Take the labels from a file of their own: by id, or by line where rows have no ids."""
+    rows = read_rows(task, path, Wanted(language, split, labels=True, texts=False))
+    if task.data.id_column:
+        place = {row_id: row for row, row_id in enumerate(rows.ids)}
+        missing = [row_id for row_id in examples.ids if row_id not in place]
+        if missing:
+            raise KitError(
+                f"{path}: {len(missing)} ids have no labels (first: {missing[0]}). Add them."
             )
-        elif row_id != row_id.strip():
-            self.padded_ids.append(row_id)
-        self.ids.setdefault(row_id, record.line)
-
-    def _note_width(self, record: Record, width: int) -> None:
-        names = ",".join(self.columns.header)
-        why = (
-            "A delimiter in a text needs quotes around the text."
-            if len(record.cells) > width
-            else "Add the missing cells."
+        order = [place[row_id] for row_id in examples.ids]
+    elif len(rows.ids) != len(examples):
+        raise KitError(
+            f"{path}: {len(rows.ids)} labels for {len(examples)} rows; they are joined line by "
+            "line. Give the file that belongs to the texts."
         )
-        self.problems.add(
-            f"{len(record.cells)} cells where {width} are expected ({names}). {why}", record.line
-        )
-
-    def _note_empty_text(self, record: Record) -> None:
-        if self.split == "test":
-            self.empty_texts.append(str(record.line))
-        else:
-            self.problems.add("the text is empty. Remove the row or restore its text.", record.line)
-
-    def _id_and_text_notes(self) -> list[str]:
-        notes = []
-        if self.empty_texts:
-            lines = ", ".join(self.empty_texts[:3])
-            notes.append(f"{len(self.empty_texts)} test rows have an empty text (line {lines})")
-        if self.padded_ids:
-            count, first = len(self.padded_ids), self.padded_ids[0]
-            notes.append(f"{count} ids have spaces around them (first: '{first}')")
-        return notes
+    else:
+        order = list(range(len(examples)))
+    notes = (*examples.notes, *(note.at(path) for note in rows.notes))
+    return replace(
+        examples,
+        labels=rows.labels[order],
+        notes=notes,
+        label_order={language: rows.label_order},
+    )
 
 
-def describe_duplicates(
-    ids: Sequence[str], texts: Sequence[str], labels: NDArray[np.float64]
-) -> list[str]:
-    """Warnings on texts that occur more than once, and on those whose labels conflict.
-
-    Texts are compared after `normalize_text`. `labels` is (n_examples, n_labels).
-    """
-    groups: dict[str, list[int]] = defaultdict(list)
-    for row, text in enumerate(texts):
-        groups[normalize_text(text)].append(row)
-    repeated = [rows for rows in groups.values() if len(rows) > 1]
-    conflicting = [
-        rows for rows in repeated if not np.array_equal(*_extremes(labels[rows]), equal_nan=True)
-    ]
-    notes = []
-    if repeated:
-        extra = sum(len(rows) - 1 for rows in repeated)
-        notes.append(f"{extra} duplicate texts (first: {_name_rows(ids, repeated[0])})")
-    if conflicting:
-        notes.append(
-            f"{len(conflicting)} texts occur with conflicting labels "
-            f"(first: {_name_rows(ids, conflicting[0])})"
-        )
-    return notes
-
-
-def _extremes(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    return rows.min(axis=0), rows.max(axis=0)
+def _join_auxiliary(task: Task, examples: Examples, folder: Path, language: str) -> Examples:
+    """Take auxiliary targets from files of their own: by id, else by text; NaN where absent."""
+    labels, notes = examples.labels.copy(), list(examples.notes)
+    for target in task.targets:
+        if not target.file:
+            continue
+        places = [folder / fill_language(pattern, language) for pattern in target.file]
+        paths = [path for path in places if path.is_file()]
+        if not paths:
+            note = f"no file for the auxiliary target '{target.name}' of {language}: not annotated"
+            notes.append(Note(note, "warning").at(places[0]))
+            continue
+        other = read_file(_alone(task, target.name), paths[0], language, "train")
+        by_id = {row_id: row for row, row_id in enumerate(other.ids) if task.data.id_column}
+        by_text = {text: row for row, text in enumerate(other.texts)}
+        found = [
+            by_id.get(row_id, by_text.get(text, -1))
+            for row_id, text in zip(examples.ids, examples.texts, strict=True)
+        ]
+        rows = np.array(found)
+        columns = task.label_slices[target.name]
+        labels[rows >= 0, columns] = other.labels[rows[rows >= 0]]
+        note = f"{int((rows >= 0).sum())} of {len(rows)} rows have the target '{target.name}'"
+        notes.append(Note(note).at(paths[0]))
+    return replace(examples, labels=labels, notes=tuple(notes))
 
 
-def _name_rows(ids: Sequence[str], rows: Sequence[int]) -> str:
-    return ", ".join(ids[row] for row in rows[:3])
+def _alone(task: Task, name: str) -> Task:
+    """The task with an auxiliary target as its only one, whose labels a language may lack."""
+    alone = task.only(name)
+    optional = {language: alone.labels.default for language in alone.languages}
+    labels = alone.labels.model_copy(update={"optional": optional})
+    return alone.model_copy(update={"labels": labels})
 
 
 def _pick(cells: tuple[Any, ...], rows: NDArray[np.intp]) -> tuple[Any, ...]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semeval_kit.data.cells import LabelReader
-from semeval_kit.data.columns import find_columns
 from semeval_kit.data.examples import find_file
-from semeval_kit.data.table import Problems, Record, read_table
+from semeval_kit.data.labels import Wanted
+from semeval_kit.data.rows import read_rows
 from semeval_kit.errors import KitError
+from semeval_kit.task.codec import NUMERIC
+from semeval_kit.task.schema import Target
 from semeval_kit.task.task import Task
 
 
@@ -27,10 +29,15 @@ class Reference:
     """Row ids in file order; row numbers from 1 where the task has no ids."""
     labels: tuple[str, ...]
     """Label names in the order of the organisers' header."""
-    gold: NDArray[np.int64] | None
-    """(n_examples, n_labels) in the order of `labels`; None where the labels are blank."""
+    gold: NDArray[Any] | None
+    """(n_examples, n_labels) in the order of `labels`, whole numbers unless a target's kind is
+    numeric or a row lacks one of several targets (NaN); None where the labels are blank."""
     cells: tuple[tuple[str, ...], ...] = ()
     """Text columns that the prediction file echoes."""
+    groups: tuple[str, ...] = ()
+    """The group key of each row, where the task names one and the file has it."""
+    kept: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Columns that scoring needs -> their cells."""
 
 
 Place = str | Path | Mapping[str, Reference]
@@ -76,63 +83,38 @@ def read_reference(task: Task, path: Path, language: str) -> Reference:
     Raises:
         KitError: the file has problems.
     """
-    data = task.data
-    width = len(data.columns) - 1 if data.split_from_right else 0
-    table = read_table(
-        path,
-        delimiter=data.delimiter,
-        quoted=data.quoted,
-        split_from_right=width,
-        max_bytes=int(data.max_megabytes * 1e6),
-    )
-    problems = Problems(str(path))
-    records, header = table.records, data.columns
-    if data.header and records:
-        header, records = records[0].cells, records[1:]
-    elif records and len(records[0].cells) == 1:
-        header = (data.label_column,)
-    columns = find_columns(task, language, header, None, problems, needs_text=False)
-    problems.raise_if_any()
-    reader = LabelReader(task, language, columns, None, problems)
-    for record in records:
-        if len(record.cells) != len(header):
-            problems.add(
-                f"{len(record.cells)} cells where {len(header)} are expected.", record.line
-            )
-        else:
-            reader.read(record)
-    ids = _read_ids(records, columns.id, problems)
-    values = reader.finish()
-    if not records:
-        problems.add("has no rows. Check that it is the right file.")
-    problems.raise_if_any()
-    order = [task.all_labels.index(label) for label in columns.label_order]
-    values = values[:, order]
-    echoes = bool(task.submission.text_columns) and len(columns.texts) == len(data.text_columns)
+    rows = read_rows(task, path, Wanted(language, "gold", labels=None, texts=False))
+    main = task.main_targets
+    if len(main) == 1:
+        labels = rows.label_order
+        columns = [task.label_names.index(label) for label in _prefixed(main[0], labels)]
+    else:
+        labels = tuple(name for target in main for name in target.label_names)
+        columns = [task.label_names.index(label) for label in labels]
+    values = rows.labels[:, columns]
+    numeric = any(target.kind in NUMERIC for target in main)
+    blank = np.isnan(values)
+    gold: NDArray[Any] | None = values
+    if blank.all() or (blank.any() and len(main) == 1):
+        gold = None
+    elif not numeric and not blank.any():
+        gold = values.astype(np.int64)
     return Reference(
         language=language,
         place=str(path),
-        ids=ids,
-        labels=columns.label_order,
-        gold=None if np.isnan(values).any() else values.astype(np.int64),
-        cells=tuple(tuple(r.cells[i] for i in columns.texts) for r in records) if echoes else (),
+        ids=tuple(rows.ids),
+        labels=labels,
+        gold=gold,
+        cells=tuple(rows.cells) if task.submission.text_columns else (),
+        groups=tuple(rows.groups),
+        kept={name: tuple(cells) for name, cells in rows.kept.items()},
     )
 
 
-def _read_ids(
-    records: tuple[Record, ...], position: int | None, problems: Problems
-) -> tuple[str, ...]:
-    if position is None:
-        return tuple(str(number) for number in range(1, len(records) + 1))
-    lines: dict[str, int] = {}
-    for record in records:
-        row_id = record.cells[position] if position < len(record.cells) else ""
-        if not row_id.strip():
-            problems.add("the id is empty. Give the row its id.", record.line)
-        elif row_id in lines:
-            problems.add(f"id '{row_id}' is already on line {lines[row_id]}.", record.line)
-        lines.setdefault(row_id, record.line)
-    return tuple(lines)
+def _prefixed(target: Target, labels: tuple[str, ...]) -> tuple[str, ...]:
+    """The column names of some labels of a target."""
+    names = dict(zip(target.labels, target.label_names, strict=True))
+    return tuple(names[label] for label in labels)
 
 
 def _find_reference_file(task: Task, folder: Path, language: str) -> Path | None:

@@ -1,36 +1,63 @@
-"""Delimited text files: bytes to records with physical line numbers, all problems in one error."""
+"""Files of rows: bytes to records with the line they stand on, all problems in one error.
+
+A delimited table, a list or object of JSON objects, JSON lines and parquet all become the same:
+records of text cells, the first of them the header if there is one.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from semeval_kit.errors import KitError
 
 MAX_SHOWN = 20
+MAX_LINES_SHOWN = 5
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_END = "\0end"
+"""A line after the last one: NUL never stands in a text that is read."""
+_FORMATS = {".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 
 
 @dataclass
 class Problems:
-    """What is wrong with a file, collected so that one error tells all of it."""
+    """What is wrong with a file, collected so that one error tells all of it.
+
+    What is said of several lines in the same words is told once, with the lines.
+    """
 
     place: str
-    lines: list[str] = field(default_factory=list)
-    rules: list[str] = field(default_factory=list)
-    """The rule that each of the lines breaks, where rules have names."""
     count: int = 0
+    _found: dict[tuple[str, str], list[int | None]] = field(default_factory=dict)
 
     def add(self, message: str, line: int | None = None, rule: str = "") -> None:
-        """Note a problem, at a physical line (from 1) if it has one."""
+        """Note a problem, at a physical line (from 1) if it has one; a rule may have a name."""
         self.count += 1
-        if len(self.lines) < MAX_SHOWN:
-            where = self.place if line is None else f"{self.place}, line {line}"
-            self.lines.append(f"{where}: {message}")
-            self.rules.append(rule)
+        self._found.setdefault((message, rule), []).append(line)
+
+    @property
+    def lines(self) -> list[str]:
+        """The first MAX_SHOWN problems, each as a sentence that begins with the place."""
+        return [
+            f"{self.place}{_name_lines(lines)}: {message}"
+            for (message, _), lines in list(self._found.items())[:MAX_SHOWN]
+        ]
+
+    @property
+    def rules(self) -> list[str]:
+        """The name of the rule that each of `lines` breaks; empty where it has none."""
+        return [rule for _, rule in list(self._found)[:MAX_SHOWN]]
+
+    @property
+    def n_hidden(self) -> int:
+        """Problems that `lines` leaves out."""
+        return sum(len(lines) for lines in list(self._found.values())[MAX_SHOWN:])
 
     def raise_if_any(self) -> None:
         """Raise one KitError with all that was noted.
@@ -39,14 +66,14 @@ class Problems:
             KitError: there was a problem.
         """
         if self.count:
-            hidden = self.count - len(self.lines)
+            hidden = self.n_hidden
             more = [f"{self.place}: and {hidden} more problems of this file"] if hidden else []
             raise KitError("\n".join([*self.lines, *more]))
 
 
 @dataclass(frozen=True)
 class Record:
-    """A row of cells and the physical line (from 1) on which it starts."""
+    """A row of cells and the physical line on which it starts, or its number in JSON; from 1."""
 
     line: int
     cells: tuple[str, ...]
@@ -67,21 +94,23 @@ def read_table(
     quoted: bool = True,
     split_from_right: int = 0,
     max_bytes: int = 64_000_000,
+    encoding: str = "utf-8",
 ) -> Table:
-    """Read a delimited UTF-8 file; blank lines are skipped and counted in the notes.
+    """Read a delimited file; blank lines are skipped and counted in the notes.
 
     `split_from_right` cuts each line at its last so many delimiters (for unquoted texts).
 
     Raises:
-        KitError: not readable, too large, not UTF-8, NUL bytes, or quotes that do not close.
+        KitError: not readable, too large, in another encoding, NUL bytes, or an open quote.
     """
-    problems = Problems(str(path))
+    problems, data = Problems(str(path)), _read_bytes(path, max_bytes)
+    if encoding.lower() not in ("utf-8", "utf8"):
+        try:
+            data = data.decode(encoding).encode("utf-8")
+        except (UnicodeDecodeError, LookupError) as error:
+            raise KitError(f"{path}: is not {encoding} ({error}). Check data.encoding.") from error
     table = parse_table(
-        _read_bytes(path, max_bytes),
-        problems,
-        delimiter=delimiter,
-        quoted=quoted,
-        split_from_right=split_from_right,
+        data, problems, delimiter=delimiter, quoted=quoted, split_from_right=split_from_right
     )
     problems.raise_if_any()
     return table
@@ -101,6 +130,69 @@ def parse_table(
     if blank:
         notes.append(f"{blank} blank lines skipped")
     return Table(tuple(records), tuple(notes))
+
+
+def read_objects(path: Path, form: str, id_column: str, max_bytes: int) -> Table:
+    """Read rows that are objects; the first record is the header, the union of their keys.
+
+    Args:
+        path: of a file of UTF-8 text, or of parquet.
+        form: `json` (a list of objects, or an object of them by id), `jsonl` or `parquet`.
+        id_column: what the ids of an object by id are called.
+        max_bytes: the largest file that is read.
+
+    Raises:
+        KitError: not readable, too large, or not of this form.
+    """
+    problems, data = Problems(str(path)), _read_bytes(path, max_bytes)
+    notes: list[str] = []
+    if form == "parquet":
+        from pyarrow import parquet
+
+        rows: list[Any] = parquet.read_table(io.BytesIO(data)).to_pylist()
+    else:
+        text, notes = decode_text(data, problems)
+        problems.raise_if_any()
+        rows = list(_load_json(text, form, id_column, problems))
+        problems.raise_if_any()
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict):
+            problems.add("is no object of columns. Check data.format.", number)
+    problems.raise_if_any()
+    names = tuple(dict.fromkeys(name for row in rows for name in row))
+    records = [Record(0, names)] if names else []
+    for number, row in enumerate(rows, start=1):
+        records.append(Record(number, tuple(spell_value(row.get(name)) for name in names)))
+    return Table(tuple(records), tuple(notes))
+
+
+def format_of(path: Path) -> str:
+    """What a file is by its ending: json, jsonl, parquet, or else a delimited table."""
+    return _FORMATS.get(path.suffix.lower(), "table")
+
+
+def spell_value(value: Any) -> str:
+    """A value of JSON or parquet as the cell of a table: nothing is blank, lists are JSON."""
+    if value is None or value != value:
+        return ""
+    if isinstance(value, list | dict):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def explain_misread(header: tuple[str, ...], delimiter: str) -> str:
+    """Why a header has none of the columns that are looked for, or nothing if it is not plain."""
+    first = header[0].lstrip() if header else ""
+    if first.startswith(("{", "[")):
+        return 'this looks like JSON, read as a table. Set data.format = "jsonl" or "json".'
+    marks = Counter(mark for cell in header for mark in cell if mark in ",;\t|")
+    if len(header) == 1 and marks:
+        mark = marks.most_common(1)[0][0]
+        return (
+            f"the cells are separated by {mark!r}, but read with {delimiter!r}. "
+            f"Set data.delimiter = {json.dumps(mark)} in the task file."
+        )
+    return ""
 
 
 def decode_text(data: bytes, problems: Problems) -> tuple[str, list[str]]:
@@ -132,6 +224,17 @@ def decode_text(data: bytes, problems: Problems) -> tuple[str, list[str]]:
     return text, notes
 
 
+def _name_lines(lines: list[int | None]) -> str:
+    numbers = [str(line) for line in lines if line is not None]
+    if not numbers:
+        return ""
+    if len(numbers) == 1:
+        return f", line {numbers[0]}"
+    shown, more = numbers[:MAX_LINES_SHOWN], len(numbers) - MAX_LINES_SHOWN
+    last = f", ... ({len(numbers):,} rows)" if more > 0 else ""
+    return f", lines {', '.join(shown)}{last}"
+
+
 def _read_bytes(path: Path, max_bytes: int) -> bytes:
     try:
         if path.stat().st_size > max_bytes:
@@ -145,36 +248,53 @@ def _read_bytes(path: Path, max_bytes: int) -> bytes:
         raise KitError(f"{path}: cannot be read ({error.strerror}). Check the path.") from error
 
 
+def _load_json(text: str, form: str, id_column: str, problems: Problems) -> Iterable[Any]:
+    # Numbers stay as the organisers spelled them.
+    numbers: Mapping[str, Any] = {"parse_float": str, "parse_int": str}
+    if form == "jsonl":
+        for number, line in enumerate(text.splitlines(), start=1):
+            try:
+                if line.strip():
+                    yield json.loads(line, **numbers)
+            except ValueError as error:
+                problems.add(f"is no JSON ({error}). Correct the line.", number)
+        return
+    try:
+        content = json.loads(text, **numbers)
+    except ValueError as error:
+        problems.add(f"is no JSON ({error}). Correct it, or check data.format.")
+        return
+    if isinstance(content, dict):
+        for row_id, row in content.items():
+            yield {id_column: row_id, **row} if isinstance(row, dict) and id_column else row
+    else:
+        yield from content if isinstance(content, list) else [content]
+
+
 def _split_quoted(text: str, delimiter: str, problems: Problems) -> tuple[list[Record], int]:
-    records, blank = [], 0
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    line = 1
+    records, blank, line, complete = [], 0, 1, False
+    ending = "" if not text or text.endswith(("\n", "\r")) else "\n"
+    reader = csv.reader(io.StringIO(f"{text}{ending}{_END}", newline=""), delimiter=delimiter)
     try:
         for cells in reader:
-            if cells:
+            complete = cells == [_END]
+            if cells and not complete:
                 records.append(Record(line, tuple(cells)))
-            else:
+            elif not cells:
                 blank += 1
             line = reader.line_num + 1
     except csv.Error as error:
         problems.add(f"cannot be split into cells ({error}). Check the quotes.", line, "quotes")
-    if records and not problems.count and _ends_inside_quotes(text, records[-1].line, delimiter):
+        return records, blank
+    if not complete:
         problems.add("a quote opens here and never closes.", records[-1].line, "open_quote")
     return records, blank
 
 
-def _ends_inside_quotes(text: str, line: int, delimiter: str) -> bool:
-    last = list(io.StringIO(text, newline=""))[line - 1 :]
-    try:
-        list(csv.reader(last, delimiter=delimiter, strict=True))
-    except csv.Error as error:
-        return "unexpected end of data" in str(error)
-    return False
-
-
 def _split_plain(text: str, delimiter: str, from_right: int) -> tuple[list[Record], int]:
     records, blank = [], 0
-    for number, line in enumerate(_physical_lines(text), start=1):
+    for number, raw in enumerate(io.StringIO(text, newline=""), start=1):
+        line = raw.rstrip("\r\n")
         if not line.strip(" \t" if delimiter != "\t" else " "):
             blank += 1
         elif from_right:
@@ -182,8 +302,3 @@ def _split_plain(text: str, delimiter: str, from_right: int) -> tuple[list[Recor
         else:
             records.append(Record(number, tuple(line.split(delimiter))))
     return records, blank
-
-
-def _physical_lines(text: str) -> Iterator[str]:
-    for line in io.StringIO(text, newline=""):
-        yield line.rstrip("\r\n")

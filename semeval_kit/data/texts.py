@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,25 @@ if TYPE_CHECKING:
     from semeval_kit.data.examples import Examples
 
 Keys = list[tuple[str, str]]
+
+
+class Note(str):
+    """A sentence about a file, and the kind of note that it is.
+
+    `kind` is "accepted", "warning" (it may spoil a result), "duplicates" or "unlabelled".
+    """
+
+    kind: str
+
+    def __new__(cls, text: str, kind: str = "accepted") -> Note:
+        """Make a note; `text` stays what it is for all that wants a string."""
+        note = super().__new__(cls, text)
+        note.kind = kind
+        return note
+
+    def at(self, place: object) -> Note:
+        """The same note with the place in front."""
+        return Note(f"{place}: {self}", self.kind)
 
 
 @dataclass(frozen=True)
@@ -90,6 +109,34 @@ def find_duplicates(examples: Examples, keys: Keys | None = None) -> list[TextGr
         for (language, _), rows in groups.items()
         if len(rows) > 1
     ]
+
+
+def describe_duplicates(
+    ids: Sequence[str], texts: Sequence[str], labels: NDArray[np.float64]
+) -> list[Note]:
+    """Notes on texts that occur more than once, and on those whose labels conflict.
+
+    Texts are compared after `normalize_text`. `labels` is (n_examples, n_labels).
+    """
+    rows_of: dict[str, list[int]] = defaultdict(list)
+    for row, text in enumerate(texts):
+        rows_of[normalize_text(text)].append(row)
+    repeated = [rows for rows in rows_of.values() if len(rows) > 1]
+    conflicting = [rows for rows in repeated if _conflict(labels[rows])]
+    notes = []
+    if repeated:
+        extra = sum(len(rows) - 1 for rows in repeated)
+        first = ", ".join(ids[row] for row in repeated[0][:3])
+        notes.append(Note(f"{extra} duplicate texts (first: {first})", "duplicates"))
+    if conflicting:
+        first = ", ".join(ids[row] for row in conflicting[0][:3])
+        notes.append(
+            Note(
+                f"{len(conflicting)} texts occur with conflicting labels (first: {first})",
+                "duplicates",
+            )
+        )
+    return notes
 
 
 def find_overlap(

@@ -161,9 +161,9 @@ def _judge_member(
             official = str(rejection)
     for rule, message in zip(problems.rules, problems.lines, strict=True):
         validation.refuse(task, rule, message, official)
-    if problems.count > len(problems.lines):
-        hidden = problems.count - len(problems.lines)
-        validation.warnings.append(f"{member}: and {hidden} more problems of this file")
+    if problems.n_hidden:
+        more = f"{member}: and {problems.n_hidden} more problems of this file"
+        validation.warnings.append(more)
     if official and not problems.count:
         validation.refuse(task, "official", f"{member}: rejected: {official}", official)
     validation.warnings += [f"{member}: {note}" for note in found.notes]

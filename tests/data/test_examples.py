@@ -92,10 +92,46 @@ def test_an_empty_file_is_called_empty(tmp_path, task):
 
 
 def test_all_problems_of_a_file_come_in_one_error(tmp_path, task):
-    rows = "".join(f"e{i},x,9,0,0\n" for i in range(25))
+    rows = "".join(f"e{i},x,{i + 2},0,0\n" for i in range(25))
     lines = error_of(tmp_path, task, HEADER + rows).splitlines()
     assert len(lines) == 21
     assert lines[-1].endswith("and 5 more problems of this file")
+
+
+def test_what_is_wrong_in_many_rows_is_told_once_with_their_lines(tmp_path, task):
+    rows = "".join(f"e{i},x,NULL,{i % 2 * 7},0\n" for i in range(12))
+    assert error_of(tmp_path, task, HEADER + rows).splitlines() == [
+        "eng.csv, lines 2, 3, 4, 5, 6, ... (12 rows): label 'anger' is 'NULL'; expected 0 or 1. "
+        "Correct the cell.",
+        "eng.csv, lines 3, 5, 7, 9, 11, ... (6 rows): label 'fear' is '7'; expected 0 or 1. "
+        "Correct the cell.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "id;text;anger;fear;joy\ne1;x;1;0;0\n",
+            "eng.csv, line 1: the cells are separated by ';', but read with ','. "
+            'Set data.delimiter = ";" in the task file.',
+        ),
+        (
+            '{"id": "e1", "text": "x", "anger": 1}\n',
+            "eng.csv, line 1: this looks like JSON, read as a table. "
+            'Set data.format = "jsonl" or "json".',
+        ),
+        (
+            HEADER + "e1,x,TRUE,0,0\n",
+            "eng.csv, line 2: label 'anger' is 'TRUE'; expected 0 or 1. "
+            'Map the words in the task file: values = { TRUE = "1", FALSE = "0" }.',
+        ),
+    ],
+)
+def test_a_file_that_is_read_the_wrong_way_is_told_in_one_sentence(
+    tmp_path, task, content, message
+):
+    assert error_of(tmp_path, task, content) == message
 
 
 def test_blank_cells_are_told_beside_other_problems(tmp_path, task):

@@ -59,7 +59,7 @@ def test_what_cannot_serve_is_named(task, gold, tmp_path):
     with pytest.raises(KitError) as caught:
         find_references(task, gold / "eng.csv")
     assert [line.split(", ")[1].split(": ")[0] for line in str(caught.value).splitlines()] == [
-        "line 4",
         "line 3",
+        "line 4",
         "line 5",
     ]

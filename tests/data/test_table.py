@@ -85,9 +85,28 @@ def test_lines_can_be_split_from_the_right(tmp_path):
 def test_problems_beyond_the_cap_are_counted():
     problems = Problems("file.csv")
     for line in range(1, 31):
-        problems.add("bad", line)
+        problems.add(f"bad {line}", line)
     with pytest.raises(KitError) as caught:
         problems.raise_if_any()
     lines = str(caught.value).splitlines()
     assert len(lines) == MAX_SHOWN + 1
     assert lines[-1] == "file.csv: and 10 more problems of this file"
+
+
+def test_the_same_problem_of_several_lines_is_one_sentence():
+    problems = Problems("file.csv")
+    for line in range(2, 9):
+        problems.add("bad", line, "rule")
+    problems.add("worse", 4)
+    assert problems.lines == [
+        "file.csv, lines 2, 3, 4, 5, 6, ... (7 rows): bad",
+        "file.csv, line 4: worse",
+    ]
+    assert (problems.rules, problems.count, problems.n_hidden) == (["rule", ""], 8, 0)
+
+
+@pytest.mark.parametrize(
+    "data", [b'a,b\n1,"x"', b'a,b\n1,"x"\n', b'a,b\r1,"x"\r', b'a,b\n1,"x""y"', b'a,b\n1,"x\n"']
+)
+def test_a_quote_that_closes_at_the_end_of_the_file_is_closed(tmp_path, data):
+    assert len(read_table(write(tmp_path, data)).records) == 2

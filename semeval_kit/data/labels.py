@@ -1,0 +1,197 @@
+"""Labels of one target: what the organisers wrote in its cells, as numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semeval_kit.data.table import Problems, Record
+from semeval_kit.data.texts import Note
+from semeval_kit.task.codec import NUMERIC, SUM_TOLERANCE, describe_values, read_value, split_names
+from semeval_kit.task.schema import Target
+from semeval_kit.task.task import Task, nearest
+
+_NAN = float("nan")
+_TRUTH_WORDS = {"true", "false", "yes", "no"}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is read from a file."""
+
+    language: str
+    split: str
+    """train, dev, test or gold."""
+    labels: bool | None
+    """Whether labels must be there (True), are left out (False), or are taken if there."""
+    texts: bool = True
+    """False for gold files, which may hold ids and labels alone."""
+
+
+class LabelReader:
+    """Reads the labels of one target, then decides about blank columns."""
+
+    def __init__(
+        self,
+        task: Task,
+        target: Target,
+        wanted: Wanted,
+        header: Mapping[str, int],
+        problems: Problems,
+    ) -> None:
+        self.task, self.target, self.problems = task, target, problems
+        self.lenient = target.auxiliary or len(task.main_targets) > 1
+        """A blank cell is "not annotated", because the row may still teach another target."""
+        where = {} if target.file or wanted.labels is False else header
+        in_columns = target.layout == "columns"
+        is_main = target.name == "main"
+        self.own = task.labels_for(wanted.language) if is_main else target.labels
+        self.own = tuple(label for label in self.own if label in target.labels)
+        column_of = dict(zip(target.labels, target.columns, strict=False)) if in_columns else {}
+        ignored = task.data.ignored_columns
+        self.labels = {
+            label: where[column_of[label]]
+            for label in self.own
+            if in_columns and column_of[label] in where
+        }
+        """Label -> position, for the layout columns."""
+        self.foreign = {
+            label: where[label]
+            for label in target.labels
+            if in_columns and is_main and label not in self.own
+            if label in where and label not in ignored
+        }
+        """Labels of other languages of the task, which must be blank here -> position."""
+        takes = [column_of[label] for label in self.own] if in_columns else [target.column]
+        takes = [] if target.file else takes
+        self.names = where.get(target.column) if not in_columns else None
+        """Position of the column that names labels, for the other layouts."""
+        optional = set(task.labels.optional.get(wanted.language, ())) if is_main else set()
+        there = any(name in header for name in takes)
+        needed = wanted.labels or (there and wanted.labels is None)
+        self.needs = [name for name in takes if name not in optional] if needed else []
+        if target.auxiliary:
+            self.needs = []
+        self.named = {*takes, *(label for label in self.foreign)}
+        if in_columns and is_main:
+            self.named |= {label for label in target.labels if label in header}
+        self.blank_words = {"", *target.blank_words}
+        self.needed = wanted.labels
+        self.language = wanted.language
+        self._rows: list[list[float]] = []
+        self._lines: list[int] = []
+        self._whole_floats: Counter[str] = Counter()
+        self._parsed: dict[str, float | None] = {}
+
+    def dropped_cell(self, record: Record) -> str | None:
+        """The cell because of which the row is left out, if there is one."""
+        positions = [*self.labels.values(), *([] if self.names is None else [self.names])]
+        cells = (record.cells[position].strip() for position in positions)
+        return next((cell for cell in cells if cell in self.target.drop), None)
+
+    def read(self, record: Record) -> None:
+        """Read the labels of a row."""
+        row = [_NAN] * len(self.target.labels)
+        for label, position in self.labels.items():
+            value = self._read_value(record, label, position)
+            row[self.target.labels.index(label)] = value
+        for label, position in self.foreign.items():
+            if record.cells[position].strip() not in self.blank_words:
+                self.problems.add(
+                    f"label '{label}' has value {record.cells[position]!r}, but language "
+                    f"'{self.language}' has no such label in {self.task.name}. Blank the column.",
+                    record.line,
+                )
+        if self.names is not None:
+            self._read_names(record, row)
+        self._rows.append(row)
+        self._lines.append(record.line)
+
+    def finish(self, notes: list[Note]) -> NDArray[np.float64]:
+        """The labels, `(n_examples, n_labels of this target)`, NaN where not annotated."""
+        names, n_rows = self.target.labels, len(self._rows)
+        labels = np.array(self._rows, dtype=np.float64).reshape(n_rows, len(names))
+        blank_columns = [label for label in self.foreign if n_rows]
+        for label in self.labels:
+            blank = np.isnan(labels[:, names.index(label)])
+            if n_rows and blank.all():
+                blank_columns.append(label)
+            elif blank.any() and not self.lenient:
+                self._note_blank_cells(label, blank)
+        everything_blank = n_rows and np.isnan(labels).all()
+        if blank_columns and not (everything_blank and (self.needed is None or self.lenient)):
+            shown = ", ".join(blank_columns)
+            notes.append(Note(f"blank label columns, read as not annotated: {shown}"))
+        if self.lenient and n_rows and self.needed is not False:
+            count = int(np.isnan(labels).all(axis=1).sum())
+            if count:
+                notes.append(Note(f"{count} rows are not annotated for '{self.target.name}'"))
+        for shown, count in sorted(self._whole_floats.items()):
+            notes.append(Note(f"{count} labels are spelled {shown!r}: accepted as whole numbers"))
+        if self.target.kind == "distribution":
+            self._check_sums(labels)
+        if self.target.binarize:
+            labels = np.where(np.isnan(labels), labels, (labels > 0).astype(np.float64))
+        return labels
+
+    def _read_value(self, record: Record, label: str, position: int) -> float:
+        cell = record.cells[position]
+        if cell not in self._parsed:
+            blank = cell.strip() in self.blank_words
+            self._parsed[cell] = _NAN if blank else read_value(self.target, cell)
+        value = self._parsed[cell]
+        if value is None:
+            expected = describe_values(self.target)
+            remedy = "Correct the cell."
+            if cell.strip().lower() in _TRUTH_WORDS:
+                remedy = 'Map the words in the task file: values = { TRUE = "1", FALSE = "0" }.'
+            elif "," in cell and self.target.kind in NUMERIC:
+                remedy = "Write numbers with a point."
+            self.problems.add(
+                f"label '{label}' is {cell!r}; expected {expected}. {remedy}", record.line
+            )
+            return 0.0
+        if "." in cell and self.target.kind not in NUMERIC:
+            self._whole_floats[cell.strip()] += 1
+        return value
+
+    def _note_blank_cells(self, label: str, blank: NDArray[np.bool_]) -> None:
+        for row in np.flatnonzero(blank):
+            self.problems.add(
+                f"label '{label}' is blank; expected {describe_values(self.target)}. Fill the "
+                "cell, or blank the whole column if the label is not annotated.",
+                self._lines[row],
+            )
+
+    def _read_names(self, record: Record, row: list[float]) -> None:
+        assert self.names is not None
+        target, cell = self.target, record.cells[self.names].strip()
+        if cell in self.blank_words and not (cell and cell == target.none_word):
+            if self.needed and not self.lenient:
+                self.problems.add("the label is blank. Fill the cell.", record.line)
+            return
+        for label in self.own:
+            row[target.labels.index(label)] = 0.0
+        for name in split_names(target, cell):
+            if name in self.own:
+                row[target.labels.index(name)] = 1.0
+            else:
+                self.problems.add(
+                    f"label {name!r} is unknown{nearest(name, self.own)}; expected one of "
+                    f"{', '.join(self.own)}. Correct it, or map it in the task file under "
+                    f"{'data' if target.name == 'main' else f'targets.{target.name}'}.values, "
+                    "drop or blank_words.",
+                    record.line,
+                )
+
+    def _check_sums(self, labels: NDArray[np.float64]) -> None:
+        sums = labels.sum(axis=1)
+        for row in np.flatnonzero(np.abs(sums - 1) > SUM_TOLERANCE):
+            self.problems.add(
+                f"the shares of '{self.target.name}' sum to {sums[row]:.3g}, not 1. Correct them.",
+                self._lines[row],
+            )
