@@ -21,6 +21,7 @@ _COMMANDS = {
     "pack": ("stages:pack", "Predictions and the zip to upload."),
     "validate": ("competition:validate", "Check any zip or folder as the organisers would."),
     "score": ("competition:score", "Score any zip or folder as the organisers would."),
+    "upload": ("upload:upload", "Upload the zip to Codabench and wait for its score."),
     "compare": ("compare:compare", "One table over many runs, with intervals and p."),
     "report": ("report:report", "One HTML page about a run."),
     "figures": ("report:figures", "The pictures of a run as PNG and SVG."),

@@ -266,6 +266,8 @@ class Submission(Section):
     label_joiner: str = "/"
     none_word: str = ""
     """What a row without labels says in the layout joined; it may be a label, such as neutral."""
+    site: str = ""
+    """Address of the competition on a Codabench site, where it is not the task's url."""
     uploads_per_day: int | None = None
     uploads_total: int | None = None
 

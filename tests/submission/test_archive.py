@@ -172,3 +172,56 @@ def test_folders_are_read_and_links_in_them_refused(tmp_path):
 def test_what_is_not_there_is_an_error(tmp_path):
     with pytest.raises(KitError, match="no such file or folder"):
         read_submission(tmp_path / "none.zip")
+
+
+@pytest.mark.parametrize(
+    "name", ["./track_a/pred_eng.csv", "track_a//pred_eng.csv", "track_a/./pred_eng.csv"]
+)
+def test_a_member_has_the_path_that_unpacking_gives_it(name):
+    contents = read_zip(zip_bytes((name, CSV)), "x.zip")
+    assert contents.files == {"track_a/pred_eng.csv": CSV}
+    assert not contents.hazards
+
+
+def test_two_spellings_of_a_path_are_one_member():
+    assert rules_of(zip_bytes(("a/pred_eng.csv", CSV), ("./a//pred_eng.csv", CSV))) == [
+        "duplicate_member"
+    ]
+
+
+def test_a_member_before_the_file_begins_is_damage():
+    """The directory says that a member lies 4 bytes before it can."""
+    data = bytearray(zip_bytes(("pred_eng.csv", CSV)))
+    end = data.rindex(b"PK\x05\x06")
+    directory = struct.unpack("<L", data[end + 16 : end + 20])[0]
+    data[end + 16 : end + 20] = struct.pack("<L", directory + 4)
+    assert set(rules_of(bytes(data))) == {"damaged"}
+
+
+def test_remains_of_macos_that_cannot_be_unpacked_are_damage():
+    data = bytearray(zip_bytes(("pred_eng.csv", CSV), ("__MACOSX/._pred_eng.csv", b"abcabcabc")))
+    packed = data.index(b"._pred_eng.csv") + len("._pred_eng.csv")
+    data[packed] ^= 0xFF
+    contents = read_zip(bytes(data), "x.zip")
+    assert [hazard.rule for hazard in contents.hazards] == ["damaged"]
+    assert contents.files == {"pred_eng.csv": CSV}
+
+
+def test_a_folder_with_too_many_files_is_not_read(tmp_path):
+    for i in range(101):
+        (tmp_path / f"{i}.csv").write_bytes(CSV)
+    contents = read_submission(tmp_path)
+    assert [hazard.rule for hazard in contents.hazards] == ["too_many_entries"]
+    assert not contents.files
+
+
+def test_what_cannot_be_read_is_an_error(tmp_path, monkeypatch):
+    path = tmp_path / "x.zip"
+    path.write_bytes(zip_bytes(("pred_eng.csv", CSV)))
+
+    def refuse(self):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.read_bytes", refuse)
+    with pytest.raises(KitError, match=r"x\.zip: cannot be read \(Permission denied\)"):
+        read_submission(path)
