@@ -75,12 +75,18 @@ def explain(run_path: Path, **given: Any) -> None:
     """
     from semeval_kit.cli.explain_rows import find_rows
     from semeval_kit.cli.run_models import check_language, load_models
+    from semeval_kit.errors import KitError
     from semeval_kit.run.directory import Run
     from semeval_kit.show.explain.attributions import import_method
     from semeval_kit.show.explain.explanation import Heading
 
     clock = _Clock()
     run = Run.open(run_path)
+    if run.member != "encoder":
+        raise KitError(
+            f"{run.path}: its member is {run.member}, which has no tokens to hide. "
+            "Explain the encoder's run instead."
+        )
     spoken = check_language(run, given["language"], say) if given["language"] else ""
     rows, name = find_rows(run, given, spoken)
     import_method(given["method"])

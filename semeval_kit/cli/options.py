@@ -54,7 +54,8 @@ def plan_options(command: Command) -> Command:
     model = click.option(
         "--model",
         default=None,
-        help="Encoder: hub id, local folder or 'embedded'. Default: as the recipe says.",
+        help="Encoder: hub id, local folder or 'embedded'; 'tfidf': n-grams and regression, no "
+        "encoder. Default: as the recipe says.",
     )
     return model(sweep_options(command))
 
@@ -182,5 +183,6 @@ def _ask_for_languages(every: tuple[str, ...]) -> tuple[str, ...]:
 
 def _name_run(task: str, languages: tuple[str, ...], encoder: str, recipe: str) -> str:
     spoken = "-".join(languages) if len(languages) <= 3 else f"{len(languages)}-languages"
-    model = Path(encoder).name.lower()
+    kind, _, name = encoder.rpartition(":")
+    model = "-".join(filter(None, [kind, Path(name).name.lower()]))
     return f"{task}_{spoken}_{model}_{recipe}"

@@ -74,7 +74,7 @@ def predict(
     items = read_items(run, texts, file, spoken)
     if items is None:
         raise click.UsageError("give texts, --file, or - to read lines from standard input.")
-    models = load_models(run, fold, say)
+    models = load_models(run, fold, say, spoken)
     found = predict_items(
         items, models.probs, lambda probs: models.decide(probs, spoken), batch_size
     )

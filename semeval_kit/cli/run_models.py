@@ -64,20 +64,28 @@ class RunModels:
         return np.asarray(rule.rows([language])[0], dtype=np.float64)
 
 
-def load_models(run: Run, fold: int | None, say: Callable[[str], None]) -> RunModels:
+def load_models(
+    run: Run, fold: int | None, say: Callable[[str], None], language: str = ""
+) -> RunModels:
     """Load a fold's model, or all of them, and the run's rule.
 
     Without thresholds.json 0.5 decides, and that is said.
 
+    Args:
+        run: a trained run.
+        fold: its number, or None for all.
+        say: is told what decides.
+        language: of the texts, for members that have a model per language.
+
     Raises:
         KitError: a fold is not finished or does not exist, or a file is damaged.
     """
-    from semeval_kit.training.predict import load_fold
+    from semeval_kit.run.members import load_voices
 
     if fold is not None and fold >= run.n_folds:
         raise KitError(f"{run.path}: no fold {fold}; it has folds 0 to {run.n_folds - 1}.")
     folds = range(run.n_folds) if fold is None else [fold]
-    models = tuple(load_fold(run, number) for number in folds)
+    models: Any = load_voices(run, folds, language)
     words = f"the mean of {run.n_folds} folds" if len(models) > 1 else f"fold {folds[0]}"
     return RunModels(run, models, _read_rule(run, models[0].target_names, say), words)
 

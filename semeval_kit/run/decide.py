@@ -42,7 +42,7 @@ def tune(run: Run, say: Say) -> dict[str, Any]:
     judging = Judging(
         metric=task.scoring.metrics[0],
         scored=tuple(label not in task.scoring.excluded_labels for label in task.all_labels),
-        best_epoch_on_valid=run.recipe["select_by"] != "last",
+        best_epoch_on_valid=run.recipe.get("select_by", "last") != "last",
     )
     judged = estimate_score(rows, tuning, judging)
     ids = run.read_oof().ids

@@ -136,6 +136,11 @@ class Run:
         return self.path.resolve().name
 
     @property
+    def member(self) -> str:
+        """What gives its probabilities: encoder, linear, frozen, external or blend."""
+        return str(self.settings.get("member", "encoder"))
+
+    @property
     def languages(self) -> tuple[str, ...]:
         """The languages that are predicted."""
         return tuple(self.settings["languages"])

@@ -21,9 +21,12 @@ from semeval_kit.task.codec import encode_labels, target_names
 from semeval_kit.task.task import Task, load_task, read_task_source
 from semeval_kit.training.machine import describe_machine, describe_versions
 from semeval_kit.training.recipe import TrainConfig
-from semeval_kit.training.source import hash_encoder, pin_revision
+from semeval_kit.training.source import EMBEDDED, FROZEN, TFIDF, hash_encoder, pin_revision
 
 _SHOWN = 5
+# The fields of a recipe that mean something to members that are not trained by steps.
+_SPLIT_FIELDS = ("encoder", "folds", "holdout", "holdout_split", "seed")
+_FIELDS = {"linear": _SPLIT_FIELDS, "frozen": (*_SPLIT_FIELDS, "revision", "max_length")}
 
 
 def prepare(path: Path, plan: Plan, say: Say) -> Run:
@@ -54,6 +57,7 @@ def prepare(path: Path, plan: Plan, say: Say) -> Run:
         "data": str(data),
         "data_sha256": hash_files(task, data, splits, train_languages),
         "encoder_sha256": hash_encoder(config.encoder),
+        **_name_member(config),
         "seed": config.seed,
         **describe_moment(path),
     }
@@ -144,7 +148,7 @@ def pin_encoder(path: Path, config: TrainConfig) -> TrainConfig:
     run = Run(path)
     made_with = run.recipe if run.settings_file.is_file() else {}
     if not config.revision and made_with.get("encoder") == config.encoder:
-        revision = made_with["revision"]  # which asks no hub: a finished run needs none
+        revision = made_with.get("revision", "")  # which asks no hub: a finished run needs none
     else:
         revision = pin_revision(config.encoder, config.revision)
     return config.model_copy(update={"revision": revision})
@@ -153,10 +157,20 @@ def pin_encoder(path: Path, config: TrainConfig) -> TrainConfig:
 def freeze_recipe(config: TrainConfig) -> dict[str, Any]:
     """The recipe as it is frozen: a local encoder by its full path."""
     recipe = config.model_dump()
-    folder = Path(config.encoder).expanduser()
-    if config.encoder != "embedded" and folder.is_dir():
-        recipe["encoder"] = str(folder.resolve())
-    return recipe
+    prefix = FROZEN if config.encoder.startswith(FROZEN) else ""
+    name = config.encoder.removeprefix(FROZEN)
+    folder = Path(name).expanduser()
+    if name not in (EMBEDDED, TFIDF) and folder.is_dir():
+        recipe["encoder"] = prefix + str(folder.resolve())
+    member = _name_member(config).get("member")
+    return {k: v for k, v in recipe.items() if member is None or k in _FIELDS[member]}
+
+
+def _name_member(config: TrainConfig) -> dict[str, str]:
+    """The setting that says what gives a run's probabilities; none for an encoder."""
+    if config.encoder.startswith(FROZEN):
+        return {"member": "frozen"}
+    return {"member": "linear"} if config.encoder == TFIDF else {}
 
 
 def _warn_of_unlearnt_labels(task: Task, examples: Examples, say: Say) -> None:

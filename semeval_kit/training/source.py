@@ -8,6 +8,8 @@ from pathlib import Path
 from semeval_kit.errors import KitError
 
 EMBEDDED = "embedded"
+TFIDF = "tfidf"  # in an encoder's place: n-grams, see training/linear.py
+FROZEN = "frozen:"  # before an encoder's name: its features without training
 EMBEDDED_NAME = "all-MiniLM-L6-v2"
 EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _LOADED = ("*.safetensors", "*.json", "*.txt", "*.model")  # weights, config and tokenizer
@@ -24,6 +26,7 @@ def resolve_encoder(name: str) -> str:
         KitError: the folder or the embedded package is missing, or its weights are not the
             pinned ones.
     """
+    name = name.removeprefix(FROZEN)
     if name == EMBEDDED:
         return str(_embedded_folder())
     looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1
@@ -48,10 +51,11 @@ def pin_revision(name: str, revision: str = "") -> str:
     Raises:
         KitError: the hub cannot be reached, or has no such encoder.
     """
-    if Path(resolve_encoder(name)).is_dir():
+    if name == TFIDF or Path(resolve_encoder(name)).is_dir():
         return revision
     from huggingface_hub import hf_hub_download
 
+    name = name.removeprefix(FROZEN)
     try:
         config = hf_hub_download(name, "config.json", revision=revision or None)
     except (OSError, ValueError) as error:
@@ -61,6 +65,8 @@ def pin_revision(name: str, revision: str = "") -> str:
 
 def hash_encoder(name: str) -> dict[str, str]:
     """Sha256 of each file of a local encoder that is loaded; nothing for one on the hub."""
+    if name == TFIDF:
+        return {}
     folder = Path(resolve_encoder(name))
     hashes = {}
     for path in sorted(path for pattern in _LOADED for path in folder.glob(pattern)):
@@ -81,6 +87,8 @@ def explain_failure(name: str, error: Exception) -> KitError:
 
 def weights_bytes(name: str) -> int:
     """Size of an encoder's weights in bytes; a generous guess for one that is not here yet."""
+    if name == TFIDF:
+        return 0
     folder = Path(resolve_encoder(name))
     sizes = [path.stat().st_size for path in folder.glob("*.safetensors")]
     return sum(sizes) or _UNKNOWN_BYTES

@@ -69,6 +69,14 @@ def do_job(
     Raises:
         KitError: the job cannot be done.
     """
+    if run.member in ("linear", "frozen"):
+        from semeval_kit.training import linear
+
+        if job == "predict":
+            linear.predict_fold(run, fold, splits, emit)
+        else:
+            linear.train_fold(run, fold, emit)
+        return
     import torch
 
     from semeval_kit.training.fold import predict_fold, train_fold

@@ -1,0 +1,262 @@
+"""Linear members: features that no one trains, and logistic regression on top.
+
+`tfidf` counts n-grams. A run of several languages has one model per language, since their labels
+and scripts differ; a language that is predicted but not learnt from gets a model of all rows. A
+model is JSON and safetensors in the folder of its fold. No torch here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load, save
+
+from semeval_kit.data.examples import Examples, normalize_text
+from semeval_kit.errors import KitError
+from semeval_kit.run.directory import Probs, Run, write_atomic, write_json, write_probs
+from semeval_kit.task.codec import encode_labels, target_names
+from semeval_kit.task.task import Task
+from semeval_kit.training.machine import peak_memory_mb
+from semeval_kit.training.ngrams import Ngrams
+from semeval_kit.training.regression import Head, fit_heads, mean_heads
+
+Event = dict[str, Any]
+Array = NDArray[np.float64]
+JOINT = ""  # the language of a model that learnt from all rows
+
+
+class LinearModel:
+    """The models of one fold, by language."""
+
+    def __init__(
+        self, target_names: Sequence[str], parts: dict[str, tuple[Ngrams, list[Head]]]
+    ) -> None:
+        """Hold features and heads of each language."""
+        self.target_names = tuple(target_names)
+        self._parts = parts
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The languages that have a model of their own."""
+        return tuple(language for language in self._parts if language != JOINT)
+
+    @property
+    def n_weights(self) -> int:
+        """Weights of all models."""
+        return sum(head.coef.size for _, heads in self._parts.values() for head in heads)
+
+    def probs(
+        self,
+        texts: Sequence[str],
+        tell: Callable[[int], None] | None = None,
+        languages: Sequence[str] | None = None,
+    ) -> Array:
+        """Return probabilities `(n_texts, n_targets)`.
+
+        Args:
+            texts: any number.
+            tell: is told after each language how many texts are done.
+            languages: one per text; None where there is one model only.
+
+        Raises:
+            KitError: a text's language has no model, and there is none of all rows.
+        """
+        spoken = np.asarray(languages if languages is not None else [JOINT] * len(texts))
+        found = np.empty((len(texts), len(self.target_names)))
+        done = 0
+        for language in dict.fromkeys(spoken.tolist()):
+            features, heads = self._choose(language)
+            rows = np.flatnonzero(spoken == language)
+            own = [texts[row] for row in rows.tolist()]
+            found[rows] = mean_heads(heads, features.transform(own))
+            done += len(rows)
+            if tell is not None:
+                tell(done)
+        return found
+
+    def _choose(self, language: str) -> tuple[Ngrams, list[Head]]:
+        own = self._parts.get(language) or self._parts.get(JOINT)
+        if own is None and len(self._parts) == 1 and language == JOINT:
+            own = next(iter(self._parts.values()))
+        if own is None:
+            named = f"'{language}' has none" if language else "none is named"
+            raise KitError(
+                f"this run has one model per language and {named}. "
+                f"Give --language, one of {', '.join(self.languages)}."
+            )
+        return own
+
+    def save(self, folder: Path) -> None:
+        """Write `model.json` and `model.safetensors`."""
+        words: dict[str, Any] = {"target_names": list(self.target_names), "languages": {}}
+        tensors: dict[str, Any] = {}
+        for language, (features, heads) in self._parts.items():
+            tensors |= {f"{language}/idf/{k}": v for k, v in features.weights.items()}
+            for number, head in enumerate(heads):
+                tensors[f"{language}/coef/{number}"] = head.coef
+                tensors[f"{language}/intercept/{number}"] = head.intercept
+            words["languages"][language] = {
+                "terms": features.terms,
+                "heads": [head.describe() for head in heads],
+            }
+        write_atomic(folder / "model.safetensors", save(tensors))
+        write_atomic(folder / "model.json", json.dumps(words, ensure_ascii=False))
+
+    @classmethod
+    def load(cls, folder: Path) -> LinearModel:
+        """Read what `save` wrote.
+
+        Raises:
+            KitError: a file is missing or damaged.
+        """
+        try:
+            words = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+            tensors = load((folder / "model.safetensors").read_bytes())
+            parts = {}
+            for language, own in words["languages"].items():
+                idf = {name: tensors[f"{language}/idf/{name}"] for name in own["terms"]}
+                heads = [
+                    Head(
+                        tensors[f"{language}/coef/{number}"],
+                        tensors[f"{language}/intercept/{number}"],
+                        **described,
+                    )
+                    for number, described in enumerate(own["heads"])
+                ]
+                parts[language] = (Ngrams.restore(own["terms"], idf), heads)
+            return cls(words["target_names"], parts)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise KitError(
+                f"{folder}: the model is missing or damaged ({error}). "
+                "Remove the fold's folder and run `semeval-kit train` again."
+            ) from error
+
+
+def train_fold(run: Run, fold: int, emit: Callable[[Event], None]) -> None:
+    """Fit the models of a fold and write what it leaves: model, oof.csv, done.json.
+
+    Args:
+        run: a prepared run.
+        fold: its number.
+        emit: is told how far it is.
+    """
+    started = time.monotonic()
+    examples = run.read_train()
+    targets = encode_labels(run.task, examples.labels)
+    fold_of = run.read_folds()
+    folds = np.array([fold_of[key] for key in zip(examples.languages, examples.ids, strict=True)])
+    learnt, held_out = np.flatnonzero(folds != fold), examples.take(np.flatnonzero(folds == fold))
+    model = _fit(run, examples.take(learnt), targets[learnt], emit)
+    model.save(run.model_dir(fold))
+    values = model.probs(held_out.texts, languages=held_out.languages)
+    write_probs(
+        run.oof_file(fold), Probs(held_out.ids, held_out.languages, model.target_names, values)
+    )
+    seconds = round(time.monotonic() - started, 1)
+    emit({"event": "note", "text": f"learnt from {len(learnt)} rows in {seconds:.0f} s"})
+    write_json(
+        run.done_file(fold),
+        {
+            "fold": fold,
+            "n_train": len(learnt),
+            "n_valid": len(held_out),
+            "seconds": seconds,
+            "parameters": model.n_weights,
+            "trainable_parameters": model.n_weights,
+            "peak_rss_mb": peak_memory_mb(),
+            "encoder": run.recipe["encoder"],
+            "oof_sha256": _sha256(run.oof_file(fold)),
+            "model_sha256": _hash_model(run.model_dir(fold)),
+            "device": "cpu",
+            "threads": int(os.environ.get("OMP_NUM_THREADS", "1")),
+            "scikit-learn": metadata.version("scikit-learn"),
+            "recipe_sha256": _sha256(run.recipe_file),
+            "folds_sha256": _sha256(run.folds_file),
+        },
+    )
+    emit({"event": "done", "fold": fold})
+
+
+def predict_fold(run: Run, fold: int, splits: Sequence[str], emit: Callable[[Event], None]) -> None:
+    """Write one fold's probabilities of splits that have none yet.
+
+    Args:
+        run: a run whose fold is done.
+        fold: its number.
+        splits: of dev and test.
+        emit: is told how far it is.
+    """
+    model = load_fold(run, fold)
+    for split in splits:
+        if run.fold_probs_file(fold, split).is_file():
+            continue
+        examples = run.read_split(split)
+
+        def tell(done: int, split: str = split, n_rows: int = len(examples)) -> None:
+            emit({"event": "rows", "split": split, "done": done, "rows": n_rows})
+
+        values = model.probs(examples.texts, tell, examples.languages)
+        probs = Probs(examples.ids, examples.languages, model.target_names, values)
+        write_probs(run.fold_probs_file(fold, split), probs)
+    emit({"event": "done", "fold": fold})
+
+
+def load_fold(run: Run, fold: int) -> LinearModel:
+    """Load the models of a finished fold, after checking them against what the fold left.
+
+    Raises:
+        KitError: the fold is not finished, or a file of its model is missing or damaged.
+    """
+    done = run.read_done(fold)
+    if _hash_model(run.model_dir(fold)) != done.get("model_sha256"):
+        raise KitError(
+            f"{run.model_dir(fold)}: is not what the fold wrote (its sha256 differs). "
+            f"Remove {run.fold_dir(fold)} and run `semeval-kit train` again."
+        )
+    return LinearModel.load(run.model_dir(fold))
+
+
+def _fit(
+    run: Run, examples: Examples, targets: Array, emit: Callable[[Event], None]
+) -> LinearModel:
+    languages = np.asarray(examples.languages)
+    rows_of = {g: np.flatnonzero(languages == g) for g in dict.fromkeys(examples.languages)}
+    if not set(run.languages) <= set(rows_of):
+        rows_of[JOINT] = np.arange(len(examples))
+    parts, done = {}, 0
+    for language, rows in rows_of.items():
+        own = examples.take(rows)
+        features, matrix = Ngrams.fit(own.texts)
+        heads = fit_heads(
+            matrix,
+            targets[rows],
+            _kinds(run.task),
+            [normalize_text(text) for text in own.texts],
+            int(run.settings["seed"]),
+        )
+        parts[language] = (features, heads)
+        done += len(rows)
+        emit({"event": "rows", "split": "training", "done": done, "rows": len(examples)})
+    return LinearModel(target_names(run.task), parts)
+
+
+def _kinds(task: Task) -> list[tuple[str, slice]]:
+    """The kind of each target and its columns."""
+    return [(task.kind, slice(0, len(target_names(task))))]
+
+
+def _hash_model(folder: Path) -> dict[str, str]:
+    return {path.name: _sha256(path) for path in sorted(folder.glob("model.*"))}
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,273 @@
+"""Heads on fixed features: logistic and ridge regression, their strength chosen inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import average_precision_score
+
+Array = NDArray[np.float64]
+_ABSENT = -30.0  # the logit of what no row can be
+_PARTS = 3
+_TOLERANCE = 0.1  # of liblinear; more digits change no decision and take three times as long
+_SEED = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """One linear map from features to some columns.
+
+    Attributes:
+        coef: `(n_features, n_columns)`, float32.
+        intercept: `(n_columns,)`, float32.
+        start: the first of its columns among all targets.
+        link: "sigmoid", "softmax" or "identity".
+        name: how it was fitted.
+        strength: C of the logistic regressions, alpha of the ridge.
+    """
+
+    coef: NDArray[np.float32]
+    intercept: NDArray[np.float32]
+    start: int
+    link: str
+    name: str
+    strength: float
+
+    def describe(self) -> dict[str, Any]:
+        """All but the weights, as JSON-able values."""
+        return {k: getattr(self, k) for k in ("start", "link", "name", "strength")}
+
+    def probs(self, features: Any) -> Array:
+        """Probabilities `(n, n_columns)` of features `(n, n_features)`."""
+        logits = features @ self.coef.astype(np.float64) + self.intercept.astype(np.float64)
+        return _LINKS[self.link](np.asarray(logits))
+
+
+def mean_heads(heads: Sequence[Head], features: Any) -> Array:
+    """The mean of the heads that speak of the same columns, side by side `(n, n_targets)`."""
+    by_start: dict[int, list[Array]] = {}
+    for head in heads:
+        by_start.setdefault(head.start, []).append(head.probs(features))
+    return np.hstack([np.mean(by_start[start], axis=0) for start in sorted(by_start)])
+
+
+def fit_heads(
+    features: Any,
+    targets: Array,
+    kinds: Sequence[tuple[str, slice]],
+    groups: Sequence[Hashable],
+    seed: int,
+) -> list[Head]:
+    """Fit the heads of every target.
+
+    Independent targets get two logistic regressions whose probs are averaged: one on the features
+    as they are, and one on features scaled by their naive Bayes log-count ratio (Wang & Manning
+    2012). Exclusive ones get one multinomial regression, numbers a ridge.
+
+    Args:
+        features: `(n, n_features)`, sparse or dense.
+        targets: `(n, n_targets)`, NaN where not annotated.
+        kinds: the kind of each target and its columns.
+        groups: `(n,)`; rows of a group are on one side when the strength is chosen.
+        seed: of the parts on which the strength is chosen.
+    """
+    parts = _split(groups, seed)
+    heads = []
+    for kind, columns in kinds:
+        for name in _FITTED[kind]:
+            heads.append(_fit_head(name, features, targets[:, columns], parts, columns.start))
+    return heads
+
+
+def _fit_head(name: str, features: Any, targets: Array, parts: NDArray[Any], start: int) -> Head:
+    method = _METHODS[name]
+    strength = _choose_strength(method, features, targets, parts)
+    coef, intercept = method.fit(features, targets, strength)
+    return Head(
+        coef.astype(np.float32), intercept.astype(np.float32), start, method.link, name, strength
+    )
+
+
+def _choose_strength(method: _Method, features: Any, targets: Array, parts: NDArray[Any]) -> float:
+    """The strength whose predictions of held-out parts are best; the first of equals."""
+    if len(np.unique(parts)) < _PARTS:
+        return method.strengths[len(method.strengths) // 2]
+    scores = []
+    for strength in method.strengths:
+        found = np.zeros(targets.shape)
+        for part in range(_PARTS):
+            inside, outside = np.flatnonzero(parts != part), np.flatnonzero(parts == part)
+            coef, intercept = method.fit(features[inside], targets[inside], strength)
+            found[outside] = _LINKS[method.link](np.asarray(features[outside] @ coef) + intercept)
+        scores.append(method.judge(found, targets))
+    return method.strengths[int(np.argmax(scores))]
+
+
+def _split(groups: Sequence[Hashable], seed: int) -> NDArray[np.int64]:
+    numbers: dict[Hashable, int] = {}
+    units = np.array([numbers.setdefault(group, len(numbers)) for group in groups], dtype=np.int64)
+    order = np.random.default_rng([seed, _PARTS]).permutation(len(numbers))
+    return np.asarray(order[units] % _PARTS)
+
+
+def _fit_binary(features: Any, targets: Array, strength: float) -> tuple[Array, Array]:
+    """One regression per column; positives weigh the square root of what would balance them."""
+    coef = np.zeros((features.shape[1], targets.shape[1]))
+    intercept = np.zeros(targets.shape[1])
+    for column, truth in enumerate(targets.T):
+        known = np.flatnonzero(~np.isnan(truth))
+        gold = truth[known] > 0.5
+        if not len(known) or gold.all() or not gold.any():
+            intercept[column] = _constant(gold)
+            continue
+        rows = features if len(known) == len(truth) else features[known]
+        coef[:, column], intercept[column] = _fit_logistic(rows, gold, strength)
+    return coef, intercept
+
+
+def _fit_bayes(features: Any, targets: Array, strength: float) -> tuple[Array, Array]:
+    """As `_fit_binary`, each feature scaled by how much oftener it occurs in positives."""
+    from scipy import sparse
+
+    coef = np.zeros((features.shape[1], targets.shape[1]))
+    intercept = np.zeros(targets.shape[1])
+    present = sparse.csr_matrix(features, copy=True)
+    present.data = np.ones_like(present.data)
+    for column, truth in enumerate(targets.T):
+        known = np.flatnonzero(~np.isnan(truth))
+        gold = truth[known] > 0.5
+        if not len(known) or gold.all() or not gold.any():
+            intercept[column] = _constant(gold)
+            continue
+        logs = []
+        for own in (gold, ~gold):
+            counts = 1.0 + np.asarray(present[known[own]].sum(axis=0)).ravel()
+            logs.append(np.log(counts / counts.sum()))
+        ratio = logs[0] - logs[1]
+        ratio /= max(float(np.abs(ratio).max()), 1e-12)
+        scaled = features[known] @ sparse.diags(ratio)
+        weights, intercept[column] = _fit_logistic(scaled.tocsr(), gold, strength)
+        coef[:, column] = weights * ratio
+    return coef, intercept
+
+
+def _fit_logistic(rows: Any, gold: NDArray[np.bool_], strength: float) -> tuple[Array, float]:
+    odds = np.sqrt((~gold).sum() / gold.sum())
+    model = LogisticRegression(
+        C=strength,
+        solver="liblinear",
+        dual=rows.shape[1] > rows.shape[0],
+        tol=_TOLERANCE,
+        max_iter=300,
+        random_state=_SEED,
+        class_weight={True: float(odds**0.5), False: float(odds**-0.5)},
+    )
+    model.fit(rows, gold)
+    return model.coef_[0], float(model.intercept_[0])
+
+
+def _constant(gold: NDArray[np.bool_]) -> float:
+    if not len(gold):
+        return _ABSENT
+    share = (gold.sum() + 0.5) / (len(gold) + 1)
+    return float(np.log(share / (1 - share)))
+
+
+def _fit_multinomial(features: Any, targets: Array, strength: float) -> tuple[Array, Array]:
+    coef = np.zeros((features.shape[1], targets.shape[1]))
+    intercept = np.full(targets.shape[1], _ABSENT)
+    known = np.flatnonzero(~np.isnan(targets).any(axis=1))
+    gold = targets[known].argmax(axis=1)
+    classes = np.unique(gold)
+    if len(classes) == 1:
+        intercept[classes] = 0.0
+    if len(classes) < 2:
+        return coef, intercept
+    model = LogisticRegression(C=strength, max_iter=200, tol=1e-3)
+    model.fit(features[known], gold)
+    if len(classes) == 2:  # of two classes it learns one, the second
+        coef[:, classes[1]], intercept[classes[0]] = model.coef_[0], 0.0
+        intercept[classes[1]] = model.intercept_[0]
+    else:
+        coef[:, classes], intercept[classes] = model.coef_.T, model.intercept_
+    return coef, intercept
+
+
+def _fit_ridge(features: Any, targets: Array, strength: float) -> tuple[Array, Array]:
+    coef = np.zeros((features.shape[1], targets.shape[1]))
+    intercept = np.zeros(targets.shape[1])
+    for column, truth in enumerate(targets.T):
+        known = np.flatnonzero(~np.isnan(truth))
+        if len(known):
+            model = Ridge(alpha=strength, solver="lsqr", tol=1e-4)
+            model.fit(features[known], truth[known])
+            coef[:, column], intercept[column] = model.coef_, model.intercept_
+    return coef, intercept
+
+
+def _judge_ranking(probs: Array, targets: Array) -> float:
+    """Mean average precision of the columns that have both answers."""
+    found = []
+    for column, truth in zip(probs.T, targets.T, strict=True):
+        known = ~np.isnan(truth)
+        gold = truth[known] > 0.5
+        if gold.any() and not gold.all():
+            found.append(float(average_precision_score(gold, column[known])))
+    return float(np.mean(found)) if found else 0.0
+
+
+def _judge_likelihood(probs: Array, targets: Array) -> float:
+    """Mean log-likelihood of the rows that are annotated."""
+    known = ~np.isnan(targets).any(axis=1)
+    logs = np.log(np.maximum(probs[known], 1e-12))
+    return float((targets[known] * logs).sum(axis=1).mean()) if known.any() else 0.0
+
+
+def _judge_distance(probs: Array, targets: Array) -> float:
+    return -float(np.nanmean((probs - targets) ** 2))
+
+
+def _sigmoid(logits: Array) -> Array:
+    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logits, -500, 500))))
+
+
+def _softmax(logits: Array) -> Array:
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+def _clip(logits: Array) -> Array:
+    return np.clip(logits, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class _Method:
+    fit: Callable[[Any, Array, float], tuple[Array, Array]]
+    judge: Callable[[Array, Array], float]
+    link: str
+    strengths: tuple[float, ...]
+
+
+_LINKS: dict[str, Callable[[Array], Array]] = {
+    "sigmoid": _sigmoid,
+    "softmax": _softmax,
+    "identity": _clip,
+}
+_METHODS = {
+    "logistic": _Method(_fit_binary, _judge_ranking, "sigmoid", (1.0, 4.0, 16.0)),
+    "bayes": _Method(_fit_bayes, _judge_ranking, "sigmoid", (10.0, 30.0, 100.0)),
+    "multinomial": _Method(_fit_multinomial, _judge_likelihood, "softmax", (1.0, 4.0, 16.0)),
+    "ridge": _Method(_fit_ridge, _judge_distance, "identity", (0.3, 1.0, 3.0)),
+}
+# How the targets of a kind are fitted: by the mean of these.
+_FITTED = {
+    "multilabel": ("logistic", "bayes"),
+    "intensity": ("logistic", "bayes"),
+    "singlelabel": ("multinomial",),
+    "regression": ("ridge",),
+}

@@ -1,0 +1,123 @@
+"""A linear run: all stages without an encoder, stored without pickle, the same bytes again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from semeval_kit.errors import KitError
+from semeval_kit.run import stages
+from semeval_kit.run.directory import Run, read_probs
+from semeval_kit.run.stages import Engine
+from semeval_kit.training import linear
+
+ENGINE = Engine(jobs=1, threads=1)
+
+
+@pytest.fixture
+def finish(
+    make_plan: Callable[..., Any], tiny_data: Path, tmp_path: Path, in_process: list[Any]
+) -> Callable[..., Run]:
+    """Do all stages of a linear run; keywords as for `make_plan`."""
+
+    def make(name: str = "run", *languages: str, **given: Any) -> Run:
+        plan = make_plan(languages or ("eng", "deu"), encoder="tfidf", **given)
+        gold = tiny_data / "gold" if plan.data == tiny_data else None
+        return stages.run_all(tmp_path / name, plan, ENGINE, gold, lambda _: None)
+
+    return make
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {
+        p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and p.name not in ("run.json", "done.json") and p.suffix != ".zip"
+    }
+
+
+def test_a_linear_run_learns_and_packs(finish: Callable[..., Run]) -> None:
+    run = finish()
+    assert run.member == "linear"
+    assert set(run.recipe) == {"encoder", "folds", "holdout", "holdout_split", "seed"}
+    score = json.loads(run.score_file.read_text(encoding="utf-8"))
+    assert score["accepted"] is True
+    assert run.zip_file.is_file()
+    done = run.read_done(0)
+    assert done["n_train"] + done["n_valid"] == 64
+    assert done["oof_sha256"] == hashlib.sha256(run.oof_file(0).read_bytes()).hexdigest()
+    files = sorted(p.name for p in run.model_dir(0).iterdir())
+    assert files == ["model.json", "model.safetensors"]
+
+
+def test_each_language_has_its_own_model_and_labels(finish: Callable[..., Run]) -> None:
+    run = finish()
+    model = linear.load_fold(run, 0)
+    assert model.languages == ("eng", "deu")
+    english = run.read_probs("test", "eng")
+    disgust = english.target_names.index("disgust")
+    assert (english.values[:, disgust] < 1e-12).all()  # English has no such label
+    with pytest.raises(KitError, match="one model per language and none is named"):
+        model.probs(["wondi"])
+    with pytest.raises(KitError, match="'fra' has none"):
+        model.probs(["wondi"], languages=["fra"])
+
+
+def test_a_stored_model_gives_the_probabilities_of_its_files(finish: Callable[..., Run]) -> None:
+    run = finish()
+    oof = read_probs(run.oof_file(1))
+    texts = dict(zip(run.read_train().ids, run.read_train().texts, strict=True))
+    found = linear.load_fold(run, 1).probs([texts[i] for i in oof.ids], languages=oof.languages)
+    np.testing.assert_array_equal(found, oof.values)
+
+
+def test_the_same_run_gives_the_same_bytes(finish: Callable[..., Run]) -> None:
+    assert digests(finish("one", "eng").path) == digests(finish("two", "eng").path)
+
+
+def test_a_language_that_is_not_learnt_from_is_predicted_by_all_others(
+    finish: Callable[..., Run],
+) -> None:
+    run = finish("run", "eng", train_languages=("deu",))
+    model = linear.load_fold(run, 0)
+    assert model.languages == ("deu",)
+    assert np.isfinite(model.probs(["wondi bara"], languages=["eng"])).all()
+    assert len(run.read_probs("test", "eng")) == 12
+
+
+def test_a_model_that_was_changed_is_refused(finish: Callable[..., Run]) -> None:
+    run = finish("run", "eng")
+    path = run.model_dir(0) / "model.json"
+    path.write_text(path.read_text(encoding="utf-8") + " ", encoding="utf-8")
+    with pytest.raises(KitError, match="is not what the fold wrote"):
+        linear.load_fold(run, 0)
+
+
+def test_levels_are_learnt_as_events(finish: Callable[..., Run]) -> None:
+    data = Path(__file__).parents[2] / "data"
+    run = finish("run", "eng", task="demo-intensity", data=data)
+    assert run.read_oof().target_names[:3] == ("anger>=1", "anger>=2", "anger>=3")
+    estimate = json.loads(run.estimate_file.read_text(encoding="utf-8"))
+    assert estimate["metric"] == "pearson_r"
+    assert estimate["cross_fitted"]["score"] > 0.3
+
+
+def test_a_linear_fold_imports_no_torch(finish: Callable[..., Run]) -> None:
+    run = finish("run", "eng", holdout=0.4)
+    run.done_file(0).unlink()
+    code = (
+        "import sys; from semeval_kit.training import worker; "
+        f"sys.argv = ['worker', 'train', {str(run.path)!r}, '0']; worker.main(); "
+        "assert 'torch' not in sys.modules, 'torch'"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert run.is_done(0)

@@ -1,0 +1,101 @@
+"""Heads on fixed features: what they say of rows whose answer is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from semeval_kit.training.regression import Head, fit_heads, mean_heads
+
+BINARY = [("multilabel", slice(0, 3))]
+
+
+def rows(n: int = 120) -> tuple[np.ndarray, np.ndarray]:
+    """Counts of six terms, and three labels: the first two terms tell the first two labels."""
+    rng = np.random.default_rng(5)
+    features = (rng.random((n, 6)) < 0.4).astype(np.float64)
+    targets = np.stack([features[:, 0], features[:, 1], np.zeros(n)], axis=1)
+    return features, targets
+
+
+def test_a_label_is_learnt_from_its_term() -> None:
+    features, targets = rows()
+    matrix = sparse.csr_matrix(features)
+    heads = fit_heads(matrix, targets, BINARY, range(120), 0)
+    assert [(head.name, head.link) for head in heads] == [
+        ("logistic", "sigmoid"),
+        ("bayes", "sigmoid"),
+    ]
+    probs = mean_heads(heads, matrix)
+    assert ((probs[:, :2] >= 0.5) == (targets[:, :2] == 1)).all()
+    np.testing.assert_allclose(probs[:, 2], 0.5 / 121)  # never seen: as rare as the rows allow
+
+
+def test_cells_that_are_not_annotated_teach_nothing() -> None:
+    features, targets = rows()
+    hidden = targets.copy()
+    hidden[::2, 0] = np.nan
+    hidden[:, 2] = np.nan
+    heads = fit_heads(sparse.csr_matrix(features), hidden, BINARY, range(120), 0)
+    own = [("multilabel", slice(0, 1))]
+    half = fit_heads(sparse.csr_matrix(features[1::2]), targets[1::2, :1], own, range(60), 0)
+    strengths = {(h.name, h.strength) for h in heads} & {(h.name, h.strength) for h in half}
+    assert strengths
+    probs = mean_heads(heads, sparse.csr_matrix(features))
+    assert (probs[:, 2] < 1e-12).all()
+    for one, other in zip(heads, half, strict=True):
+        if one.strength == other.strength:
+            np.testing.assert_array_equal(one.coef[:, 0], other.coef[:, 0])
+
+
+def test_exclusive_classes_sum_to_one_and_an_absent_one_gets_nothing() -> None:
+    rng = np.random.default_rng(2)
+    features = rng.normal(size=(90, 3))
+    chosen = features.argmax(axis=1)
+    targets = np.zeros((90, 4))
+    targets[np.arange(90), chosen] = 1
+    heads = fit_heads(features, targets, [("singlelabel", slice(0, 4))], range(90), 0)
+    probs = mean_heads(heads, features)
+    assert [head.link for head in heads] == ["softmax"]
+    np.testing.assert_allclose(probs.sum(axis=1), 1.0, atol=1e-12)
+    assert (probs[:, 3] < 1e-9).all()
+    assert (probs.argmax(axis=1) == chosen).mean() > 0.9
+
+
+@pytest.mark.parametrize("classes", [(0, 2), (1,)])
+def test_one_or_two_classes_are_learnt(classes: tuple[int, ...]) -> None:
+    features = np.eye(2)[np.arange(40) % 2]
+    targets = np.zeros((40, 3))
+    targets[np.arange(40), [classes[row % len(classes)] for row in range(40)]] = 1
+    heads = fit_heads(features, targets, [("singlelabel", slice(0, 3))], range(40), 0)
+    probs = mean_heads(heads, features)
+    assert (probs.argmax(axis=1) == targets.argmax(axis=1)).all()
+
+
+def test_numbers_are_kept_within_their_range() -> None:
+    features = np.linspace(-2, 2, 60)[:, None]
+    targets = np.clip(0.5 + features / 3, 0, 1)
+    heads = fit_heads(features, targets, [("regression", slice(0, 1))], range(60), 0)
+    probs = mean_heads(heads, features)
+    assert probs.min() >= 0.0
+    assert probs.max() <= 1.0
+    assert np.corrcoef(probs[:, 0], targets[:, 0])[0, 1] > 0.98
+
+
+def test_copies_of_a_text_are_on_one_side_when_the_strength_is_chosen() -> None:
+    features, targets = rows()
+    doubled = sparse.csr_matrix(np.vstack([features, features]))
+    groups = [*range(120), *range(120)]
+    together = fit_heads(doubled, np.vstack([targets, targets]), BINARY, groups, 0)
+    again = fit_heads(doubled, np.vstack([targets, targets]), BINARY, groups, 0)
+    for one, other in zip(together, again, strict=True):
+        assert one.describe() == other.describe()
+        np.testing.assert_array_equal(one.coef, other.coef)
+
+
+def test_heads_of_the_same_columns_are_averaged() -> None:
+    zero = Head(np.zeros((1, 1), np.float32), np.zeros(1, np.float32), 0, "sigmoid", "a", 1.0)
+    sure = Head(np.zeros((1, 1), np.float32), np.full(1, 30, np.float32), 0, "sigmoid", "b", 1.0)
+    found = mean_heads([zero, sure], np.ones((2, 1)))
+    np.testing.assert_allclose(found, [[0.75], [0.75]], atol=1e-9)
