@@ -1,8 +1,14 @@
-"""Files that are whole or absent: written, read, locked and removed."""
+"""Files that are whole or absent, and known: written, read, locked and removed.
+
+A run's folders hold `SHA256SUMS` beside their files, as `sha256sum` writes and checks it: a stage
+that writes a file notes its hash there, and a stage that reads the file compares. A folder without
+it (an export, a table for a person) keeps nothing, and its files are read as they are.
+"""
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -24,23 +30,114 @@ except ImportError:  # not a POSIX system: nothing keeps two commands off one ru
 _HIDDEN = (".*.tmp", ".*.tmp.zip", ".*.tmp.csv", ".*.removed-*")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
+SUMS = "SHA256SUMS"
+AGAIN = "Remove it and run the same command again."
+
+
+def read_json(path: Path, remedy: str = AGAIN) -> dict[str, Any]:
+    """Read a JSON object that is known, or that lies where nothing is kept.
 
     Raises:
-        KitError: the file is missing or damaged.
+        KitError: the file is missing, damaged, or not what was written.
     """
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
-        raise KitError(f"{path}: no such file; the stage that writes it has not run.") from error
-    except (ValueError, TypeError) as error:
-        raise KitError(f"{path}: damaged ({error}). Remove it and run the same command.") from error
+        return dict(json.loads(read_kept(path, remedy)))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise KitError(f"{path}: damaged ({error}). {remedy}") from error
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON object atomically, two-space indented."""
-    write_atomic(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    """Write a JSON object atomically, two-space indented, and note its hash."""
+    write_kept(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_kept(path: Path, remedy: str = AGAIN) -> bytes:
+    """Read a file of a run after comparing it with the hash that its writer noted.
+
+    Args:
+        path: the file.
+        remedy: what to do about a file that is another than what was written.
+
+    Raises:
+        KitError: the file is missing, or is not what was written.
+    """
+    try:
+        content = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise KitError(f"{path}: no such file; the stage that writes it has not run.") from error
+    if _keeps(path.parent):
+        known = _read_sums(path.parent, remedy).get(path.name, ())
+        if hashlib.sha256(content).hexdigest() not in known:
+            raise KitError(
+                f"{path}: is not what was written (its sha256 is not the one in {SUMS}). {remedy}"
+            )
+    return content
+
+
+def write_kept(path: Path, content: str | bytes) -> None:
+    """Write a file atomically and note its hash, where the folder is a run's.
+
+    A kill in between leaves the old file or the new one, and both are known.
+    """
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    if not _keeps(path.parent):
+        write_atomic(path, data)
+        return
+    digest = hashlib.sha256(data).hexdigest()
+    sums = _read_sums(path.parent) if (path.parent / SUMS).is_file() else {}
+    _write_sums(path.parent, {**sums, path.name: (*sums.get(path.name, ()), digest)})
+    write_atomic(path, data)
+    _write_sums(path.parent, {**sums, path.name: (digest,)})
+
+
+def note_kept(path: Path) -> None:
+    """Note the hash of a file that something else wrote."""
+    sums = _read_sums(path.parent) if (path.parent / SUMS).is_file() else {}
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    _write_sums(path.parent, {**sums, path.name: (digest,)})
+
+
+def remove_kept(path: Path) -> None:
+    """Remove a file and what was noted of it."""
+    path.unlink(missing_ok=True)
+    if (path.parent / SUMS).is_file():
+        sums = _read_sums(path.parent)
+        if sums.pop(path.name, None):
+            _write_sums(path.parent, sums)
+
+
+def is_noted(path: Path) -> bool:
+    """Tell whether a file's hash was noted: then it must be there, too."""
+    return (path.parent / SUMS).is_file() and path.name in _read_sums(path.parent)
+
+
+def keep_files(folder: Path) -> None:
+    """Begin to note the hashes of what is written into a folder and the folders in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / SUMS).is_file():
+        write_atomic(folder / SUMS, "")
+
+
+def _keeps(folder: Path) -> bool:
+    return (folder / SUMS).is_file() or (folder.parent / SUMS).is_file()
+
+
+def _read_sums(folder: Path, remedy: str = AGAIN) -> dict[str, tuple[str, ...]]:
+    """The noted hashes of each name: one, or two while a file is being written."""
+    try:
+        lines = (folder / SUMS).read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError as error:
+        raise KitError(f"{folder / SUMS}: missing, so nothing here is known. {remedy}") from error
+    sums: dict[str, tuple[str, ...]] = {}
+    for line in lines:
+        digest, _, name = line.partition("  ")
+        sums[name] = (*sums.get(name, ()), digest)
+    return sums
+
+
+def _write_sums(folder: Path, sums: Mapping[str, Sequence[str]]) -> None:
+    lines = [f"{digest}  {name}\n" for name in sorted(sums) for digest in dict.fromkeys(sums[name])]
+    write_atomic(folder / SUMS, "".join(lines))
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semeval_kit.errors import KitError
-from semeval_kit.files import to_csv, write_atomic
+from semeval_kit.files import AGAIN, read_kept, to_csv, write_kept
 
 
 @dataclass(frozen=True)
@@ -76,23 +77,25 @@ def mean_probs(members: Sequence[Probs]) -> Probs:
     return replace(first, values=total / len(members))
 
 
-def read_probs(path: Path) -> Probs:
+def read_probs(path: Path, remedy: str = AGAIN) -> Probs:
     """Read a probability file: columns id, language, then one per target.
 
     Raises:
-        KitError: the file is missing or is not such a file.
+        KitError: the file is missing, is not such a file, is not what was written, or a value is
+            not a probability.
     """
-    if not path.is_file():
-        raise KitError(f"{path}: no such file; the stage that writes it has not run.")
-    with path.open(encoding="utf-8", newline="", errors="replace") as file:
-        header, *rows = list(csv.reader(file)) or [[]]
+    text = read_kept(path, remedy).decode("utf-8", errors="replace")
+    header, *rows = list(csv.reader(io.StringIO(text, newline=""))) or [[]]
     if header[:2] != ["id", "language"]:
-        raise KitError(f"{path}: is not a probability file; its header is {header}.")
+        raise KitError(f"{path}: is not a probability file; its header is {header[:20]}.")
     try:
         values = np.array([[float(v) for v in row[2:]] for row in rows], dtype=np.float64)
         values = values.reshape(len(rows), len(header) - 2)
-    except ValueError as error:
-        raise KitError(f"{path}: damaged ({error}). Remove it and run the same command.") from error
+    except (ValueError, IndexError) as error:
+        raise KitError(f"{path}: damaged ({error}). {remedy}") from error
+    if not np.isfinite(values).all():
+        row = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
+        raise KitError(f"{path}, line {row + 2}: a value is not a number. {remedy}")
     return Probs(
         ids=tuple(row[0] for row in rows),
         languages=tuple(row[1] for row in rows),
@@ -107,4 +110,4 @@ def write_probs(path: Path, probs: Probs) -> None:
         [id_, language, *(repr(float(v)) for v in values)]
         for id_, language, values in zip(probs.ids, probs.languages, probs.values, strict=True)
     ]
-    write_atomic(path, to_csv(["id", "language", *probs.target_names], rows))
+    write_kept(path, to_csv(["id", "language", *probs.target_names], rows))

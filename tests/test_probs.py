@@ -39,6 +39,8 @@ def test_probabilities_keep_every_bit(tmp_path: Path) -> None:
         ("id,language,joy\n1,eng,0.5\n2,eng\n", "damaged"),
         ("id,language,joy\n1,eng,0.5x\n", "damaged"),
         ("id,language,joy\n1,eng,\n", "damaged"),
+        ("id,language,joy\n1,eng,0.5\n2,eng,nan\n", r"p\.csv, line 3: a value is not a number"),
+        ("id,language,joy\n1,eng,inf\n", r"p\.csv, line 2: a value is not a number"),
     ],
 )
 def test_a_damaged_probability_file_is_told(tmp_path: Path, text: str, told: str) -> None:

@@ -6,19 +6,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from semeval_kit.data.examples import Examples
 from semeval_kit.errors import KitError
+from semeval_kit.files import remove_kept
 from semeval_kit.probs import mean_probs
 from semeval_kit.run.directory import (
     Run,
     read_json,
-    read_probs,
     remove_leftovers,
     remove_tree,
-    write_json,
     write_probs,
 )
+from semeval_kit.run.frozen import hash_files
 from semeval_kit.run.plan import SPLITS, Engine, Say
-from semeval_kit.run.prepare import hash_files, require_same_data, require_same_encoder
+from semeval_kit.run.prepare import require_same_data, require_same_encoder
 from semeval_kit.training.fanout import run_folds
 from semeval_kit.training.machine import Slots, plan_slots
 from semeval_kit.training.source import weights_bytes
@@ -38,7 +39,8 @@ def train(run: Run, engine: Engine, say: Say, splits: Sequence[str] = ()) -> Non
         KitError: a fold fails; finished folds and checkpoints are kept.
     """
     require_same_data(run)
-    _clear_leftovers(run)
+    if not engine.folds:  # else other folds may be at work
+        _clear_leftovers(run)
     wanted = engine.folds or tuple(range(run.n_folds))
     if not set(wanted) <= set(range(run.n_folds)):
         raise KitError(f"{run.path}: has folds 0 to {run.n_folds - 1}, you ask for {wanted}.")
@@ -51,13 +53,13 @@ def train(run: Run, engine: Engine, say: Say, splits: Sequence[str] = ()) -> Non
         f"training {describe_folds(run, todo)}: "
         f"{slots.jobs} at a time, {slots.threads} threads each"
     )
-    possible = [split for split in splits if _can_predict(run, split, lambda _: None)]
+    possible = _keep_splits(run, splits, lambda _: None)
     run_folds(
         run,
         slots,
         train=todo,
-        predict=_folds_to_predict(run, possible),
-        splits=possible,
+        predict=_folds_to_predict(run, tuple(possible)),
+        splits=tuple(possible),
         processes=engine.processes,
         say=say,
     )
@@ -80,7 +82,7 @@ def predict(run: Run, splits: Sequence[str], engine: Engine, say: Say) -> tuple[
     """
     for fold in range(run.n_folds):
         run.read_done(fold)
-    wanted = {split: run.read_split(split) for split in splits if _can_predict(run, split, say)}
+    wanted = _keep_splits(run, splits, say)
     todo = _folds_to_predict(run, tuple(wanted))
     if todo:
         rows = ", ".join(f"{len(examples)} {split}" for split, examples in wanted.items())
@@ -88,8 +90,12 @@ def predict(run: Run, splits: Sequence[str], engine: Engine, say: Say) -> tuple[
         say(f"predicting {rows} rows with {models}")
         run_folds(run, _slots(run, engine), predict=todo, splits=tuple(wanted), say=say)
     for split, examples in wanted.items():
-        folds = [read_probs(run.fold_probs_file(f, split)) for f in range(run.n_folds)]
-        whole = mean_probs(folds)
+        whole = mean_probs([run.read_fold_probs(fold, split) for fold in range(run.n_folds)])
+        if (whole.ids, whole.languages) != (examples.ids, examples.languages):
+            raise KitError(
+                f"{run.path}: the folds' probabilities of {split} are of other rows. "
+                f"Remove fold-*/probs_{split}.csv and run the same command again."
+            )
         languages = np.asarray(examples.languages)
         for language in run.languages:
             rows_of_language = np.flatnonzero(languages == language)
@@ -104,10 +110,34 @@ def describe_folds(run: Run, folds: Sequence[int]) -> str:
     return f"folds {', '.join(map(str, folds))} of {run.n_folds}"
 
 
-def _folds_to_predict(run: Run, splits: Sequence[str]) -> list[int]:
-    """Folds that have not predicted all of the splits, or have predicted other files."""
+def _keep_splits(run: Run, splits: Sequence[str], say: Say) -> dict[str, Examples]:
+    """Read the splits that can be predicted, once, and keep their rows in the run.
+
+    Where the files are others than before, what was predicted of them is removed.
+    """
+    kept = {}
     for split in splits:
-        _drop_stale_probs(run, split)
+        if not _can_predict(run, split, say):
+            continue
+        hashes = hash_files(run.task, run.data, (split,), run.languages)
+        source = run.source_file(split)
+        before = read_json(source) if source.is_file() else {}
+        if not hashes:
+            kept[split] = run.read_split(split)
+            continue
+        if list(before.values()) != list(hashes.values()):
+            for fold in range(run.n_folds):
+                remove_kept(run.fold_probs_file(fold, split))
+            remove_kept(run.split_rows_file(split))
+        if not run.split_rows_file(split).is_file():
+            remove_kept(run.split_rows_file(split))
+            run.keep_split(split, run.read_split(split), hashes)
+        kept[split] = run.read_split(split)
+    return kept
+
+
+def _folds_to_predict(run: Run, splits: Sequence[str]) -> list[int]:
+    """Folds that have not predicted all of the splits."""
     return [
         fold
         for fold in range(run.n_folds)
@@ -123,18 +153,11 @@ def _can_predict(run: Run, split: str, say: Say) -> bool:
         say(f"{split} was learnt from: it is not predicted")
         return False
     missing = [g for g in run.languages if run.find_file(split, g) is None]
+    if len(missing) == len(run.languages) and run.split_rows_file(split).is_file():
+        return True  # on another machine, perhaps: the run keeps the rows
     if missing:
         say(f"no {split} file for {', '.join(missing)} in {run.data}: {split} is not predicted")
     return not missing
-
-
-def _drop_stale_probs(run: Run, split: str) -> None:
-    """Remove probabilities of files that were others, or that nobody knows."""
-    hashes = hash_files(run.task, run.data, (split,), run.languages)
-    if not run.source_file(split).is_file() or read_json(run.source_file(split)) != hashes:
-        for fold in range(run.n_folds):
-            run.fold_probs_file(fold, split).unlink(missing_ok=True)
-        write_json(run.source_file(split), hashes)
 
 
 def _slots(run: Run, engine: Engine) -> Slots:

@@ -18,6 +18,7 @@ from semeval_kit.decision.rule import Thresholds, decode_probs, join_levels
 from semeval_kit.decision.thresholds import Tuning
 from semeval_kit.decision.tuning import apply_rule, tune_rule
 from semeval_kit.errors import KitError
+from semeval_kit.files import remove_kept
 from semeval_kit.run.directory import Run, read_json, write_json
 from semeval_kit.run.plan import SPLITS, Say
 from semeval_kit.submission.pack import pack_submission, write_predictions
@@ -103,11 +104,11 @@ def pack_files(run: Run, files: Mapping[str, Path], say: Say) -> Path:
     Raises:
         KitError: the zip would be rejected.
     """
-    data = run.settings["data"]
+    data = run.data
     checked = pack_submission(run.task, files, run.zip_file, data, data=data)
     scored_zip = read_json(run.score_file).get("zip_sha256") if run.score_file.is_file() else None
     if scored_zip != _hash(run.zip_file):
-        run.score_file.unlink(missing_ok=True)  # it is the score of another zip
+        remove_kept(run.score_file)  # it is the score of another zip
     for warning in checked.warnings:
         say(f"warning: {warning}")
     return Path(run.zip_file)

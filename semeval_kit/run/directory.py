@@ -1,18 +1,18 @@
 """The run directory: the only module that knows a file name inside a run.
 
-A run is frozen when it is made: task, recipe, data and folds are written once, and asking for the
-same run with other settings is an error that names the field. Every stage reads what earlier
-stages wrote and writes atomically, so that calling it again resumes it.
+A run is frozen when it is made: task, recipe, rows and folds are written once, run.json last, and
+asking for the same run with other settings is an error that names the field. Every stage reads
+what earlier stages wrote and writes atomically, so that calling it again resumes it.
 """
 
 from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,37 +21,52 @@ import numpy as np
 
 from semeval_kit.data.examples import Examples, find_file, read_examples
 from semeval_kit.errors import KitError
+from semeval_kit.files import AGAIN, SUMS, is_noted, keep_files, read_kept, to_csv, write_kept
 from semeval_kit.files import hold_lock as hold_lock
 from semeval_kit.files import read_json as read_json
 from semeval_kit.files import remove_leftovers as remove_leftovers
 from semeval_kit.files import remove_tree as remove_tree
 from semeval_kit.files import sync_dir as sync_dir
-from semeval_kit.files import to_csv
 from semeval_kit.files import write_atomic as write_atomic
 from semeval_kit.files import write_json as write_json
 from semeval_kit.probs import Probs as Probs
 from semeval_kit.probs import read_probs as read_probs
 from semeval_kit.probs import write_probs as write_probs
+from semeval_kit.run.frozen import Frozen, hash_files, list_differences
+from semeval_kit.run.rows import pack_rows, read_rows, unpack_rows
+from semeval_kit.task.codec import target_names
 from semeval_kit.task.task import Task, load_task
 
 Row = dict[str, Any]
+_RESTORE = "Put it back from a copy of the run, or start a new run."
+# What `create` writes before run.json: a kill in between leaves them alone in the folder.
+_LEFT_BY_CREATE = {"task.toml", "recipe.toml", "rows.json", "folds.csv", "SHA256SUMS"}
+_LEFT_BY_CREATE |= {"languages"}  # whose runs are made before the whole is
+_CREATE_SECONDS = 30
+# Kinds whose columns are probabilities; a regression's may lie outside 0..1.
+_BOUNDED = ("multilabel", "singlelabel", "intensity")
 
 
 class Run:
     """A run directory: its settings, its paths and what its files say."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, data: Path | None = None) -> None:
         """Name the directory; nothing is read until it is asked for."""
         self.path = Path(path)
+        self._data = data
 
     @classmethod
-    def open(cls, path: str | Path) -> Run:
+    def open(cls, path: str | Path, data: Path | None = None) -> Run:
         """Open an existing run.
+
+        Args:
+            path: its directory.
+            data: where the organisers' files lie now; None: where they lay before.
 
         Raises:
             KitError: there is no run at the path.
         """
-        run = cls(Path(path))
+        run = cls(Path(path), data)
         if not run.settings_file.is_file():
             raise KitError(
                 f"{path}: no run here ({run.settings_file.name} is missing). "
@@ -61,68 +76,117 @@ class Run:
 
     @classmethod
     def create(
-        cls, path: str | Path, *, task_text: str, recipe: Mapping[str, Any], settings: Row
+        cls,
+        path: str | Path,
+        *,
+        task_text: str,
+        recipe: Mapping[str, Any],
+        settings: Row,
+        files: Mapping[str, str] | None = None,
     ) -> Run:
         """Freeze a new run, or open the one that is there if its settings are the same.
+
+        While no fold has begun, a run is frozen anew with what is asked for.
 
         Args:
             path: the directory.
             task_text: the task file, as it is.
             recipe: hyperparameters by name.
             settings: everything else that must not change: task, languages, data, splits.
+            files: more that is frozen, by name: rows and folds.
 
         Raises:
             KitError: the directory holds a run with other settings, or something else.
         """
-        run = cls(Path(path))
-        if run.settings_file.is_file():
-            run.require_same(recipe, settings, task_text)
+        run, asked = cls(Path(path)), Frozen(task_text, recipe, settings)
+        if run.goes_on_with(asked):
             return run
-        if run.path.exists():
-            remove_leftovers(run.path)  # of a kill while the run was being made
-        if run.path.exists() and any(p.name not in _LEFT_BY_CREATE for p in run.path.iterdir()):
-            raise KitError(
-                f"{path}: exists but is not a run. Choose another --run name, or move it away."
-            )
         run.path.mkdir(parents=True, exist_ok=True)
-        write_atomic(run.task_file, task_text)
-        write_atomic(run.recipe_file, _to_toml(recipe))
-        write_json(run.settings_file, settings)
-        return run
+        with hold_lock(run.path, _CREATE_SECONDS):
+            if run.goes_on_with(asked):  # another process was faster
+                return run
+            remove_leftovers(run.path)  # of a kill while the run was being made
+            again = run.settings_file.is_file()
+            if not again and any(p.name not in _LEFT_BY_CREATE for p in run.path.iterdir()):
+                raise KitError(
+                    f"{path}: exists but is not a run (it has no {run.settings_file.name}). "
+                    "Choose another --run name, or move it away."
+                )
+            for name in ("run.json", *_LEFT_BY_CREATE - {"languages"}):
+                (run.path / name).unlink(missing_ok=True)
+            keep_files(run.path)
+            write_kept(run.task_file, task_text)
+            write_kept(run.recipe_file, _to_toml(recipe))
+            for name, text in (files or {}).items():
+                write_kept(run.path / name, text)
+            write_json(run.settings_file, settings)
+        return cls(Path(path))
 
-    def require_same(self, recipe: Mapping[str, Any], settings: Row, task_text: str) -> None:
-        """Raise an error that names the fields in which the run differs from what is asked.
+    def goes_on_with(self, asked: Frozen) -> bool:
+        """Tell whether the run is there and is what is asked for; False where it can be made so.
 
         Raises:
-            KitError: a frozen field differs.
+            KitError: a frozen field differs and a fold has begun.
         """
-        own_text = self.task_file.read_text(encoding="utf-8")
-        asked = {**_frozen(settings), **_prefixed("recipe", recipe), **_frozen_task(task_text)}
-        have = {
-            **_frozen(self.settings),
-            **_prefixed("recipe", self.recipe),
-            **_frozen_task(own_text),
-        }
-        wrong = [
-            f"  {field}: the run has {have.get(field)!r}, you ask for {asked.get(field)!r}"
-            for field in sorted(asked.keys() | have.keys())
-            if asked.get(field) != have.get(field)
-        ]
-        if wrong:
+        if not self.settings_file.is_file():
+            return False
+        have = Frozen(
+            read_kept(self.task_file, _RESTORE).decode("utf-8"), self.recipe, self.settings
+        )
+        wrong = list_differences(have, asked)
+        if wrong and self.has_begun():
             raise KitError(
                 f"{self.path}: this run was made with other settings.\n" + "\n".join(wrong) + "\n"
-                "Give the old settings to go on with it, or another --run name for a new run."
+                "Give the old settings to go on with it, or another --run name for a new run; "
+                "or remove the folder to start again."
             )
+        return not wrong
+
+    def has_begun(self) -> bool:
+        """Tell whether a fold is finished, has a checkpoint, or is at work."""
+        parts = [Run(path) for path in (self.path / "languages").glob("*") if path.is_dir()]
+        return any(part.has_begun() for part in parts) or any(
+            _has_content(folder) for folder in self.path.glob("fold-*") if folder.is_dir()
+        )
 
     @cached_property
     def settings(self) -> Row:
-        """What run.json says."""
-        return read_json(self.settings_file)
+        """What run.json says.
+
+        Raises:
+            KitError: the file is damaged.
+        """
+        settings = read_json(self.settings_file, _RESTORE)
+        missing = sorted({"task", "languages", "train_languages", "train_splits"} - set(settings))
+        if missing:
+            raise KitError(f"{self.settings_file}: lacks {', '.join(missing)}. {_RESTORE}")
+        if settings.get("format", 1) > 1 and not (self.path / SUMS).is_file():
+            raise KitError(f"{self.path / SUMS}: missing, so nothing here is known. {_RESTORE}")
+        return settings
 
     @cached_property
     def recipe(self) -> Row:
-        """What recipe.toml says."""
-        return tomllib.loads(self.recipe_file.read_text(encoding="utf-8"))
+        """What recipe.toml says; a local encoder by the folder where it lies now."""
+        try:
+            recipe = tomllib.loads(read_kept(self.recipe_file, _RESTORE).decode("utf-8"))
+        except ValueError as error:
+            raise KitError(f"{self.recipe_file}: damaged ({error}). {_RESTORE}") from error
+        if "encoder" in self._places:
+            recipe["encoder"] = self._places["encoder"]
+        return recipe
+
+    @cached_property
+    def _places(self) -> Row:
+        """Where the data and a local encoder lie now, if not where the run was made."""
+        return read_json(self.places_file) if self.places_file.is_file() else {}
+
+    def set_places(self, **places: str) -> None:
+        """Note where the data or the encoder lie now; their bytes were seen to be the same."""
+        content = {**self._places, **places}
+        if content != self._places:
+            write_json(self.places_file, content)
+            for name in ("_places", "recipe"):
+                self.__dict__.pop(name, None)
 
     @cached_property
     def task(self) -> Task:
@@ -153,8 +217,8 @@ class Run:
 
     @property
     def data(self) -> Path:
-        """The folder of the organisers' files."""
-        return Path(self.settings["data"])
+        """The folder of the organisers' files: as given, or where it lay before."""
+        return self._data or Path(self._places.get("data") or self.settings.get("data", "."))
 
     def find_file(self, split: str, language: str) -> Path | None:
         """The organisers' file of a split (train, dev, test or gold) and language, or None."""
@@ -200,26 +264,48 @@ class Run:
 
     def read_train(self) -> Examples:
         """The examples of folds.csv in its order: learnt from, or held out."""
-        languages = self.settings["train_languages"]
-        splits = [
-            read_examples(self.task, self.settings["data"], split, languages, labelled=True)
-            for split in self.settings["train_splits"]
-        ]
-        if len(splits) > 1:  # rows that are numbered start at 1 in every split
-            names = self.settings["train_splits"]
-            splits = [
-                replace(part, ids=tuple(f"{split}:{id_}" for id_ in part.ids))
-                for part, split in zip(splits, names, strict=True)
-            ]
-        return Examples.concat(splits)
+        return self._train
+
+    @cached_property
+    def _train(self) -> Examples:
+        if not self.rows_file.is_file() and not is_noted(self.rows_file):  # made by version 0.1.0
+            settings = self.settings
+            return read_rows(
+                self.task, self.data, settings["train_splits"], settings["train_languages"]
+            )
+        return self._unpack(self.rows_file, _RESTORE)
 
     def read_split(self, split: str) -> Examples:
-        """The examples of a split in the languages that the run predicts.
+        """The examples of a split in the languages that the run predicts, without labels.
 
-        Labels are left out, even where a file has them: predicting needs none.
+        Those that were predicted, where the split was predicted; else what the files say.
+
+        Raises:
+            KitError: a file has errors, or is another than the one that was predicted.
         """
-        data = self.settings["data"]
-        return read_examples(self.task, data, split, self.languages, labelled=False)
+        kept = self.split_rows_file(split)
+        if not kept.is_file() and not is_noted(kept):
+            return read_examples(self.task, self.data, split, self.languages, labelled=False)
+        now = hash_files(self.task, self.data, (split,), self.languages)
+        changed = set(now.values()) - set(read_json(self.source_file(split)).values())
+        if changed:
+            names = ", ".join(name for name, digest in now.items() if digest in changed)
+            raise KitError(
+                f"{self.data}: changed since {split} was predicted: {names}. "
+                "Run `semeval-kit probs` again."
+            )
+        return self._unpack(kept, f"Remove {kept.parent} and run the same command again.")
+
+    def keep_split(self, split: str, examples: Examples, hashes: Mapping[str, str]) -> None:
+        """Keep the rows that are predicted, and the hashes of the files that they come from."""
+        write_kept(self.split_rows_file(split), pack_rows(examples))
+        write_json(self.source_file(split), hashes)
+
+    def _unpack(self, path: Path, remedy: str) -> Examples:
+        try:
+            return unpack_rows(read_kept(path, remedy))
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise KitError(f"{path}: damaged ({error}). {remedy}") from error
 
     def find_gold(self, given: str | Path | None = None) -> Path | None:
         """Where reference labels of the test split lie, or None.
@@ -234,14 +320,15 @@ class Run:
             place = Path(read_json(self.score_file)["gold"])
             if place.exists():
                 return place
-        data = self.settings["data"]
-        files = [find_file(self.task, data, "gold", language) for language in self.languages]
+        files = [self.find_file("gold", language) for language in self.languages]
         return next((file.parent for file in files if file), None)
 
     settings_file = property(lambda self: self.path / "run.json")
     task_file = property(lambda self: self.path / "task.toml")
     recipe_file = property(lambda self: self.path / "recipe.toml")
+    rows_file = property(lambda self: self.path / "rows.json")
     folds_file = property(lambda self: self.path / "folds.csv")
+    places_file = property(lambda self: self.path / "places.json")
     thresholds_file = property(lambda self: self.path / "thresholds.json")
     estimate_file = property(lambda self: self.path / "estimate.json")
     oof_answers_file = property(lambda self: self.path / "oof_answers.csv")
@@ -298,6 +385,10 @@ class Run:
         """Mean probabilities over the folds for one language."""
         return self.path / split / f"probs_{language}.csv"
 
+    def split_rows_file(self, split: str) -> Path:
+        """The rows of a split that is predicted, as they were read."""
+        return self.path / split / "rows.json"
+
     def source_file(self, split: str) -> Path:
         """The sha256 of the files that the probabilities of a split were made from."""
         return self.path / split / "source.json"
@@ -323,27 +414,36 @@ class Run:
     def read_history(self, fold: int) -> list[Row]:
         """One entry per epoch of a fold; empty before the first."""
         path = self.history_file(fold)
-        if not path.is_file():
+        if not path.is_file() and not is_noted(path):
             return []
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+        try:
+            lines = read_kept(path).decode("utf-8").split("\n")
+            return [dict(json.loads(line)) for line in lines if line]
+        except (ValueError, TypeError, RecursionError) as error:
+            raise KitError(
+                f"{path}: damaged ({error}). Remove {path.parent}; it trains again."
+            ) from error
 
     def read_folds(self) -> dict[tuple[str, str], int]:
         """The fold of each `(language, id)`; -1 marks rows that every model trains on.
 
         Raises:
-            KitError: the folds have not been made.
+            KitError: the folds have not been made, or the file is damaged.
         """
-        if not self.folds_file.is_file():
+        if not self.folds_file.is_file() and not is_noted(self.folds_file):
             raise KitError(f"{self.path}: no folds yet; run `semeval-kit prepare` first.")
-        with self.folds_file.open(encoding="utf-8", newline="") as file:
-            return {(r["language"], r["id"]): int(r["fold"]) for r in csv.DictReader(file)}
+        text = read_kept(self.folds_file, _RESTORE).decode("utf-8", errors="replace")
+        try:
+            rows = csv.DictReader(io.StringIO(text, newline=""))
+            return {(row["language"], row["id"]): int(row["fold"]) for row in rows}
+        except (KeyError, ValueError, TypeError) as error:
+            raise KitError(f"{self.folds_file}: damaged ({error}). {_RESTORE}") from error
 
     def write_folds(
         self, ids: Sequence[str], languages: Sequence[str], folds: Sequence[int]
     ) -> None:
         """Write folds.csv: one row per training example."""
-        rows = [[i, g, int(f)] for i, g, f in zip(ids, languages, folds, strict=True)]
-        write_atomic(self.folds_file, to_csv(["id", "language", "fold"], rows))
+        write_kept(self.folds_file, spell_folds(ids, languages, folds))
 
     def read_oof(self) -> Probs:
         """Out-of-fold probabilities of all folds, in the order of folds.csv.
@@ -353,14 +453,12 @@ class Run:
         """
         parts = []
         for fold in range(self.n_folds):
-            done = self.read_done(fold)
-            parts.append(read_probs(self.oof_file(fold)))
-            digest = hashlib.sha256(self.oof_file(fold).read_bytes()).hexdigest()
+            done, path = self.read_done(fold), self.oof_file(fold)
+            remedy = f"Remove {self.fold_dir(fold)} and run the same command: it trains it again."
+            parts.append(self._checked(path, remedy))
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
             if digest != done.get("oof_sha256", digest):
-                raise KitError(
-                    f"{self.oof_file(fold)}: is not what the fold wrote (its sha256 differs). "
-                    f"Remove {self.fold_dir(fold)} and run the same command: it trains it again."
-                )
+                raise KitError(f"{path}: is not what the fold wrote (its sha256 differs). {remedy}")
         keys = [key for p in parts for key in zip(p.languages, p.ids, strict=True)]
         position = {key: row for row, key in enumerate(keys)}
         held_out = [key for key, fold in self.read_folds().items() if fold >= 0]
@@ -377,34 +475,47 @@ class Run:
         )
         return joined.take([position[key] for key in held_out])
 
+    def read_fold_probs(self, fold: int, split: str) -> Probs:
+        """One fold's probabilities of a split, all languages.
+
+        Raises:
+            KitError: the file is not what was written, or holds what is no probability.
+        """
+        return self._checked(self.fold_probs_file(fold, split))
+
     def read_probs(self, split: str, language: str) -> Probs:
-        """Mean probabilities over the folds for one split and language."""
-        return read_probs(self.probs_file(split, language))
+        """Mean probabilities over the folds for one split and language.
+
+        Raises:
+            KitError: the file is not what was written, or holds what is no probability.
+        """
+        return self._checked(self.probs_file(split, language))
+
+    def _checked(self, path: Path, remedy: str = AGAIN) -> Probs:
+        probs = read_probs(path, remedy)
+        if probs.target_names != tuple(target_names(self.task)):
+            raise KitError(f"{path}: its columns are not the task's targets. {remedy}")
+        outside = np.flatnonzero(((probs.values < 0) | (probs.values > 1)).any(axis=1))
+        if len(outside) and self.task.kind in _BOUNDED:
+            raise KitError(f"{path}, line {outside[0] + 2}: a probability is not in 0..1. {remedy}")
+        return probs
 
 
-# What `create` writes before run.json: a kill in between leaves them alone in the folder.
-_LEFT_BY_CREATE = {"task.toml", "recipe.toml"}
-# Settings that describe the moment and the machine, not the result.
-_NOT_FROZEN = {"created", "versions", "machine", "jobs", "name", "command"}
-# Parts of a task file that change no result; a newer kit may know more of them.
-_TASK_PROSE = {"title", "url", "notes", "citations", "baselines", "hub", "recipe", "practice"}
+def spell_folds(ids: Sequence[str], languages: Sequence[str], folds: Sequence[int]) -> str:
+    """Spell folds.csv: one row per training example."""
+    rows = [[i, g, int(f)] for i, g, f in zip(ids, languages, folds, strict=True)]
+    return to_csv(["id", "language", "fold"], rows)
 
 
-def _frozen(settings: Row) -> Row:
-    plain: Row = json.loads(json.dumps(settings))
-    kept = {key: value for key, value in plain.items() if key not in _NOT_FROZEN}
-    for name in ("data_sha256", "encoder_sha256"):
-        kept |= _prefixed(name, kept.pop(name, {}))
-    return kept
-
-
-def _frozen_task(text: str) -> Row:
-    fields = tomllib.loads(text)
-    return _prefixed("task", {k: v for k, v in fields.items() if k not in _TASK_PROSE})
-
-
-def _prefixed(prefix: str, fields: Mapping[str, Any]) -> Row:
-    return {f"{prefix}.{key}": value for key, value in fields.items()}
+def _has_content(fold_dir: Path) -> bool:
+    """Whether there is more in a fold's folder than the log of a failure, or a process in it."""
+    if any(path.name not in ("worker.log", SUMS) for path in fold_dir.iterdir()):
+        return True
+    try:
+        with hold_lock(fold_dir):
+            return False
+    except KitError:
+        return True
 
 
 def _to_toml(flat: Mapping[str, Any]) -> str:

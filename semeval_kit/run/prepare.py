@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,12 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semeval_kit.data.examples import Examples, find_file
+from semeval_kit.data.examples import Examples, find_file, read_examples
 from semeval_kit.data.folds import assign_folds, assign_holdout, scarce_labels
 from semeval_kit.data.texts import normalize_text, number_groups
 from semeval_kit.errors import KitError
-from semeval_kit.run.directory import Run
+from semeval_kit.run.directory import Run, spell_folds
+from semeval_kit.run.frozen import Frozen, hash_files
 from semeval_kit.run.plan import SPLITS, Plan, Say
+from semeval_kit.run.rows import pack_rows, read_rows
 from semeval_kit.task.codec import encode_labels, target_names
 from semeval_kit.task.task import Task, load_task, read_task_source
 from semeval_kit.training.machine import describe_machine, describe_versions
@@ -61,26 +62,51 @@ def prepare(path: Path, plan: Plan, say: Say) -> Run:
         "seed": config.seed,
         **describe_moment(path),
     }
-    recipe = freeze_recipe(config)
-    _, text = read_task_source(plan.task)
-    run = Run.create(path, task_text=text, recipe=recipe, settings=settings)
-    if run.folds_file.is_file():
+    asked = Frozen(read_task_source(plan.task)[1], freeze_recipe(config), settings)
+    if Run(path).goes_on_with(asked):
+        run = Run.open(path)
+        _note_places(run, asked, say)
         return run
-    task = run.task
-    examples = run.read_train()
+    if Run(path).settings_file.is_file():
+        say(f"{path}: no fold has begun, so the run is made anew with these settings")
+    task = task.narrowed(train_languages, languages)
+    examples = read_rows(task, data, splits, train_languages)
     for note in examples.notes:
         say(note)
     _warn_of_unlearnt_labels(task, examples, say)
     targets = encode_labels(task, examples.labels)
     folds = _assign(examples, targets, config)
-    _warn_of_overlap(run, examples, folds, say)
-    if run.n_folds > 1:
+    _warn_of_overlap(task, data, splits, (examples, folds), say)
+    if folds.max() > 0:
         for warning in scarce_labels(targets, target_names(task), config.folds):
             say(f"warning: {warning}")
-    run.write_folds(examples.ids, examples.languages, folds.tolist())
+    run = Run.create(
+        path,
+        task_text=asked.task_text,
+        recipe=asked.recipe,
+        settings=settings,
+        files={
+            "rows.json": pack_rows(examples),
+            "folds.csv": spell_folds(examples.ids, examples.languages, folds.tolist()),
+        },
+    )
     held_out = f"{run.n_held_out_rows} of them held out" if run.n_folds == 1 else run.scheme
     say(f"{run.path}: {len(examples)} rows in {', '.join(train_languages)}; {held_out}")
     return run
+
+
+def _note_places(run: Run, asked: Frozen, say: Say) -> None:
+    """Note where the data and a local encoder lie now, if that is not where they lay before."""
+    missing = run.settings["data_sha256"].keys() - asked.settings["data_sha256"].keys()
+    if missing and not asked.settings["data_sha256"]:
+        say(f"{asked.settings['data']}: no training files; the rows that the run keeps are used")
+    places = {}
+    if str(run.data) != asked.settings["data"]:
+        places["data"] = asked.settings["data"]
+    if run.recipe["encoder"] != asked.recipe["encoder"]:
+        places["encoder"] = asked.recipe["encoder"]
+    if places:
+        run.set_places(**places)
 
 
 def _assign(examples: Examples, targets: Any, config: TrainConfig) -> Any:
@@ -132,6 +158,7 @@ def _choose_train_languages(
 def describe_moment(path: Path) -> dict[str, Any]:
     """Settings that tell where and when a run was made, and may differ when it goes on."""
     return {
+        "format": 2,
         "name": path.name,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": describe_versions(),
@@ -188,19 +215,25 @@ def _warn_of_unlearnt_labels(task: Task, examples: Examples, say: Say) -> None:
             )
 
 
-def _warn_of_overlap(run: Run, examples: Examples, folds: NDArray[np.int64], say: Say) -> None:
+def _warn_of_overlap(
+    task: Task,
+    data: Path,
+    splits: Sequence[str],
+    rows: tuple[Examples, NDArray[np.int64]],
+    say: Say,
+) -> None:
     """Tell which rows of dev, test and a hold-out have texts that a model learns from."""
-    held_out = np.flatnonzero(folds >= 0) if run.n_folds == 1 else np.empty(0, dtype=np.int64)
+    examples, folds = rows
+    held_out = np.flatnonzero(folds >= 0) if folds.max() < 1 else np.empty(0, dtype=np.int64)
     texts = np.delete(np.array(examples.texts, dtype=object), held_out)
     learnt = {normalize_text(text) for text in texts}
-    rows = [(examples.ids[row], examples.texts[row]) for row in held_out]
-    _warn_of_copies("held-out", rows, learnt, say)
+    copies = [(examples.ids[row], examples.texts[row]) for row in held_out]
+    _warn_of_copies("held-out", copies, learnt, say)
+    languages = task.predict_languages
     for split in SPLITS:
-        if split in run.settings["train_splits"]:
+        if split in splits or any(find_file(task, data, split, g) is None for g in languages):
             continue
-        if any(find_file(run.task, run.settings["data"], split, g) is None for g in run.languages):
-            continue
-        other = run.read_split(split)
+        other = read_examples(task, data, split, languages, labelled=False)
         _warn_of_copies(split, list(zip(other.ids, other.texts, strict=True)), learnt, say)
 
 
@@ -214,20 +247,6 @@ def _warn_of_copies(
             f"warning: {len(shared)} of {len(rows)} {name} texts are also training texts: "
             f"{', '.join(shared[:_SHOWN])}{more}. Figures on {name} are that much optimistic."
         )
-
-
-def hash_files(
-    task: Task, data: Path, splits: Sequence[str], languages: Sequence[str]
-) -> dict[str, str]:
-    """Sha256 of the files of some splits and languages, by their path inside the data folder."""
-    hashes = {}
-    for split in splits:
-        for language in languages:
-            path = find_file(task, data, split, language)
-            if path is not None:
-                digest = hashlib.sha256(path.read_bytes()).hexdigest()
-                hashes[path.relative_to(data).as_posix()] = digest
-    return hashes
 
 
 def require_same_encoder(run: Run) -> None:
@@ -247,20 +266,17 @@ def require_same_encoder(run: Run) -> None:
 
 
 def require_same_data(run: Run) -> None:
-    """See that the training files are those that the run was made with.
+    """See that training files that are there are those that the run was made with.
 
     Raises:
-        KitError: a file has changed or is gone.
+        KitError: a file has changed.
     """
     settings = run.settings
-    now = hash_files(
-        run.task, Path(settings["data"]), settings["train_splits"], settings["train_languages"]
-    )
-    changed = sorted(
-        name for name, digest in settings["data_sha256"].items() if now.get(name) != digest
-    )
+    now = hash_files(run.task, run.data, settings["train_splits"], settings["train_languages"])
+    known = settings["data_sha256"]
+    changed = sorted(n for n, d in now.items() if d != known.get(n) and d not in known.values())
     if changed:
         raise KitError(
-            f"{settings['data']}: changed since the run was made: {', '.join(changed)}. "
+            f"{run.data}: changed since the run was made: {', '.join(changed)}. "
             "Put the old files back, or start a new run."
         )

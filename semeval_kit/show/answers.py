@@ -114,7 +114,7 @@ def _read_oof(run: Run) -> Answers:
 
 def _read_gold(run: Run, split: str, language: str) -> Examples | None:
     """Examples of a split with their labels; None where the labels are blank or not known."""
-    data = run.settings["data"]
+    data = run.data
     if split == "dev":
         path = find_file(run.task, data, "dev", language)
         reference = read_reference(run.task, path, language) if path else None

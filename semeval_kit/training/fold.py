@@ -14,11 +14,11 @@ import torch
 
 from semeval_kit.data.examples import Examples
 from semeval_kit.errors import KitError
+from semeval_kit.files import write_kept
 from semeval_kit.run.directory import (
     Probs,
     Run,
     remove_tree,
-    write_atomic,
     write_json,
     write_probs,
 )
@@ -209,7 +209,7 @@ def _finish(
 def write_history(run: Run, fold: int, history: list[Event]) -> None:
     """Write one JSON object per epoch."""
     lines = "".join(json.dumps(row) + "\n" for row in history)
-    write_atomic(run.history_file(fold), lines)
+    write_kept(run.history_file(fold), lines)
 
 
 def _sha256(path: Path) -> str:

@@ -26,8 +26,10 @@ def test_the_stages_one_by_one(tiny_data: Path, tiny_bert: Path, tmp_path: Path)
     assert result.exit_code == 0, result.output
     assert result.stdout == f"{path}\n"
     assert sorted(p.name for p in path.iterdir()) == [
+        "SHA256SUMS",
         "folds.csv",
         "recipe.toml",
+        "rows.json",
         "run.json",
         "task.toml",
     ]

@@ -10,12 +10,9 @@ from typing import Any
 import pytest
 
 from semeval_kit.errors import KitError
-from semeval_kit.run.directory import (
-    Run,
-    read_json,
-    read_probs,
-    write_json,
-)
+from semeval_kit.files import hold_lock, note_kept, read_json, write_json, write_kept
+from semeval_kit.probs import read_probs
+from semeval_kit.run.directory import Run
 from semeval_kit.task.task import read_task_source
 
 RECIPE = {"encoder": "embedded", "folds": 3, "lr": 1e-05, "holdout": 0.0, "freeze": True}
@@ -58,6 +55,11 @@ def copied(trained_run: Path, tmp_path: Path) -> Run:
     return Run.open(shutil.copytree(trained_run, tmp_path / "tiny"))
 
 
+def begin(run: Run) -> None:
+    """Leave what a fold's first epoch leaves."""
+    run.checkpoint_dir(0).mkdir(parents=True)
+
+
 def test_what_is_frozen_is_read_again(create: Callable[..., Run]) -> None:
     create()
     run = Run.open(create().path)
@@ -66,6 +68,7 @@ def test_what_is_frozen_is_read_again(create: Callable[..., Run]) -> None:
     assert run.task.name == "demo"
     assert (run.name, run.n_folds, run.languages) == ("run", 3, ("eng",))
     assert sorted(path.name for path in run.path.iterdir()) == [
+        "SHA256SUMS",
         "recipe.toml",
         "run.json",
         "task.toml",
@@ -90,7 +93,6 @@ def test_the_moment_and_the_machine_may_differ(create: Callable[..., Run]) -> No
         ({"new": 1}, {}, "recipe.new: the run has None, you ask for 1"),
         ({}, {"seed": 3}, "seed: the run has 0, you ask for 3"),
         ({}, {"languages": ["deu"]}, "languages: the run has ['eng'], you ask for ['deu']"),
-        ({}, {"data": "elsewhere"}, "data: the run has 'somewhere'"),
         (
             {},
             {"data_sha256": {"track_a/train/eng.csv": "cd" * 32}},
@@ -101,20 +103,46 @@ def test_the_moment_and_the_machine_may_differ(create: Callable[..., Run]) -> No
 def test_other_settings_are_refused_by_name(
     create: Callable[..., Run], recipe: dict[str, Any], settings: dict[str, Any], told: str
 ) -> None:
-    create()
+    begin(create())
     with pytest.raises(KitError) as error:
         create(recipe, **settings)
     lines = error.value.message.splitlines()
     assert lines[0].endswith("this run was made with other settings.")
     assert len(lines) == 3
     assert told in lines[1]
-    assert "another --run name" in lines[2]
+    assert "another --run name for a new run; or remove the folder" in lines[2]
+
+
+def test_a_run_without_a_fold_is_made_anew(create: Callable[..., Run], task_text: str) -> None:
+    create()
+    log = create().fold_dir(1) / "worker.log"
+    log.parent.mkdir()
+    log.write_text("it failed before its first step", encoding="utf-8")
+    run = create({"lr": 2e-5}, seed=3, created="2027-01-01")
+    assert (run.recipe["lr"], run.settings["seed"]) == (2e-5, 3)
+    assert run.settings["created"] == "2027-01-01"
+    with hold_lock(run.fold_dir(1)), pytest.raises(KitError, match="made with other settings"):
+        create({"lr": 3e-5})
+
+
+def test_data_and_encoder_are_known_by_their_hashes(create: Callable[..., Run]) -> None:
+    name, digest = next(iter(SETTINGS["data_sha256"].items()))
+    encoder = {"config.json": "ef" * 32}
+    made = {"encoder": "/here/bert"}
+    begin(create(made, encoder_sha256=encoder))
+    create({"encoder": "/there/bert"}, data="elsewhere", encoder_sha256=encoder)
+    create(made, data_sha256={"other/layout/eng.csv": digest}, encoder_sha256=encoder)
+    create(made, data_sha256={}, encoder_sha256=encoder)  # the run keeps the rows
+    with pytest.raises(KitError, match=r"other/eng\.csv: the run has None, you ask for 'cd"):
+        create(made, data_sha256={name: digest, "other/eng.csv": "cd"}, encoder_sha256=encoder)
+    with pytest.raises(KitError, match=r"recipe\.encoder: the run has '/here/bert'"):
+        create({"encoder": "/there/bert"}, encoder_sha256={"config.json": "ab"})
 
 
 def test_another_task_file_of_the_same_name_is_refused(
     create: Callable[..., Run], task_text: str
 ) -> None:
-    create()
+    begin(create())
     assert '"anger", ' in task_text
     with pytest.raises(KitError, match=r"task\.labels"):
         create(text=task_text.replace('"anger", ', ""))
@@ -132,9 +160,11 @@ def test_a_folder_with_something_else_is_no_run(create: Callable[..., Run], tmp_
 def test_a_run_that_was_killed_while_it_was_made_is_made(create: Callable[..., Run]) -> None:
     run = create()
     run.settings_file.unlink()
+    run.rows_file.write_text("{", encoding="utf-8")
     (run.path / ".run.json.123.tmp").write_text("{", encoding="utf-8")
     create()
     assert sorted(path.name for path in run.path.iterdir()) == [
+        "SHA256SUMS",
         "recipe.toml",
         "run.json",
         "task.toml",
@@ -148,9 +178,12 @@ def test_opening_what_is_no_run_is_told(tmp_path: Path) -> None:
 
 def test_a_damaged_run_file_is_told(create: Callable[..., Run]) -> None:
     run = create()
-    for damage in ("{", "[1]", ""):
+    for damage, told in (("{", "damaged"), ("[1]", "damaged"), ("", "damaged"), ("{}", "lacks")):
         run.settings_file.write_text(damage, encoding="utf-8")
-        with pytest.raises(KitError, match=r"run\.json: damaged"):
+        with pytest.raises(KitError, match=r"run\.json: is not what was written .* from a copy"):
+            _ = Run.open(run.path).settings
+        note_kept(run.settings_file)
+        with pytest.raises(KitError, match=rf"run\.json: {told}"):
             _ = Run.open(run.path).settings
 
 
@@ -179,6 +212,9 @@ def test_out_of_fold_rows_that_are_others_are_noticed(copied: Run) -> None:
     text = copied.oof_file(1).read_text(encoding="utf-8").rstrip("\n")
     other = "2" if text[-1] == "1" else "1"  # the last digit of the last probability
     copied.oof_file(1).write_text(f"{text[:-1]}{other}\n", encoding="utf-8")
+    with pytest.raises(KitError, match=r"oof\.csv: is not what was written .* trains it again"):
+        copied.read_oof()
+    note_kept(copied.oof_file(1))
     with pytest.raises(KitError, match=r"oof\.csv: is not what the fold wrote"):
         copied.read_oof()
 
@@ -192,7 +228,7 @@ def test_rows_that_are_missing_or_double_are_noticed(copied: Run) -> None:
     whole = copied.oof_file(0).read_text(encoding="utf-8")
     lines = whole.splitlines(keepends=True)
     for damaged in (lines[:-1], [*lines, lines[-1]]):
-        copied.oof_file(0).write_text("".join(damaged), encoding="utf-8")
+        write_kept(copied.oof_file(0), "".join(damaged))
         with pytest.raises(KitError, match=r"do not hold every row of folds\.csv once"):
             copied.read_oof()
     copied.done_file(0).unlink()

@@ -21,6 +21,7 @@ import psutil
 import pytest
 
 from semeval_kit.errors import KitError
+from semeval_kit.files import note_kept, write_kept
 from semeval_kit.run import compute, stages
 from semeval_kit.run.directory import Run
 from semeval_kit.run.stages import Engine, Plan, run_all
@@ -67,14 +68,15 @@ def finish(path: Path, plan: Plan, gold: Path | None = None) -> tuple[Run, list[
 def test_a_finished_run_holds_exactly_this(trained_run: Path) -> None:
     model = ("MANIFEST.json", "config.json", "model.safetensors")
     model += ("tokenizer.json", "tokenizer_config.json")
-    expected = {"estimate.json", "folds.csv", "recipe.toml", "run.json", "score.json"}
-    expected |= {"oof_answers.csv", "task.toml", "thresholds.json", "tiny.zip"}
+    expected = {"estimate.json", "folds.csv", "recipe.toml", "rows.json", "run.json", "score.json"}
+    expected |= {"SHA256SUMS", "oof_answers.csv", "task.toml", "thresholds.json", "tiny.zip"}
     for fold in (0, 1):
         own = {"done.json", "history.jsonl", "oof.csv", "probs_dev.csv", "probs_test.csv"}
+        own.add("SHA256SUMS")
         own |= {f"model/{name}" for name in model}
         expected |= {f"fold-{fold}/{name}" for name in own}
     for split in ("dev", "test"):
-        expected.add(f"{split}/source.json")
+        expected |= {f"{split}/{name}" for name in ("SHA256SUMS", "rows.json", "source.json")}
         for language in ("eng", "deu"):
             expected |= {f"{split}/probs_{language}.csv", f"{split}/pred_{language}.csv"}
     assert set(digests(trained_run)) == expected
@@ -197,10 +199,11 @@ def test_changed_training_data_is_refused(
     run = stages.prepare(tmp_path / "run", plan, lambda _: None)
     path = data / "track_a" / "train" / "eng.csv"
     path.write_text(path.read_text(encoding="utf-8").replace("bara", "dotu"), encoding="utf-8")
-    with pytest.raises(KitError, match=r"data_sha256\.track_a/train/eng\.csv"):
-        finish(run.path, plan)
     with pytest.raises(KitError, match=r"changed since the run was made: track_a/train/eng\.csv"):
         stages.train(run, Engine(), lambda _: None)
+    run.checkpoint_dir(0).mkdir(parents=True)
+    with pytest.raises(KitError, match=r"data_sha256\.track_a/train/eng\.csv"):
+        finish(run.path, plan)
 
 
 @pytest.mark.usefixtures("in_process")
@@ -212,10 +215,11 @@ def test_a_changed_encoder_is_refused(
     run = stages.prepare(tmp_path / "run", plan, lambda _: None)
     config = folder / "config.json"
     config.write_text(config.read_text(encoding="utf-8") + "\n", encoding="utf-8")
-    with pytest.raises(KitError, match=r"encoder_sha256\.config\.json: the run has"):
-        finish(run.path, plan)
     with pytest.raises(KitError, match=r"changed since the run was made: config\.json"):
         stages.train(run, Engine(), lambda _: None)
+    run.checkpoint_dir(0).mkdir(parents=True)
+    with pytest.raises(KitError, match=r"encoder_sha256\.config\.json: the run has"):
+        finish(run.path, plan)
 
 
 def test_a_hub_encoder_stays_at_the_commit_that_the_run_began_with(
@@ -230,6 +234,7 @@ def test_a_hub_encoder_stays_at_the_commit_that_the_run_began_with(
     newest[0] = "b" * 40
     assert stages.prepare(tmp_path / "run", plan, lambda _: None).recipe["revision"] == "a" * 40
     assert stages.prepare(tmp_path / "b", plan, lambda _: None).recipe["revision"] == "b" * 40
+    Run.open(tmp_path / "run").checkpoint_dir(0).mkdir(parents=True)
     other = make_plan(("eng",), encoder="org/encoder", revision="b" * 40, **SHORT)
     with pytest.raises(KitError, match=r"recipe\.revision: the run has 'aaaa"):
         stages.prepare(tmp_path / "run", other, lambda _: None)
@@ -414,9 +419,10 @@ def test_a_tampered_cross_lingual_run_makes_no_zip(
     if tampered == "folds":
         with run.folds_file.open("a", encoding="utf-8") as file:
             file.write("eng_train_track_a_00001,eng,0\n")
+        note_kept(run.folds_file)
     else:
         text = run.settings_file.read_text(encoding="utf-8")
-        run.settings_file.write_text(text.replace('"deu"', '"eng"'), encoding="utf-8")
+        write_kept(run.settings_file, text.replace('"deu"', '"eng"'))
     with pytest.raises(KitError, match=r"holds rows of eng, which the run predicts"):
         stages.pack(Run.open(run.path), lambda _: None)
     assert not run.zip_file.exists()

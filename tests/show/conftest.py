@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from semeval_kit.run.directory import Probs, Run, read_probs, write_atomic, write_json, write_probs
+from semeval_kit.files import write_kept
+from semeval_kit.run.directory import Probs, Run, read_probs, write_json, write_probs
 from semeval_kit.training.recipe import TrainConfig
 
 if TYPE_CHECKING:
@@ -287,7 +288,7 @@ def _lay_folds(
     for fold in range(run.n_folds):
         write_probs(run.oof_file(fold), probs.take(np.flatnonzero(fold_of == fold)))
         history = [_epoch(run, epoch, fold, quality) for epoch in range(1, 5)]
-        write_atomic(run.history_file(fold), "".join(json.dumps(row) + "\n" for row in history))
+        write_kept(run.history_file(fold), "".join(json.dumps(row) + "\n" for row in history))
         done = {
             "fold": fold,
             "best_epoch": 3,

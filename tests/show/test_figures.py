@@ -10,6 +10,7 @@ import pytest
 from matplotlib.text import Text
 
 from semeval_kit.errors import KitError
+from semeval_kit.files import write_kept
 from semeval_kit.run.directory import Run
 from semeval_kit.show.answers import read_answers
 from semeval_kit.show.figures.confusion import (
@@ -318,5 +319,5 @@ def forget_training(run: Run) -> Run:
     """The same run as if it had been made with `--epochs 0`."""
     text = run.recipe_file.read_text()
     assert "epochs = 4\n" in text
-    run.recipe_file.write_text(text.replace("epochs = 4\n", "epochs = 0\n"))
+    write_kept(run.recipe_file, text.replace("epochs = 4\n", "epochs = 0\n"))
     return Run.open(run.path)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import csv
-import json
 import shutil
 
 import numpy as np
 import pytest
 
 from semeval_kit.errors import KitError
-from semeval_kit.run.directory import Run, read_json
+from semeval_kit.files import read_json, write_json
+from semeval_kit.run.directory import Run
 from semeval_kit.show.answers import read_answers
 from semeval_kit.show.results import headline_metric, read_results
 from semeval_kit.submission.metrics import macro_f1, micro_f1, pearson_r
@@ -169,7 +169,7 @@ def test_a_dev_split_with_blank_labels_has_no_score(made_run, tmp_path):
     with (copy / "dev" / "eng.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([header, *([*row[:2], *[""] * 5] for row in rows)])
     settings = {**made_run.settings, "data": str(copy)}
-    (tmp_path / "run" / "run.json").write_text(json.dumps(settings), encoding="utf-8")
+    write_json(tmp_path / "run" / "run.json", settings)
     assert read_answers(Run.open(tmp_path / "run"), "dev") is None
 
 
@@ -180,7 +180,7 @@ def test_data_that_changed_is_named(made_run, tmp_path):
     lines = (copy / "dev" / "eng.csv").read_text(encoding="utf-8").splitlines(keepends=True)
     (copy / "dev" / "eng.csv").write_text("".join(lines[:-1]), encoding="utf-8")
     settings = {**made_run.settings, "data": str(copy)}
-    (tmp_path / "run" / "run.json").write_text(json.dumps(settings), encoding="utf-8")
+    write_json(tmp_path / "run" / "run.json", settings)
     with pytest.raises(KitError, match=r"1 rows of run run are not there any more"):
         read_answers(Run.open(tmp_path / "run"), "dev")
 

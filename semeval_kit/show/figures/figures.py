@@ -296,7 +296,7 @@ def _share_languages(
 def _measure_texts(run: Run, train: Examples) -> dict[str, list[int]]:
     lengths = {"train": [len(text) for text in train.texts]}
     for split in ("dev", "test"):
-        found = [find_file(run.task, run.settings["data"], split, code) for code in run.languages]
+        found = [find_file(run.task, run.data, split, code) for code in run.languages]
         if all(found) and split not in run.settings["train_splits"]:
             lengths[split] = [len(text) for text in run.read_split(split).texts]
     return lengths
