@@ -165,7 +165,7 @@ def test_a_new_zip_does_not_keep_the_score_of_the_old_one(copied: Path, tiny_dat
     assert json.loads(run.score_file.read_text(encoding="utf-8")) == before  # the same zip
     rule = json.loads(run.thresholds_file.read_text(encoding="utf-8"))
     rule["values"]["eng"] = [1.1] * len(rule["target_names"])
-    run.thresholds_file.write_text(json.dumps(rule), encoding="utf-8")
+    write_kept(run.thresholds_file, json.dumps(rule))
     stages.pack(run, lambda _: None)
     assert not run.score_file.exists()
     assert stages.score(run, tiny_data / "gold", lambda _: None) is not None
