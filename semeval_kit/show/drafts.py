@@ -104,6 +104,8 @@ def collect_facts(run: Run, results: RunResults) -> dict[str, Any]:
         "recipe": {field: show_field(results, field) for field in run.recipe},
         "n_folds": run.n_folds,
         "scheme": run.scheme,
+        "member": results.member,
+        "members": [one["name"] for one in run.settings.get("members", ())],
         "tuned": results.wording.tuned,
         "parameters": show_count(results.parameters),
         "seconds": show_seconds(results.seconds),

@@ -18,6 +18,7 @@ from semeval_kit.show.mistakes import tabulate_confusion, tabulate_errors
 from semeval_kit.show.results import N_RESAMPLES, RunResults, read_results
 from semeval_kit.show.tables_of_runs import group_seeds, tabulate_ablations, tabulate_seeds
 from semeval_kit.show.tables_of_scores import (
+    name_official_scores,
     tabulate_baselines,
     tabulate_gains,
     tabulate_labels,
@@ -145,6 +146,7 @@ def _collect_facts(
         name: _show_reading(results.reading(name))
         for name in ("at_half", "tuned_in_sample", "cross_fitted")
     }
+    official = results.official if results.official.get("accepted") else {}
     gain = results.estimate.get("gain") or [None, None, None]
     return {
         **collect_facts(run, results),
@@ -155,7 +157,11 @@ def _collect_facts(
         "readings": readings,
         "gain": f"{show_number(gain[0])} {show_interval(gain[1:])}".strip(),
         "has_test": results.split_score("test") is not None,
-        "official": results.official if results.official.get("accepted") else {},
+        "official": official,
+        "official_scores": ", ".join(
+            f"{name} {value}"
+            for name, value in name_official_scores(official, run.task.kind).items()
+        ),
         "overlaps": _describe_overlaps(_read_splits(run, answers)),
         "n_runs": 1 + len(others),
         "n_seeds": len(seeds),

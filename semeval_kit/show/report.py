@@ -107,7 +107,7 @@ def list_tables(results: RunResults, thresholds: Thresholds) -> list[Table]:
         tabulate_languages(results),
         tabulate_cuts(results, thresholds),
         tabulate_measures(results),
-        tabulate_official(results.official),
+        tabulate_official(results),
         tabulate_folds(results),
         tabulate_recipe(results),
         tabulate_machine(results),

@@ -109,7 +109,8 @@ class RunResults:
         resolved: what training made of fields that the recipe leaves open, by field.
         settings: what run.json says.
         learnt_splits: the splits that models learn from, without one that is held out.
-        encoder: as the recipe names it.
+        member: "encoder", "linear", "frozen", "external" or "blend".
+        encoder: as the recipe names it; of a member without any the kind of member.
         parameters: of one model; None if the folds do not say.
         trainable_parameters: those that training changes.
         metric: the headline metric, as task files spell it.
@@ -125,6 +126,7 @@ class RunResults:
     resolved: Mapping[str, Any]
     settings: Mapping[str, Any]
     learnt_splits: tuple[str, ...]
+    member: str
     encoder: str
     parameters: int | None
     trainable_parameters: int | None
@@ -225,7 +227,8 @@ def read_results(
         resolved={"lr": done[0]["peak_lr"]} if done[0].get("peak_lr") else {},
         settings=run.settings,
         learnt_splits=run.learnt_splits,
-        encoder=str(run.recipe["encoder"]),
+        member=str(run.settings.get("member", "encoder")),
+        encoder=str(run.recipe.get("encoder") or run.settings.get("member", "")),
         parameters=done[0].get("parameters"),
         trainable_parameters=done[0].get("trainable_parameters"),
         metric=metric,

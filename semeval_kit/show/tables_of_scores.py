@@ -195,9 +195,28 @@ def tabulate_measures(results: RunResults) -> Table:
     )
 
 
-def tabulate_official(official: Mapping[str, Any]) -> Table:
+def name_official_scores(official: Mapping[str, Any], kind: str) -> dict[str, str]:
+    """The numbers of score.json by names for people; a language that is the average is left out."""
+    codes = [part["language"] for part in official.get("languages") or ()]
+    named: dict[str, str] = {}
+    for key, value in (official.get("scores") or {}).items():
+        if (key, value) == ("languages_scored", 1):
+            continue
+        start, _, metric = str(key).partition("_")
+        name = name_measure(metric, kind)
+        if start == "avg":
+            named[name] = str(value)
+        elif start not in codes:
+            named[str(key).replace("_", " ")] = str(value)
+        elif named.get(name) != str(value):
+            named[f"{start} {name}"] = str(value)
+    return named
+
+
+def tabulate_official(results: RunResults) -> Table:
     """What score.json says."""
-    rows = [(str(key), str(value)) for key, value in (official.get("scores") or {}).items()]
+    official = results.official
+    rows = name_official_scores(official, results.task.kind).items()
     notes = [str(official[key]) for key in ("message", "explanation") if official.get(key)]
     if official and not official.get("accepted", True):
         notes.insert(0, "The scorer rejects this zip.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,23 @@ def test_files_and_json(runs, tmp_path):
     assert paths["csv"].read_text(encoding="utf-8").count("\n") == 3
     assert "| weak |" in paths["markdown"].read_text(encoding="utf-8")
     assert r"\toprule" in paths["latex"].read_text(encoding="utf-8")
+
+
+def test_what_is_no_run_or_not_finished_is_left_out_with_a_note(runs, tmp_path):
+    readme, unfinished = tmp_path / "README.md", tmp_path / "half"
+    readme.write_text("where runs are kept", encoding="utf-8")
+    shutil.copytree(runs[1], unfinished)
+    (unfinished / "fold-1" / "done.json").unlink()
+    result = call(str(readme), *runs, str(unfinished))
+    assert result.exit_code == 0, result.output
+    assert f"left out: {readme} is no run" in result.stderr
+    plain = " ".join(result.stdout.split())
+    assert "Left out: " in plain
+    assert "fold 1 is not finished; run `semeval-kit train`" in plain
+    assert "Full names of the runs" not in plain
+    alone = call(str(unfinished))
+    assert alone.exit_code == 1
+    assert "nothing to compare" in alone.stderr
 
 
 def test_a_folder_that_is_no_run_is_an_error_with_a_remedy(tmp_path):

@@ -128,6 +128,8 @@ def lay_run(
     fields = {"folds": folds, "holdout": holdout, "epochs": 4, **(recipe or {})}
     config = TrainConfig(encoder=encoder, seed=seed, **fields)
     settings = _settings(name, kind, languages, data, seed)
+    if config.holdout_split:
+        settings["train_splits"] = ["train", config.holdout_split]
     run = Run.create(
         folder / "submissions" / name,
         task_text=text,
@@ -277,11 +279,8 @@ def _make_probs(
 def _lay_folds(
     run: Run, rng: np.random.Generator, quality: float, encoder: str
 ) -> tuple[Examples, Probs]:
-
-    from semeval_kit.data.examples import read_examples
-
-    train = read_examples(run.task, run.settings["data"], "train", run.languages)
-    fold_of = _choose_folds(run, len(train))
+    train = run.read_train()
+    fold_of = _choose_folds(run, train.ids)
     run.write_folds(train.ids, train.languages, [int(fold) for fold in fold_of])
     probs = _make_probs(run.task, train, rng, quality, train.labels)
     large = encoder == "embedded"
@@ -300,6 +299,7 @@ def _lay_folds(
             "peak_rss_mb": 900.0 + 10 * fold,
             "device": "cpu",
             "precision": "fp32",
+            "peak_lr": run.recipe.get("lr") or 1.2e-4,
             "encoder": encoder,
         }
         write_json(run.done_file(fold), done)
@@ -307,11 +307,13 @@ def _lay_folds(
     return train.take(held_out), run.read_oof()
 
 
-def _choose_folds(run: Run, n_rows: int) -> np.ndarray:
-    """Folds by turns; of a hold-out every third row."""
+def _choose_folds(run: Run, ids: Sequence[str]) -> np.ndarray:
+    """Folds by turns; of a hold-out every third row, or the rows of a split."""
+    if run.held_out_split:
+        return np.array([0 if id_.startswith(f"{run.held_out_split}:") else -1 for id_ in ids])
     if run.recipe["holdout"]:
-        return np.where(np.arange(n_rows) % 3 == 0, 0, -1)
-    return np.arange(n_rows) % run.n_folds
+        return np.where(np.arange(len(ids)) % 3 == 0, 0, -1)
+    return np.arange(len(ids)) % run.n_folds
 
 
 def _lay_decisions(run: Run, train: Examples, oof: Probs) -> Thresholds:

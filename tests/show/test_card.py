@@ -104,6 +104,14 @@ def test_the_card_holds_no_path_of_this_machine(make_run, tmp_path):
     assert card == write_card(run)
 
 
+def test_a_task_that_is_not_about_emotions_and_an_argmax(made_runs):
+    card = make_card(made_runs["single"], n_resamples=0)
+    assert "emotion" not in card.replace("label_column", "")
+    assert "cross-fitted" not in card
+    assert "name: accuracy (out of fold)\n" in card
+    assert "- Labels are what the annotators of this data decided." in card
+
+
 def test_languages_without_an_iso_code_are_mapped(made_runs, tmp_path):
     shutil.copytree(made_runs["strong"].path, tmp_path / "run")
     run = Run.open(tmp_path / "run")
