@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from semeval_kit.data.check_report import CheckReport, FileReport
     from semeval_kit.data.fetch import Fetched
     from semeval_kit.data.stats import SplitStats
+    from semeval_kit.data.survey import CheckReport, FileReport
     from semeval_kit.task.task import Task
 
 MAX_NAMED_FILES = 3
@@ -113,7 +113,7 @@ def check(
     Goes on after an error in a file and exits with 1 at the end if there was one. Several tasks
     are compared with each other too: a track's test rows may stand in another's train file.
     """
-    from semeval_kit.data.check import check_tasks
+    from semeval_kit.data.survey import check_tasks
     from semeval_kit.task.task import load_task
 
     loaded = [load_task(name) for name in dict.fromkeys(tasks)]
@@ -198,7 +198,7 @@ def _show_table(task: Task, files: Sequence[FileReport]) -> None:
     rows: list[tuple[str, ...]] = [titles]
     for file in files:
         counts = [str(file.positives.get(label, "-")) for label in task.all_labels]
-        found = (len(file.notes), len(file.warnings), len(file.errors))
+        counts_of_findings = (len(file.notes), len(file.warnings), len(file.errors))
         rows.append(
             (
                 file.split,
@@ -206,7 +206,7 @@ def _show_table(task: Task, files: Sequence[FileReport]) -> None:
                 str(file.n_rows),
                 str(file.n_labels) if file.n_labels else "blank",
                 " / ".join(counts) if file.positives else "",
-                *(str(n) if n else "" for n in found),
+                *(str(n) if n else "" for n in counts_of_findings),
             )
         )
     click.echo("\n".join(align_rows(rows, right=[2, 3, 5, 6, 7])) + "\n")
@@ -226,6 +226,7 @@ def _show_findings(report: CheckReport, verbose: bool) -> None:
     _echo_section("Accepted", [f"{note} ({_name_some(files)})" for note, files in notes.items()])
     _echo_section("Files that belong to no language", report.strays)
     _echo_section("Missing", report.missing)
+    _echo_section("Groups", report.groups)
     _echo_section("Warnings", warnings)
     overlaps = []
     for overlap in sorted(report.overlaps, key=lambda overlap: -len(overlap.pairs)):

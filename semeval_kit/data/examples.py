@@ -33,7 +33,7 @@ class Examples:
     languages: tuple[str, ...]
     label_names: tuple[str, ...]
     labels: NDArray[np.float64]
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     """What was accepted or is worth a warning, each with its file."""
     cells: tuple[tuple[str, ...], ...] = ()
     """The text columns of each row before they were joined, for files that echo them."""
@@ -215,17 +215,12 @@ def read_file(
     rows = read_rows(task, path, Wanted(language, split, needed))
     main = [task.label_slices[target.name] for target in task.main_targets]
     labels = np.concatenate([rows.labels[:, columns] for columns in main], axis=1)
-    texts = rows.texts
-    if rows.pairs:
-        texts = [f"{text}\n{pair}" for text, pair in zip(texts, rows.pairs, strict=True)]
-    notes = [*rows.notes, *describe_duplicates(tuple(rows.ids), texts, labels)]
-    return Examples(
+    examples = Examples(
         ids=tuple(rows.ids),
         texts=tuple(rows.texts),
         languages=(language,) * len(rows.texts),
         label_names=task.label_names,
         labels=rows.labels,
-        notes=tuple(note.at(path) for note in notes),
         cells=tuple(rows.cells) if task.submission.text_columns else (),
         label_order={language: rows.label_order},
         pairs=tuple(rows.pairs),
@@ -233,6 +228,8 @@ def read_file(
         groups=tuple(rows.groups),
         kept={name: tuple(cells) for name, cells in rows.kept.items()},
     )
+    notes = [*rows.notes, *describe_duplicates(replace(examples, labels=labels))]
+    return replace(examples, notes=tuple(note.at(path) for note in notes))
 
 
 def _find(task: Task, folder: str | Path, kind: str, language: str) -> tuple[Path, ...]:

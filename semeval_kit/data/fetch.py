@@ -15,10 +15,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from semeval_kit.data.check import describe_positives
 from semeval_kit.data.examples import find_file, read_file, split_patterns
 from semeval_kit.data.hub import Loader, load_tables, render_splits, suggest_copy
 from semeval_kit.data.reference import read_reference
+from semeval_kit.data.survey import describe_positives
 from semeval_kit.errors import KitError
 from semeval_kit.task.schema import SPLITS, fill_language
 from semeval_kit.task.task import Task

@@ -108,6 +108,22 @@ def _spelling_of(task: Task, path: Path, language: str) -> Spelling:
     return Spelling()
 
 
+def read_columns(task: Task, path: Path, wanted: Wanted) -> dict[str, list[str]]:
+    """Every column of a file as it stands there, the rows of one split and language.
+
+    Raises:
+        KitError: the file cannot be read.
+    """
+    table, header = _open(task, path, wanted)
+    reader = RowReader(task, wanted, header, Problems(str(path)))
+    records = [
+        record
+        for record in table.records
+        if len(record.cells) == len(header) and reader.is_wanted(record)
+    ]
+    return {name: [record.cells[i] for record in records] for i, name in enumerate(header)}
+
+
 class RowReader:
     """Finds the columns in a header, then reads row by row; what is wrong goes to the problems."""
 
@@ -132,7 +148,7 @@ class RowReader:
         if len(record.cells) != len(self.header):
             self._note_width(record)
             return
-        if not self._is_wanted(record):
+        if not self.is_wanted(record):
             return
         for reader in self.readers:
             dropped = reader.dropped_cell(record)
@@ -211,7 +227,8 @@ class RowReader:
                     1,
                 )
 
-    def _is_wanted(self, record: Record) -> bool:
+    def is_wanted(self, record: Record) -> bool:
+        """Whether a row is of the split and language that are read."""
         data = self.task.data
         if data.split_column and self.wanted.split != "gold":
             word = record.cells[self.where[data.split_column]].strip()

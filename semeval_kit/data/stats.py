@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semeval_kit.data.examples import Examples, find_file, read_file
+from semeval_kit.data.examples import Examples, find_file, read_split
 from semeval_kit.data.texts import find_overlap, text_keys
 from semeval_kit.errors import KitError
 from semeval_kit.task.schema import SPLITS
@@ -75,12 +75,12 @@ def describe_split(examples: Examples, language: str, split: str) -> SplitStats:
     rows = np.array([code == language for code in examples.languages], dtype=bool)
     texts = [text for text, keep in zip(examples.texts, rows, strict=True) if keep]
     labels = examples.labels[rows]
-    known = ~np.isnan(labels)
-    used = np.flatnonzero(known.any(axis=0))
-    labels, known = labels[:, used], known[:, used]
+    annotated = ~np.isnan(labels)
+    used = np.flatnonzero(annotated.any(axis=0))
+    labels, annotated = labels[:, used], annotated[:, used]
     names = tuple(examples.label_names[i] for i in used)
-    positive = (np.where(known, labels, 0.0) > 0).astype(np.int64)
-    complete = known.all(axis=1) if names else np.zeros(len(texts), dtype=bool)
+    positive = (np.where(annotated, labels, 0.0) > 0).astype(np.int64)
+    complete = annotated.all(axis=1) if names else np.zeros(len(texts), dtype=bool)
     return SplitStats(
         language=language,
         split=split,
@@ -88,7 +88,7 @@ def describe_split(examples: Examples, language: str, split: str) -> SplitStats:
         n_annotated=int(complete.sum()),
         n_neutral=int((complete & ~positive.any(axis=1)).sum()),
         labels=names,
-        annotated={name: int(known[:, i].sum()) for i, name in enumerate(names)},
+        annotated={name: int(annotated[:, i].sum()) for i, name in enumerate(names)},
         values={name: _count_values(labels[:, i]) for i, name in enumerate(names)},
         cooccurrence=tuple(tuple(int(n) for n in row) for row in positive.T @ positive),
         mean_labels=float(positive[complete].sum(axis=1).mean()) if complete.any() else 0.0,
@@ -117,8 +117,11 @@ def describe_task(
     entries: list[SplitStats] = []
     overlaps: dict[str, int] = {}
     for language in task.check_languages(languages or task.languages):
-        found = {split: find_file(task, folder, split, language) for split in SPLITS}
-        rows = {s: read_file(task, path, language, s) for s, path in found.items() if path}
+        rows = {
+            split: read_split(task, folder, split, language)
+            for split in SPLITS
+            if find_file(task, folder, split, language) is not None
+        }
         entries += [describe_split(part, language, split) for split, part in rows.items()]
         keys = {split: text_keys(part) for split, part in rows.items()}
         for one, other in combinations(rows, 2):

@@ -76,21 +76,16 @@ def number_groups(examples: Examples) -> NDArray[np.int64]:
     Rows of equal `groups` are one; where the task names no group, rows of the same text (and
     second text), whatever their language. Numbers follow the first appearance.
     """
-    keys: Iterable[str] = examples.groups
-    if not examples.groups:
-        keys = map(normalize_text, examples.texts)
-        if examples.pairs:
-            pairs = map(normalize_text, examples.pairs)
-            keys = (f"{text}\n{pair}" for text, pair in zip(keys, pairs, strict=True))
+    keys: Iterable[str] = examples.groups or map(normalize_text, _whole_texts(examples))
     numbers: dict[str, int] = {}
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
 
 
 def text_keys(examples: Examples) -> Keys:
-    """Return (language, normalised text) for every row, the key under which rows are grouped."""
+    """Return (language, normalised text and second text) for every row."""
     return [
         (language, normalize_text(text))
-        for language, text in zip(examples.languages, examples.texts, strict=True)
+        for language, text in zip(examples.languages, _whole_texts(examples), strict=True)
     ]
 
 
@@ -111,31 +106,18 @@ def find_duplicates(examples: Examples, keys: Keys | None = None) -> list[TextGr
     ]
 
 
-def describe_duplicates(
-    ids: Sequence[str], texts: Sequence[str], labels: NDArray[np.float64]
-) -> list[Note]:
-    """Notes on texts that occur more than once, and on those whose labels conflict.
-
-    Texts are compared after `normalize_text`. `labels` is (n_examples, n_labels).
-    """
-    rows_of: dict[str, list[int]] = defaultdict(list)
-    for row, text in enumerate(texts):
-        rows_of[normalize_text(text)].append(row)
-    repeated = [rows for rows in rows_of.values() if len(rows) > 1]
-    conflicting = [rows for rows in repeated if _conflict(labels[rows])]
+def describe_duplicates(examples: Examples) -> list[Note]:
+    """Notes on texts that occur more than once, and on those whose labels conflict."""
+    groups = find_duplicates(examples)
+    conflicting = [group for group in groups if group.conflicting]
     notes = []
-    if repeated:
-        extra = sum(len(rows) - 1 for rows in repeated)
-        first = ", ".join(ids[row] for row in repeated[0][:3])
-        notes.append(Note(f"{extra} duplicate texts (first: {first})", "duplicates"))
-    if conflicting:
-        first = ", ".join(ids[row] for row in conflicting[0][:3])
-        notes.append(
-            Note(
-                f"{len(conflicting)} texts occur with conflicting labels (first: {first})",
-                "duplicates",
-            )
-        )
+    for words, named in (
+        (f"{sum(len(group.rows) - 1 for group in groups)} duplicate texts", groups),
+        (f"{len(conflicting)} texts occur with conflicting labels", conflicting),
+    ):
+        if named:
+            first = ", ".join(examples.ids[row] for row in named[0].rows[:3])
+            notes.append(Note(f"{words} (first: {first})", "duplicates"))
     return notes
 
 
@@ -170,8 +152,15 @@ def find_overlap(
 
 def _count_verbatim(first: Examples, second: Examples, rows: Iterable[int]) -> int:
     """Count the given rows of `second` whose text stands unchanged in `first`."""
-    texts = set(zip(first.languages, first.texts, strict=True))
-    return sum((second.languages[row], second.texts[row]) in texts for row in rows)
+    verbatim = set(zip(first.languages, _whole_texts(first), strict=True))
+    texts = _whole_texts(second)
+    return sum((second.languages[row], texts[row]) in verbatim for row in rows)
+
+
+def _whole_texts(examples: Examples) -> Sequence[str]:
+    if not examples.pairs:
+        return examples.texts
+    return [f"{text}\n{pair}" for text, pair in zip(examples.texts, examples.pairs, strict=True)]
 
 
 def _conflict(labels: NDArray[np.float64]) -> bool:

@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from semeval_kit.data.check import check_tasks
-from semeval_kit.data.check_report import CheckReport, FileReport
-from semeval_kit.data.strays import find_strays
+from semeval_kit.data.survey import CheckReport, FileReport, check_tasks, find_strays
 from semeval_kit.errors import KitError
 from semeval_kit.task.task import Task, load_task
 
