@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
-from semeval_kit.data.examples import Examples, normalize_text
+from semeval_kit.data.examples import Examples
+from semeval_kit.data.texts import normalize_text
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Probs, Run, write_atomic, write_json, write_probs
 from semeval_kit.task.codec import encode_labels, target_names
