@@ -154,7 +154,7 @@ def stats(task: str, folder: Path, langs: str, plot: Path | None, as_json: bool)
             "Texts that occur in both", [f"{name}: {n}" for name, n in overlaps.items() if n]
         )
     if plot:
-        from semeval_kit.show.figures.survey import plot_data_stats
+        from semeval_kit.show.figures.data import plot_data_stats
 
         path = plot_data_stats(entries, overlaps, plot, loaded.title)
         click.echo(f"Drawn: {path}", err=True)

@@ -14,11 +14,11 @@ import click
 from semeval_kit.cli.options import say
 
 if TYPE_CHECKING:
-    from semeval_kit.cli.explain_rows import Row
     from semeval_kit.cli.run_models import RunModels
+    from semeval_kit.cli.texts import Row
     from semeval_kit.run.directory import Run
     from semeval_kit.show.explain.attributions import Attribution
-    from semeval_kit.show.explain.explanation import Explanation, Heading
+    from semeval_kit.show.explain.page import Explanation, Heading
 
 _EPILOG = """\b
 Example:
@@ -73,12 +73,12 @@ def explain(run_path: Path, **given: Any) -> None:
     Writes into explain/ in the run's folder. Contributions are in units of probability and add up
     to it, from the base on, which is the probability when every token is masked.
     """
-    from semeval_kit.cli.explain_rows import find_rows
     from semeval_kit.cli.run_models import check_language, load_models
+    from semeval_kit.cli.texts import find_rows
     from semeval_kit.errors import KitError
     from semeval_kit.run.directory import Run
-    from semeval_kit.show.explain.attributions import import_method
-    from semeval_kit.show.explain.explanation import Heading
+    from semeval_kit.show.explain.attributions import import_method, name_mask
+    from semeval_kit.show.explain.page import Heading
 
     clock = _Clock()
     run = Run.open(run_path)
@@ -87,12 +87,13 @@ def explain(run_path: Path, **given: Any) -> None:
             f"{run.path}: its member is {run.member}, which has no tokens to hide. "
             "Explain the encoder's run instead."
         )
-    spoken = check_language(run, given["language"], say) if given["language"] else ""
-    rows, name = find_rows(run, given, spoken)
+    language = check_language(run, given["language"], say) if given["language"] else ""
+    rows, name = find_rows(run, given, language)
     import_method(given["method"])
     models = load_models(run, given["fold"], say)
     clock.lap("loading")
-    heading = Heading(run.name, run.task.title, models.words, given["method"], given["seed"])
+    mask = name_mask(models.models[0].tokenizer)
+    heading = Heading(run.name, run.task.title, models.words, given["method"], given["seed"], mask)
     for path in _write(run, models, rows, heading, {**given, "name": name}, clock):
         click.echo(path)
     say(f"{len(rows)} text{'s' * (len(rows) != 1)}, {models.words}: {clock.words}")
@@ -190,7 +191,7 @@ def _attribute(
 
 
 def _explain_row(models: RunModels, row: Row, attribution: Attribution) -> Explanation:
-    from semeval_kit.show.explain.explanation import Explanation
+    from semeval_kit.show.explain.page import Explanation
     from semeval_kit.show.predictions import Vocabulary
 
     task = models.run.task

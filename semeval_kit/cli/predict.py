@@ -70,18 +70,18 @@ def predict(
     from semeval_kit.show.predictions import Vocabulary, predict_items, spell_predictions
 
     run = Run.open(run_path)
-    spoken = check_language(run, language, say)
-    items = read_items(run, texts, file, spoken)
+    code = check_language(run, language, say)
+    items = read_items(run, texts, file, code)
     if items is None:
         raise click.UsageError("give texts, --file, or - to read lines from standard input.")
-    models = load_models(run, fold, say, spoken)
-    found = predict_items(
-        items, models.probs, lambda probs: models.decide(probs, spoken), batch_size
+    models = load_models(run, fold, say, code)
+    predictions = predict_items(
+        items, models.probs, lambda probs: models.decide(probs, code), batch_size
     )
     vocabulary = Vocabulary(run.task.kind, models.target_names, run.task.all_labels)
     blanks: list[str] = []
     width = shutil.get_terminal_size((100, 24)).columns
-    for line in spell_predictions(_note_blanks(found, blanks), format_, vocabulary, width):
+    for line in spell_predictions(_note_blanks(predictions, blanks), format_, vocabulary, width):
         # Bytes, so that texts leave as UTF-8 whatever the terminal's encoding is.
         click.echo(line.encode("utf-8"))
     if blanks:

@@ -44,7 +44,7 @@ def report(run_path: Path, before: Path | None, show: bool) -> None:
 def figures(run_path: Path, before: Path | None, formats: str) -> None:
     """Draw the pictures of a run, as far as it has come, into figures/ in its folder."""
     from semeval_kit.run.directory import Run
-    from semeval_kit.show.figures.figures import write_figures
+    from semeval_kit.show.figures.pictures import write_figures
 
     wanted = [name.strip().lower() for name in formats.split(",") if name.strip()]
     run, earlier = Run.open(run_path), Run.open(before) if before else None

@@ -1,21 +1,25 @@
-"""Texts that people hand to a command: as arguments, in a file, or through a pipe."""
+"""Texts that people hand to a command: as arguments, in a file, through a pipe, or by row."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
+from semeval_kit.cli.options import say
 from semeval_kit.errors import KitError
 
 if TYPE_CHECKING:
     from semeval_kit.run.directory import Run
 
+# Name and text.
 Item = tuple[str, str]
-_TABLES = (".csv", ".tsv")
+# Id, text and language; the language is empty for thresholds over all.
+Row = tuple[str, str, str]
+MOST_TEXTS = 200
 
 
 def read_items(
@@ -38,7 +42,8 @@ def read_items(
     if texts and file:
         raise click.UsageError("give texts or --file, not both.")
     if file is not None and str(file) != "-":
-        return _read_table(run, file, language) if _is_table(file) else _read_path(file)
+        is_table = file.suffix.lower() in (".csv", ".tsv")
+        return _read_table(run, file, language) if is_table else _read_path(file)
     if file is not None or tuple(texts) == ("-",):
         return read_lines(sys.stdin.buffer, "standard input")
     if texts:
@@ -67,6 +72,37 @@ def read_lines(stream: BinaryIO, place: str) -> Iterator[Item]:
             ) from error
 
 
+def find_rows(run: Run, given: dict[str, Any], language: str) -> tuple[list[Row], str]:
+    """The rows to explain, and the name of the files.
+
+    Args:
+        run: whose splits may be asked for.
+        given: the options of `explain`.
+        language: rows and thresholds of this language only; empty for all.
+
+    Raises:
+        click.UsageError: nothing is asked for, too much, or two things at once.
+        KitError: a file cannot be read.
+    """
+    has_texts = bool(given["texts"] or given["file"])
+    picked = bool(given["rows"] or given["ids"])
+    if has_texts and (given["split"] or picked or given["sample"]):
+        raise click.UsageError("give texts of your own or rows of a split, not both.")
+    if picked and given["sample"]:
+        raise click.UsageError("--global draws its rows itself: leave --rows and --ids out.")
+    if has_texts:
+        return _read_own(run, given, language), given["name"] or "texts"
+    if not picked and not given["sample"]:
+        raise click.UsageError(
+            "give --text, --file, --split with --rows or --ids, or --global with a number of rows."
+        )
+    split = given["split"] or "dev"
+    rows = _read_split(run, split, language)
+    if given["sample"]:
+        return _draw(rows, given["sample"], given["seed"]), given["name"] or f"global-{split}"
+    return _limited(_pick(rows, given["rows"], given["ids"], split)), given["name"] or split
+
+
 def _read_path(file: Path) -> Iterator[Item]:
     try:
         with file.open("rb") as stream:
@@ -85,13 +121,84 @@ def _read_table(run: Run, file: Path, language: str) -> list[Item]:
     return list(zip(examples.ids, examples.texts, strict=True))
 
 
-def _is_table(file: Path) -> bool:
-    return file.suffix.lower() in _TABLES
-
-
 def _checked(text: str, number: int) -> str:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise KitError(f"text {number}: not UTF-8. Check the terminal's encoding.") from error
     return text
+
+
+def _read_own(run: Run, given: dict[str, Any], language: str) -> list[Row]:
+    from semeval_kit.cli.run_models import check_language
+
+    code = language or check_language(run, None, say)
+    rows = []
+    for name, text in read_items(run, given["texts"], given["file"], code) or []:
+        rows.append((f"Text {name}" if name.isdigit() else name, text, code))
+        _limited(rows)
+    if not rows:
+        raise click.UsageError("there is no text in what was given.")
+    return rows
+
+
+def _read_split(run: Run, split: str, language: str) -> list[Row]:
+    examples = run.read_train() if split == "train" else run.read_split(split)
+    rows = [
+        row
+        for row in zip(examples.ids, examples.texts, examples.languages, strict=True)
+        if not language or row[2] == language
+    ]
+    if not rows:
+        raise click.UsageError(f"{split} has no row in language '{language}'.")
+    return rows
+
+
+def _pick(rows: Sequence[Row], numbers: str | None, ids: str | None, split: str) -> list[Row]:
+    picked = []
+    for place in _parse_rows(numbers or ""):
+        if place > len(rows):
+            raise click.UsageError(f"--rows {place}: {split} has {len(rows)} rows.")
+        picked.append(rows[place - 1])
+    by_id = {row[0]: row for row in rows}
+    for id_ in filter(None, (part.strip() for part in (ids or "").split(","))):
+        if id_ not in by_id:
+            raise click.UsageError(f"--ids {id_}: no row of {split} has this id.")
+        picked.append(by_id[id_])
+    if not picked:
+        raise click.UsageError("--rows and --ids name no row.")
+    return picked
+
+
+def _parse_rows(text: str) -> list[int]:
+    places: list[int] = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        first, dash, last = part.partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()) or int(first) < 1:
+            raise click.UsageError(
+                f"--rows '{part}': expected a row such as 3 or rows such as 3-7."
+            )
+        end = int(last) if dash else int(first)
+        if end - int(first) >= MOST_TEXTS:
+            raise click.UsageError(f"--rows '{part}': at most {MOST_TEXTS} rows at a time.")
+        places += range(int(first), end + 1)
+    return places
+
+
+def _limited(rows: list[Row]) -> list[Row]:
+    if len(rows) > MOST_TEXTS:
+        raise click.UsageError(
+            f"more than {MOST_TEXTS} texts: a page of so many is of no use. Give fewer, or use "
+            "--global for a view over many rows."
+        )
+    return rows
+
+
+def _draw(rows: Sequence[Row], size: int, seed: int) -> list[Row]:
+    """A sample without replacement, in the order of the file."""
+    import numpy as np
+
+    if size >= len(rows):
+        return list(rows)
+    drawn = np.random.default_rng(seed).choice(len(rows), size=size, replace=False)
+    return [rows[int(place)] for place in sorted(drawn)]

@@ -14,8 +14,8 @@ from semeval_kit.run.directory import Run, read_json, write_atomic
 from semeval_kit.show.answers import Answers
 from semeval_kit.show.before_after import find_before, tabulate_before
 from semeval_kit.show.drafts import load_jinja, read_template
-from semeval_kit.show.figures.figures import draw_figures, read_all_answers
 from semeval_kit.show.figures.palette import embed_figure
+from semeval_kit.show.figures.pictures import draw_figures, read_all_answers
 from semeval_kit.show.markup import shorten
 from semeval_kit.show.mistakes import find_hardest, find_wrong
 from semeval_kit.show.results import RunResults, read_results

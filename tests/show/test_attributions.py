@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,8 +11,13 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from semeval_kit.errors import KitError
-from semeval_kit.show.explain import owen
-from semeval_kit.show.explain.attributions import Attribution, count_evals, explain_texts
+from semeval_kit.show.explain import shapley
+from semeval_kit.show.explain.attributions import (
+    Attribution,
+    count_evals,
+    explain_texts,
+    name_mask,
+)
 
 TEXT = "bara wondi dora mourno lusi kitu zappo mera"
 LABELS = ("anger", "fear", "joy")
@@ -86,7 +92,7 @@ def test_shap_equals_owen_values_by_their_definition(make_model):
         own = [ids[k + 1] if k in kept else mask for k in range(3)]
         return predict(model, [ids[0], *own, ids[-1]])
 
-    tree = owen.import_shap().maskers._text.partition_tree(["wondi", "mourno", "zappo"], [])
+    tree = shapley.import_shap().maskers._text.partition_tree(["wondi", "mourno", "zappo"], [])
     pair = {int(tree[0, 0]), int(tree[0, 1])}
     (alone,) = {0, 1, 2} - pair
     left, right = sorted(pair)
@@ -111,32 +117,62 @@ def test_gradients_sum_to_the_probability(make_model, family: str):
     assert np.abs(found.values).max() > 0.02
 
 
-def test_one_forward_pass_serves_all_labels(make_model):
-    """The gradients are those of captum's own method for a layer, label by label."""
-    import captum.attr
-
+def test_gradients_are_those_of_captum_and_one_forward_pass_serves_all_labels(make_model):
+    """The reference: captum 0.9's LayerIntegratedGradients("riemann_middle") spelled out."""
     model = make_model("roberta")
     ids = torch.tensor(model.tokenizer(TEXT)["input_ids"])[None]
     base = ids.clone()
     base[0, 1:-1] = model.tokenizer.mask_token_id
-
-    def forward(batch: torch.Tensor) -> torch.Tensor:
-        return torch.sigmoid(model.model(input_ids=batch).logits.double())
-
-    path = captum.attr.LayerIntegratedGradients(forward, model.model.get_input_embeddings())
-    expected = [
-        path.attribute(
-            inputs=ids, baselines=base, target=label, n_steps=20, method="riemann_middle"
-        ).sum(dim=-1)[0, 1:-1]
-        for label in range(3)
-    ]
+    layer = model.model.get_input_embeddings()
+    text, start = layer(ids).detach(), layer(base).detach()
+    expected = torch.zeros(ids.shape[1], 3, dtype=torch.float64)
+    for step in range(20):
+        point = (start + (step + 0.5) / 20 * (text - start)).requires_grad_()
+        for label in range(3):
+            # inputs_embeds: by another way than the explanation's, which replaces the output.
+            logits = model.model(inputs_embeds=point, attention_mask=torch.ones_like(ids)).logits
+            slope = torch.autograd.grad(torch.sigmoid(logits.double())[0, label], point)[0]
+            expected[:, label] += (slope * (text - start))[0].double().sum(dim=-1) / 20
     passes: list[int] = []
     counter = model.model.register_forward_hook(lambda *_: passes.append(1))
     found = explain([model], method="ig", max_evals=20)
     counter.remove()
-    np.testing.assert_allclose(found.values, torch.stack(expected, 1).detach().numpy(), atol=1e-6)
+    np.testing.assert_allclose(found.values, expected[1:-1].numpy(), atol=1e-6)
+    assert found.n_tokens == ids.shape[1] - 2
     # Base and probability in one, the 20 points of the path in the other.
     assert len(passes) == 2
+
+
+def test_gradients_of_a_quadratic_model_are_the_integral_itself(make_model):
+    """f = (sum of words)^2: the middles of equal steps integrate its linear slope exactly."""
+    model = make_model()
+    embeddings = model.model.get_input_embeddings()
+    head = torch.randn(embeddings.weight.shape[1], 3, generator=torch.Generator().manual_seed(4))
+
+    class Quadratic(torch.nn.Module):
+        device, config = torch.device("cpu"), SimpleNamespace(problem_type="multi")
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.words = embeddings
+
+        def get_input_embeddings(self) -> torch.nn.Module:
+            return self.words
+
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor):
+            # So small that the sigmoid is linear.
+            return SimpleNamespace(logits=1e-4 * (self.words(input_ids) @ head).sum(dim=1) ** 2)
+
+    quadratic = SimpleNamespace(tokenizer=model.tokenizer, model=Quadratic())
+    coded = torch.tensor(model.tokenizer(TEXT)["input_ids"])
+    masked = coded.clone()
+    masked[1:-1] = model.tokenizer.mask_token_id
+    words, base = (embeddings.weight.detach()[ids] @ head for ids in (coded, masked))
+    # The integral of 2 (s + t d) g over t in 0..1, s and d being sums over all words.
+    slope = 2 * base.sum(0) + (words - base).sum(0)
+    expected = 1e-4 * ((words - base) * slope)[1:-1].numpy() / 4
+    found = explain([quadratic], method="ig", max_evals=8)
+    np.testing.assert_allclose(found.values, expected, atol=2e-7)
 
 
 def test_gradients_of_a_model_that_adds_up_its_words_are_exact(make_model):
@@ -235,7 +271,7 @@ def test_the_weights_keep_their_gradients(make_model):
 
 def test_numba_s_compiler_is_left_as_it_was():
     numba = pytest.importorskip("numba")
-    owen.import_shap()
+    shapley.import_shap()
     assert not numba.config.DISABLE_JIT
 
 
@@ -250,8 +286,15 @@ def test_errors_say_what_to_do(make_model, monkeypatch: pytest.MonkeyPatch):
     other = SimpleNamespace(tokenizer=lambda text: {"input_ids": [1]}, model=model.model)
     with pytest.raises(KitError, match="different tokenizers"):
         explain([model, other])
-    for method, package in (("shap", "shap"), ("ig", "captum.attr")):
-        with monkeypatch.context() as patch:
-            patch.setitem(__import__("sys").modules, package, None)
-            with pytest.raises(KitError, match=r"pip install 'semeval-kit\[explain\]'"):
-                explain([model], method=method)
+    monkeypatch.setitem(sys.modules, "shap", None)
+    with pytest.raises(KitError, match=r"pip install 'semeval-kit\[explain\]'"):
+        explain([model], method="shap")
+    assert explain([model], method="ig", max_evals=4).n_tokens > 0
+
+
+def test_the_token_that_stands_for_a_masked_one_is_named(make_model):
+    tokenizer = make_model("bert").tokenizer
+    assert name_mask(tokenizer) == "[MASK]"
+    names = {"mask_token_id": None, "unk_token_id": tokenizer.unk_token_id}
+    maskless = SimpleNamespace(**names, convert_ids_to_tokens=tokenizer.convert_ids_to_tokens)
+    assert name_mask(maskless) == "[UNK]"

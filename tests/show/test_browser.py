@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from semeval_kit.run.directory import Run
-from semeval_kit.show.figures.figures import write_figures
+from semeval_kit.show.figures.pictures import write_figures
 from semeval_kit.show.report import write_report
 
 FIGURES = """

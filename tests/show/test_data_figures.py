@@ -10,7 +10,7 @@ import pytest
 from semeval_kit.data.examples import Examples
 from semeval_kit.data.stats import SplitStats, describe_split
 from semeval_kit.errors import KitError
-from semeval_kit.show.figures.survey import draw_overview, plot_data_stats
+from semeval_kit.show.figures.data import draw_overview, plot_data_stats
 
 
 @pytest.fixture
@@ -36,10 +36,18 @@ def test_languages_without_a_label_say_nothing_about_it(stats: list[SplitStats])
     labels = np.array([[1, 1, 1], [1, 0, 0]], dtype=np.float64)
     names = ("joy", "fear", "disgust")
     more = Examples(("f", "g"), ("six", "seven"), ("deu",) * 2, names, labels)
-    _, matrix, _, _ = draw_overview([*stats, describe_split(more, "deu", "train")], {}).axes
+    matrix = draw_overview([*stats, describe_split(more, "deu", "train")], {}).axes[1]
     cells = [text.get_text() for text in matrix.texts]
     # Of 2 + 2 rows with joy 1 + 1 have fear; of the 2 that could, 1 has disgust.
     assert cells[:3] == ["1.00", "0.50", "0.50"]
+
+
+def test_panels_without_content_are_left_out() -> None:
+    labels = np.eye(2)
+    rows = Examples(("a", "b"), ("one", "two"), ("eng",) * 2, ("joy", "fear"), labels)
+    figure = draw_overview([describe_split(rows, "eng", "train")], {"eng: train and test": 0})
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles == ["How often a label is above 0", "Text length"]
 
 
 @pytest.mark.parametrize(("name", "start"), [("a.png", b"\x89PNG"), ("b.svg", b"<?xml")])

@@ -14,23 +14,27 @@ import pytest
 
 from semeval_kit.errors import KitError
 from semeval_kit.show.explain.attributions import Attribution
-from semeval_kit.show.explain.explanation import (
+from semeval_kit.show.explain.effects import name_tokens, sum_effects, write_effects
+from semeval_kit.show.explain.files import (
+    draw_effects,
+    draw_sentence,
+    write_global,
+    write_sentences,
+)
+from semeval_kit.show.explain.page import (
     Explanation,
     Heading,
     name_files,
+    render_page,
     show_share,
     show_signed,
     show_target,
 )
-from semeval_kit.show.explain.figures import draw_effects, draw_sentence
-from semeval_kit.show.explain.files import write_global, write_sentences
-from semeval_kit.show.explain.page import render_page
-from semeval_kit.show.explain.token_effects import name_tokens, sum_effects, write_effects
 
 pytest.importorskip("matplotlib")
 
 LABELS = ("anger", "fear", "joy")
-HEADING = Heading("my-run", 'A <b>task</b> & "more"', "the mean of 2 folds", "shap", 3)
+HEADING = Heading("my-run", 'A <b>task</b> & "more"', "the mean of 2 folds", "shap", 3, "<mask>")
 HOSTILE = (
     "<img src=x onerror=alert(1)> and </script><script>alert(2)</script>",
     "=1+1",
@@ -49,7 +53,7 @@ def make_attribution(text: str, seed: int = 0, rest: str = "") -> Attribution:
     values = rng.normal(0, 0.05, (len(pieces), 3))
     base = np.array([0.2, 0.4, 0.3])
     return Attribution(
-        pieces, (False,) * len(pieces), rest, values, base, base + values.sum(axis=0)
+        pieces, (False,) * len(pieces), rest, values, base, base + values.sum(axis=0), len(pieces)
     )
 
 
@@ -95,6 +99,9 @@ def test_page_gives_every_piece_its_numbers():
     sign = "≥" if found.probs[0] >= 0.3 else "&lt;"
     assert f"<td>{sign} 0.300</td>" in page
     assert "The run answers: <strong>fear</strong>" in page
+    # What the base is: so many masks, named as the tokenizer spells them.
+    assert "every token replaced by <code>&lt;mask&gt;</code>" in page
+    assert f">base ({found.n_tokens} × &lt;mask&gt;)</th>" in page
 
 
 def test_page_is_the_same_bytes_and_says_what_the_sum_misses():

@@ -13,29 +13,26 @@ from semeval_kit.errors import KitError
 from semeval_kit.files import write_kept
 from semeval_kit.run.directory import Run
 from semeval_kit.show.answers import read_answers
-from semeval_kit.show.figures.confusion import (
-    count_pairs,
-    draw_class_confusion,
-    draw_confusions,
-    draw_cooccurrence_confusion,
+from semeval_kit.show.figures.charts import MOST_NUMBERED, draw_matrix, draw_pairs
+from semeval_kit.show.figures.data import (
+    draw_label_distribution,
+    draw_level_distribution,
+    draw_text_lengths,
+    share_cooccurrence,
 )
 from semeval_kit.show.figures.decision import (
     calibrate,
+    count_pairs,
     draw_calibration,
+    draw_confusions,
     draw_f1_thresholds,
+    share_class_confusion,
+    share_cooccurrence_confusion,
     trace_f1,
 )
-from semeval_kit.show.figures.figures import read_all_answers, write_figures
-from semeval_kit.show.figures.labels import (
-    draw_cooccurrence,
-    draw_label_distribution,
-    draw_language_shares,
-    draw_level_distribution,
-    draw_text_lengths,
-)
 from semeval_kit.show.figures.palette import render_png, render_svg
-from semeval_kit.show.figures.radar import draw_radar
-from semeval_kit.show.figures.training import draw_training
+from semeval_kit.show.figures.pictures import read_all_answers, write_figures
+from semeval_kit.show.figures.training import draw_radar, draw_training
 from semeval_kit.show.mistakes import find_hardest, find_wrong, measure_losses
 from semeval_kit.task.codec import encode_labels
 
@@ -51,6 +48,10 @@ def history(n_epochs, fold):
         {"epoch": e, "train_loss": 0.7 / e, "val_loss": 0.5 + 0.01 * fold, "macro_f1": 0.1 * e}
         for e in range(1, n_epochs + 1)
     ]
+
+
+def draw_square(labels, shares, counts):
+    return draw_matrix(shares, labels, labels, ("gold (n)", "predicted (%)"), counts)
 
 
 def draw_all(labels, n_folds, n_rows=240):
@@ -72,9 +73,11 @@ def draw_all(labels, n_folds, n_rows=240):
         "distribution": draw_label_distribution(labels, {"train": gold, "dev": gold[:40]}),
         "distribution of one": draw_label_distribution(labels, {"train": gold}),
         "levels": draw_level_distribution(labels, levels, 3),
-        "co-occurrence": draw_cooccurrence(labels, gold),
-        "languages": draw_language_shares(["eng", "ptbr"], labels, rng.random((2, n))),
+        "co-occurrence": draw_square(labels, *share_cooccurrence(gold)),
+        "pairs": draw_pairs(*share_cooccurrence(gold)[:1], labels, gold.sum(axis=0), "examples"),
+        "languages": draw_matrix(rng.random((2, n)), ["eng", "ptbr"], labels, ("language", "%")),
         "lengths": draw_text_lengths(lengths),
+        "token lengths": draw_text_lengths(lengths, "tokens", 128),
         "training": draw_training([history(4, f) for f in range(n_folds)], [3] * n_folds),
         "one epoch": draw_training([history(1, f) for f in range(n_folds)], [1] * n_folds),
         "thresholds": draw_f1_thresholds(labels, probs, gold, cuts),
@@ -82,8 +85,10 @@ def draw_all(labels, n_folds, n_rows=240):
         "calibration of events": draw_calibration(events, np.tile(probs, 3), np.tile(gold, 3)),
         "confusions": draw_confusions(labels, gold, preds),
         "level confusions": draw_confusions(labels, levels, np.nan_to_num(levels).astype(int), 3),
-        "co-occurrence confusion": draw_cooccurrence_confusion(labels, gold, preds),
-        "classes": draw_class_confusion(labels, *classes),
+        "co-occurrence confusion": draw_square(
+            [*labels, "none"], *share_cooccurrence_confusion(gold, preds)
+        ),
+        "classes": draw_square(labels, *share_class_confusion(*classes, n)),
         "radar": draw_radar(scores, scores, ("fine-tuned", "before fine-tuning")),
     }
 
@@ -104,11 +109,12 @@ def noting_texts(monkeypatch, drawn):
         yield
 
 
-@pytest.mark.parametrize(("n_labels", "n_folds"), [(2, 1), (5, 5), (11, 10)])
+@pytest.mark.parametrize(("n_labels", "n_folds"), [(2, 1), (5, 5), (11, 10), (28, 2)])
 def test_no_text_is_clipped_or_lies_on_another_and_no_panel_is_empty(
     monkeypatch, n_labels, n_folds
 ):
-    labels = NAMES[-2:] if n_labels == 2 else NAMES[:n_labels]
+    many = (*NAMES, *(f"emotion_{n}" for n in range(17)))
+    labels = NAMES[-2:] if n_labels == 2 else many[:n_labels]
     for name, figure in draw_all(labels, n_folds).items():
         drawn = {}
         with noting_texts(monkeypatch, drawn):
@@ -144,19 +150,50 @@ def test_bars_are_as_long_as_the_shares_of_annotated_rows():
     assert [bar.get_x() for bar in axes.patches][4:] == [25, 50]
 
 
+def read_cells(figure):
+    return [text.get_text() for text in figure.axes[0].texts]
+
+
 def test_cooccurrence_is_given_the_row():
     gold = np.array([[1, 1, 0], [1, 0, 0], [1, 0, 0], [1, 0, 0]], dtype=float)
-    axes = draw_cooccurrence(("joy", "fear", "anger"), gold).axes[0]
-    assert [t.get_text() for t in axes.texts] == ["100", "25", "0", "100", "100", "0", *"–––"]
-    assert [t.get_text() for t in axes.get_yticklabels()] == ["joy (4)", "fear (1)", "anger (0)"]
+    figure = draw_square(("joy", "fear", "anger"), *share_cooccurrence(gold))
+    assert read_cells(figure) == ["100", "25", "0", "100", "100", "0", *"–––"]
+    names = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
+    assert names == ["joy (4)", "fear (1)", "anger (0)"]
 
 
 def test_a_prediction_counts_in_the_cooccurrence_confusion_only_where_annotated():
     gold = np.array([[1, 0], [1, np.nan], [0, 0]])
     preds = np.array([[1, 1], [0, 1], [0, 0]])
-    axes = draw_cooccurrence_confusion(("joy", "fear"), gold, preds).axes[0]
+    figure = draw_square(("joy", "fear", "none"), *share_cooccurrence_confusion(gold, preds))
     # joy: recall 1 of 2; of the one row annotated for fear, one was called fear; none without any.
-    assert [t.get_text() for t in axes.texts] == ["50", "100", "0", "–", "–", "–", "0", "0", "100"]
+    assert read_cells(figure) == ["50", "100", "0", "–", "–", "–", "0", "0", "100"]
+
+
+def test_many_labels_have_a_scale_instead_of_numbers_and_their_pairs_beside_it():
+    names = tuple(f"emotion {n}" for n in range(MOST_NUMBERED + 1))
+    shares = np.eye(len(names))
+    shares[0, 1], shares[2, 3], shares[4, 4] = 0.25, 0.5, np.nan
+    counts = np.full(len(names), 40.0)
+    counts[2] = 10
+    figure = draw_square(names, shares, counts)
+    assert read_cells(figure) == []
+    scale = [tick.get_text() for tick in figure.axes[1].get_xticklabels()]
+    assert scale == ["0", "50", "100 %"]
+    assert len(read_cells(draw_square(names[:-1], shares[:-1, :-1], counts[:-1]))) == 14**2
+    bars = draw_pairs(shares, names, counts, "examples").axes[0]
+    assert [bar.get_width() for bar in bars.patches] == [10, 5]
+    assert [text.get_text() for text in bars.texts] == ["10 (25%)", "5 (50%)"]
+    shown = [tick.get_text() for tick in bars.get_yticklabels()]
+    assert shown == ["emotion 0 → emotion 1", "emotion 2 → emotion 3"]
+
+
+def test_text_lengths_show_where_the_model_stops_reading_if_that_is_in_sight():
+    lengths = {"train": [3, 5, 5, 9] * 30}
+    near, far = (draw_text_lengths(lengths, "tokens", limit) for limit in (8, 128))
+    assert [text.get_text() for text in near.legends[0].texts] == ["train (median 5)", "cut at 8"]
+    assert [text.get_text() for text in far.legends[0].texts] == ["train (median 5)"]
+    assert near.axes[0].get_xlabel() == "length of a text (tokens)"
 
 
 def test_confusions_show_counts_and_the_percentage_of_their_row():
@@ -215,6 +252,8 @@ def test_the_mean_of_the_folds_stops_where_the_first_fold_stops():
 
 
 def test_two_scores_are_bars_and_three_a_radar():
+    many = {f"emotion {n}": 0.5 for n in range(13)}
+    assert draw_radar(many, many, ("a", "b")).axes[0].name == "rectilinear"
     two, three = {"joy": 0.5, "fear": 0.1}, {"joy": 0.5, "fear": 0.1, "anger": float("nan")}
     assert draw_radar(two, two, ("a", "b")).axes[0].name == "rectilinear"
     polar = draw_radar(three, {**three, "joy": -0.2}, ("a", "b")).axes[0]

@@ -5,23 +5,23 @@ base + sum of contributions = probability.
 
 - `shap`: Owen values, i.e. Shapley values over a tree of neighbouring tokens (Lundberg and Lee
   2017, arXiv 1705.07874; shap's partition explainer). Exact in the sum, whatever the cap.
-- `ig`: integrated gradients on the word embeddings (Sundararajan et al. 2017, arXiv 1703.01365;
-  captum), at the middles of equal steps. The sum is exact up to the integration error.
+- `ig`: integrated gradients on the word embeddings (Sundararajan et al. 2017, arXiv 1703.01365).
+  The sum is exact up to the integration error.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semeval_kit.errors import KitError
-from semeval_kit.show.explain.gradients import import_captum, integrate_gradients
-from semeval_kit.show.explain.masked_text import MaskedText, TextModel
-from semeval_kit.show.explain.owen import import_shap, sum_owen
-from semeval_kit.show.explain.pieces import Pieces, cut_pieces
+from semeval_kit.show.explain.gradients import integrate_gradients
+from semeval_kit.show.explain.pieces import MaskedText, Pieces, TextModel, cut_pieces, find_mask
+from semeval_kit.show.explain.shapley import import_shap, sum_owen
 
 Floats = NDArray[np.float64]
 # Evaluations of a model per text: at most, of all models together, and at least. With fewer than
@@ -43,6 +43,7 @@ class Attribution:
         values: contributions `(n_pieces, C)` in units of probability.
         base: probabilities of the masked text `(C,)`.
         probs: probabilities of the text `(C,)`.
+        n_tokens: of the text, as far as the model reads it; so many masks are the base.
     """
 
     pieces: tuple[str, ...]
@@ -51,6 +52,7 @@ class Attribution:
     values: Floats
     base: Floats
     probs: Floats
+    n_tokens: int = 0
 
     @property
     def text(self) -> str:
@@ -99,17 +101,20 @@ def explain_texts(
 
 
 def import_method(method: str) -> None:
-    """Import the library of a method.
+    """Import the library of a method, if it needs one.
 
     Raises:
         KitError: the method is unknown, or its library is not installed.
     """
     if method not in METHODS:
         raise KitError(f"method '{method}' is unknown. Choose one of {', '.join(METHODS)}.")
-    if method == "ig":
-        import_captum()
-    else:
+    if method == "shap":
         import_shap()
+
+
+def name_mask(tokenizer: Any) -> str:
+    """The token that stands for a masked one, as the tokenizer spells it: `[MASK]`."""
+    return str(tokenizer.convert_ids_to_tokens(find_mask(tokenizer)))
 
 
 def count_evals(method: str, n_models: int, max_evals: int | None) -> int:
@@ -134,15 +139,15 @@ def _explain_one(
 ) -> Attribution:
     function = MaskedText(models, pieces, tell)
     mask = function.mask_id
-    own = pieces.ids[pieces.places]
-    base, probs = function(np.stack([np.full_like(own, mask), own]))
+    tokens = pieces.ids[pieces.places]
+    base, probs = function(np.stack([np.full_like(tokens, mask), tokens]))
     evals = count_evals(method, len(models), max_evals)
-    if len(own) < 2:
-        values = np.repeat((probs - base)[None], len(own), axis=0)
+    if len(tokens) < 2:
+        values = np.repeat((probs - base)[None], len(tokens), axis=0)
     elif method == "shap":
         values = sum_owen(function, evals, seed)
     else:
-        parts = [integrate_gradients(m, pieces, mask, len(probs), evals, tell) for m in models]
+        parts = [integrate_gradients(model, pieces, mask, evals, tell) for model in models]
         values = np.mean(parts, axis=0)
     return Attribution(
         pieces=pieces.strings,
@@ -151,6 +156,7 @@ def _explain_one(
         values=pieces.sum_pieces(values),
         base=base,
         probs=probs,
+        n_tokens=len(tokens),
     )
 
 

@@ -1,20 +1,50 @@
-"""What `explain` leaves in a run: the page, the pictures of each sentence, the global view."""
+"""What `explain` leaves in a run: the page, the figures of each sentence, the global view."""
 
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import remove_tree, write_atomic
 from semeval_kit.show.explain.attributions import Attribution
-from semeval_kit.show.explain.explanation import Explanation, Heading, name_files
-from semeval_kit.show.explain.figures import draw_effects, draw_sentence, save_text_figure
-from semeval_kit.show.explain.page import render_page
-from semeval_kit.show.explain.token_effects import sum_effects, write_effects
+from semeval_kit.show.explain.effects import TokenEffects, sum_effects, write_effects
+from semeval_kit.show.explain.page import (
+    Explanation,
+    Heading,
+    name_files,
+    render_page,
+    show_share,
+    show_signed,
+    show_target,
+)
+from semeval_kit.show.figures.charts import grid_panels
+from semeval_kit.show.figures.palette import (
+    BLUE,
+    FAINT,
+    INK,
+    VERMILION,
+    WIDTH,
+    new_figure,
+    save_figure,
+    styled,
+)
+from semeval_kit.show.markup import shorten, show_controls
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_MOST_BARS = 12
+_LONGEST = 22
+# Inches: two columns of panels with names and values need the width of a page.
+_WIDE = 7.0
 
 
 def write_sentences(
@@ -53,7 +83,7 @@ def write_sentences(
     for number, explanation in enumerate(explanations, start=1):
         for target, part in enumerate(name_files(explanation.target_names)):
             figure = draw_sentence(explanation, target)
-            save_text_figure(figure, pictures, f"text-{number}_{part}")
+            _save_text_figure(figure, pictures, f"text-{number}_{part}")
             if on_figure is not None:
                 on_figure()
     return [page, pictures]
@@ -75,7 +105,7 @@ def write_global(
     effects = sum_effects(attributions, len(target_names))
     table = folder / f"{name}.csv"
     write_atomic(table, write_effects(effects, target_names))
-    return [table, *save_text_figure(draw_effects(effects, target_names, heading), folder, name)]
+    return [table, *_save_text_figure(draw_effects(effects, target_names, heading), folder, name)]
 
 
 def check_name(name: str) -> None:
@@ -89,3 +119,126 @@ def check_name(name: str) -> None:
             f"name '{name}': cannot be a file name here. "
             "Use up to 100 letters, digits, dots, dashes and underscores, a letter or digit first."
         )
+
+
+@styled
+def draw_sentence(explanation: Explanation, target: int) -> Figure:
+    """Bars of the pieces that move one target of a text most, strongest first.
+
+    Args:
+        explanation: of the text.
+        target: column of the target.
+    """
+    attribution = explanation.attribution
+    values = attribution.values[:, target]
+    order = np.argsort(-np.abs(values), kind="stable")
+    shown, others = order[:_MOST_BARS], order[_MOST_BARS:]
+    names = [_show_piece(attribution, piece) for piece in shown]
+    bars = [float(values[piece]) for piece in shown]
+    if len(others):
+        names.append(f"{len(others)} other pieces" if len(others) > 1 else "1 other piece")
+        bars.append(float(values[others].sum()))
+    figure = new_figure(1.3 + 0.23 * max(2, len(bars)))
+    axes = figure.subplots()
+    _draw_bars(axes, names, bars, [show_signed(bar) for bar in bars], room=0.15)
+    axes.set_xlabel("contribution to probability")
+    if len(others):
+        axes.patches[-1].set_alpha(0.45)
+    figure.suptitle(_describe(explanation, target), x=0.01, ha="left", fontsize=9)
+    return figure
+
+
+@styled
+def draw_effects(
+    effects: TokenEffects, target_names: Sequence[str], heading: Heading, limit: int = 12
+) -> Figure:
+    """A panel per target: what raises and what lowers its mean probability over the sample most."""
+    height = 0.6 + 0.17 * min(limit, len(effects.tokens))
+    figure, panels = grid_panels(len(target_names), columns=2, height=height)
+    figure.set_size_inches(_WIDE if len(target_names) > 1 else WIDTH, figure.get_figheight())
+    for target, (axes, name) in enumerate(zip(panels, target_names, strict=True)):
+        shown = effects.extremes(target, limit)
+        bars = [float(effects.per_text[token, target]) for token in shown]
+        values = [
+            f"{show_signed(bar, 4)} \u00d7{effects.occurrences[token]}"
+            for bar, token in zip(bars, shown, strict=True)
+        ]
+        names = [shorten(effects.tokens[token], _LONGEST) for token in shown]
+        _draw_bars(axes, names, bars, values, room=0.3)
+        axes.set_title(show_target(name))
+    texts = "1 text" if effects.n_texts == 1 else f"{effects.n_texts} texts"
+    figure.suptitle(f"Strongest tokens over {texts} ({heading.models}, {heading.method})")
+    figure.supxlabel("contribution to the mean probability; \u00d7 occurrences", fontsize=9)
+    return figure
+
+
+def _save_text_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """Write a figure that shows people's texts as PNG and SVG.
+
+    Writing systems for which matplotlib finds no font are boxes in the PNG; the SVG holds the words
+    themselves, so a viewer shows them in its own fonts. Nothing is said about them.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
+        return save_figure(figure, folder, name)
+
+
+def _describe(explanation: Explanation, target: int) -> str:
+    attribution = explanation.attribution
+    name = show_target(explanation.target_names[target])
+    threshold = explanation.thresholds[target]
+    said = f"{shorten(name, _LONGEST * 2)}\nbase {show_share(attribution.base[target])}"
+    said += f" \u2192 probability {show_share(attribution.probs[target])}"
+    if np.isnan(threshold):
+        return said
+    sign = "\u2265" if attribution.probs[target] >= threshold else "<"
+    return f"{said} {sign} threshold {show_share(threshold)}"
+
+
+def _draw_bars(
+    axes: Axes,
+    names: Sequence[str],
+    bars: Sequence[float],
+    values: Sequence[str],
+    room: float,
+) -> None:
+    """Draw signed bars from the top down, each with its value behind it.
+
+    Args:
+        axes: to draw on.
+        names: of the bars.
+        bars: their lengths.
+        values: the lengths in words.
+        room: for the values on each side that has bars, as a share of the axis.
+    """
+    places = np.arange(len(bars))
+    colours = [VERMILION if bar >= 0 else BLUE for bar in bars]
+    axes.barh(places, bars, height=0.72, color=colours)
+    axes.axvline(0, color=FAINT, linewidth=0.8)
+    axes.set_yticks(places, names)
+    axes.set_ylim(max(2, len(bars)) - 0.4, -0.6)
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)
+    axes.locator_params(axis="x", nbins=4)
+    for place, bar, value in zip(places, bars, values, strict=True):
+        side = 1 if bar >= 0 else -1
+        axes.annotate(
+            value,
+            (bar, float(place)),
+            xytext=(3 * side, 0),
+            textcoords="offset points",
+            ha="left" if side > 0 else "right",
+            va="center",
+            fontsize=7,
+            color=INK,
+        )
+    low, high = min([0.0, *bars]), max([0.0, *bars])
+    sides = [low < 0, high > 0 or low == 0]
+    pad = room * ((high - low) or 0.01) / (1 - room * sum(sides))
+    axes.set_xlim(low - pad * sides[0], high + pad * sides[1])
+
+
+def _show_piece(attribution: Attribution, piece: int) -> str:
+    shown = shorten(show_controls(attribution.pieces[piece]), _LONGEST) or "(blank)"
+    return f"##{shown}" if attribution.continued[piece] else shown

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from semeval_kit.errors import KitError
-from semeval_kit.show.explain.explanation import (
-    Explanation,
-    Heading,
-    show_share,
-    show_signed,
-    show_target,
-)
+from semeval_kit.show.explain.attributions import Attribution
+
+Floats = NDArray[np.float64]
 
 METHOD_NAMES = {
     "shap": "SHAP (Owen values)",
@@ -26,6 +25,46 @@ METHOD_NAMES = {
 }
 # Above this the sum of the contributions is visibly off.
 _VISIBLE_GAP = 0.0005
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One text with its attribution and its decision.
+
+    Attributes:
+        name: what a person calls the text: its row's id, or its number.
+        attribution: pieces and contributions.
+        target_names: the C targets, from the task file.
+        thresholds: cut points `(C,)`; NaN where there is none.
+        answer: the labels that the run gives to the text, as a person reads them.
+    """
+
+    name: str
+    attribution: Attribution
+    target_names: tuple[str, ...]
+    thresholds: Floats
+    answer: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Heading:
+    """What a page or a figure says of where its numbers come from.
+
+    Attributes:
+        run: the run's name.
+        task: the task's title.
+        models: "fold 0" or "the mean of 5 folds".
+        method: "shap" or "ig".
+        seed: of the explanation.
+        mask: the token that stands for every token of the base, such as `[MASK]`.
+    """
+
+    run: str
+    task: str
+    models: str
+    method: str
+    seed: int
+    mask: str
 
 
 def render_page(explanations: Sequence[Explanation], heading: Heading) -> str:
@@ -52,7 +91,8 @@ def render_page(explanations: Sequence[Explanation], heading: Heading) -> str:
         heading=heading,
         method=METHOD_NAMES.get(heading.method, heading.method),
         targets=[show_target(name) for name in targets],
-        chosen=_choose_target(explanations),
+        # The most probable target of the first text.
+        chosen=int(explanations[0].attribution.probs.argmax()) if explanations else 0,
         has_thresholds=any(not np.isnan(e.thresholds).all() for e in explanations),
         texts=[_describe(explanation) for explanation in explanations],
         # The kit's own files, which hold nothing of anybody's text.
@@ -64,8 +104,39 @@ def render_page(explanations: Sequence[Explanation], heading: Heading) -> str:
     return page
 
 
+def show_target(name: str) -> str:
+    """A target's name for people: `anger>=1` becomes `anger ≥ 1`."""
+    return name.replace(">=", " \u2265 ")
+
+
+def name_files(targets: Sequence[str]) -> tuple[str, ...]:
+    """Targets as parts of file names: letters, digits and dashes only, all different."""
+    names = [
+        re.sub(r"[^\w]+", "-", target.replace(">=", "-ge-")).strip("-").lower() or "target"
+        for target in targets
+    ]
+    return tuple(
+        name if names.count(name) == 1 else f"{name}-{place + 1}"
+        for place, name in enumerate(names)
+    )
+
+
+def show_share(value: float, digits: int = 3) -> str:
+    """A probability with fixed digits and no minus before a zero."""
+    shown = f"{value:.{digits}f}"
+    return shown.removeprefix("-") if not float(shown) else shown
+
+
+def show_signed(value: float, digits: int = 3) -> str:
+    """A contribution with fixed digits, its sign and a true minus; zero has none."""
+    shown = show_share(value, digits)
+    if not float(shown):
+        return shown
+    return f"+{shown}" if value > 0 else f"\u2212{shown[1:]}"
+
+
 def _describe(explanation: Explanation) -> dict[str, Any]:
-    found = explanation.attribution
+    attribution = explanation.attribution
     return {
         "name": _printable(explanation.name),
         "answer": ", ".join(show_target(label) for label in explanation.answer),
@@ -75,21 +146,22 @@ def _describe(explanation: Explanation) -> dict[str, Any]:
                 "numbers": " ".join(_plain(value) for value in values),
                 "shown": [show_signed(value) for value in values],
             }
-            for piece, values in zip(found.pieces, found.values, strict=True)
+            for piece, values in zip(attribution.pieces, attribution.values, strict=True)
         ],
-        "rest": _printable(found.rest) if found.rest.strip() else "",
+        "n_tokens": attribution.n_tokens,
+        "rest": _printable(attribution.rest) if attribution.rest.strip() else "",
         "rows": [_describe_target(explanation, c) for c in range(len(explanation.target_names))],
         "gap": _describe_gap(explanation),
     }
 
 
 def _describe_target(explanation: Explanation, target: int) -> dict[str, str]:
-    found, threshold = explanation.attribution, explanation.thresholds[target]
-    sign = "\u2265" if found.probs[target] >= threshold else "<"
+    attribution, threshold = explanation.attribution, explanation.thresholds[target]
+    sign = "\u2265" if attribution.probs[target] >= threshold else "<"
     return {
         "label": show_target(explanation.target_names[target]),
-        "base": show_share(found.base[target]),
-        "prob": show_share(found.probs[target]),
+        "base": show_share(attribution.base[target]),
+        "prob": show_share(attribution.probs[target]),
         "threshold": "\u2013" if np.isnan(threshold) else f"{sign} {show_share(threshold)}",
     }
 
@@ -102,11 +174,6 @@ def _describe_gap(explanation: Explanation) -> str:
         f"The contributions miss the probability by up to {show_share(worst)} "
         "(error of the numerical integration; a larger --max-evals makes it smaller)."
     )
-
-
-def _choose_target(explanations: Sequence[Explanation]) -> int:
-    """The most probable target of the first text."""
-    return int(explanations[0].attribution.probs.argmax()) if explanations else 0
 
 
 def _plain(value: float) -> str:

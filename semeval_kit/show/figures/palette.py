@@ -19,7 +19,6 @@ from semeval_kit.errors import KitError
 from semeval_kit.run.directory import write_atomic
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
@@ -118,30 +117,6 @@ def new_figure(height: float, width: float = WIDTH) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
-
-
-def grid_panels(
-    n_panels: int, columns: int = 2, height: float = 1.8, **kwargs: Any
-) -> tuple[Figure, list[Axes]]:
-    """A figure of small panels, row by row; places that no panel needs are removed.
-
-    Args:
-        n_panels: at least 1.
-        columns: panels beside each other, at most.
-        height: inches of one row.
-        **kwargs: for matplotlib's `subplots`, such as `sharex=True`.
-    """
-    columns = min(columns, n_panels)
-    rows = -(-n_panels // columns)
-    figure = new_figure(height * rows + 0.5)
-    # A lone panel keeps the form of a picture rather than of a strip.
-    if n_panels == 1:
-        figure.set_size_inches(WIDTH, max(2.8, height + 0.5))
-    axes = figure.subplots(rows, columns, squeeze=False, **kwargs)
-    flat = [axes[row, column] for row in range(rows) for column in range(columns)]
-    for spare in flat[n_panels:]:
-        spare.remove()
-    return figure, flat[:n_panels]
 
 
 def break_name(name: str, width: int = 16, lines: int = 2) -> str:

@@ -1,4 +1,4 @@
-"""Pictures of training: loss and score per epoch and fold."""
+"""Pictures of training: loss and score per epoch and fold, before and after fine-tuning."""
 
 from __future__ import annotations
 
@@ -7,13 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from semeval_kit.show.figures.palette import BLUE, GREEN, INK, VERMILION, new_figure, styled
+from semeval_kit.show.figures.palette import (
+    BAND_ALPHA,
+    BLUE,
+    GREEN,
+    INK,
+    VERMILION,
+    WIDTH,
+    break_name,
+    new_figure,
+    styled,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Epochs = Sequence[Mapping[str, Any]]
+
+# Inches beside the circle of a radar chart, for the longest line of words.
+_SIDE = 1.2
 
 
 @styled
@@ -104,3 +117,77 @@ def _label_epochs(axes: Axes, shown: Sequence[tuple[Epochs, int]]) -> None:
     axes.set_xlim(0.8, max(last, 1) + 0.2)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10, min_n_ticks=1))
     axes.set_xlabel("epoch")
+
+
+@styled
+def draw_radar(
+    after: Mapping[str, float], before: Mapping[str, float], names: tuple[str, str]
+) -> Figure:
+    """Radar chart of scores of the fine-tuned encoder against the same one before fine-tuning.
+
+    Fewer than three scores are no polygon, and more than twelve names do not fit around one: they
+    are bars.
+
+    Args:
+        after: score (0 to 1) by its name.
+        before: the same names.
+        names: what to call after and before.
+    """
+    is_radar = 2 < len(after) <= 12
+    figure = new_figure(WIDTH - 2 * _SIDE + 1.6 if is_radar else max(2.6, 0.36 * len(after) + 1))
+    series = [(before, VERMILION, names[1]), (after, BLUE, names[0])]
+    if is_radar:
+        # Automatic layout does not see the words around a circle; they get an inch on each side.
+        figure.set_layout_engine("none")
+        wide, high = figure.get_size_inches()
+        size = wide - 2 * _SIDE
+        place = (_SIDE / wide, 0.55 / high, size / wide, size / high)
+        _fill_radar(figure.add_axes(place, projection="polar"), series)
+    else:
+        _fill_bars(figure.subplots(), series)
+    figure.legend(
+        loc="upper left" if is_radar else "outside upper left",
+        ncols=2 if max(map(len, names)) < 26 else 1,
+    )
+    return figure
+
+
+def _fill_radar(axes: Axes, series: Sequence[tuple[Mapping[str, float], str, str]]) -> None:
+    labels = list(series[0][0])
+    angles = 2 * np.pi * np.arange(len(labels)) / len(labels)
+    around = np.append(angles, angles[0])
+    polar: Any = axes
+    polar.set_theta_offset(np.pi / 2)
+    polar.set_theta_direction(-1)
+    for scores, colour, name in series:
+        values = np.clip(np.nan_to_num([scores[label] for label in [*labels, labels[0]]]), 0, 1)
+        axes.plot(around, values, color=colour, marker="o", label=name)
+        axes.fill(around, values, color=colour, alpha=BAND_ALPHA, linewidth=0)
+    axes.set_ylim(0, 1)
+    polar.set_rgrids([0.25, 0.5, 0.75, 1.0], ["", "0.5", "", "1"], fontsize=7)
+    polar.set_rlabel_position(180 / len(labels))
+    shown = [
+        f"{break_name(label, 14)}\n{series[0][0][label]:.2f} → {series[1][0][label]:.2f}"
+        for label in labels
+    ]
+    axes.set_xticks(angles, shown)
+    for angle, tick in zip(angles, axes.get_xticklabels(), strict=True):
+        side = np.sin(angle)
+        tick.set_horizontalalignment(
+            "center" if abs(side) < 0.1 else "left" if side > 0 else "right"
+        )
+    axes.spines["polar"].set_visible(False)
+
+
+def _fill_bars(axes: Axes, series: Sequence[tuple[Mapping[str, float], str, str]]) -> None:
+    labels = list(series[0][0])
+    for place, (scores, colour, name) in enumerate(series):
+        spots = np.arange(len(labels)) + (place - 0.5) * 0.38
+        bars = axes.barh(spots, [scores[label] for label in labels], 0.34, color=colour, label=name)
+        axes.bar_label(bars, fmt="%.2f", padding=2, fontsize=8)
+    axes.set_yticks(range(len(labels)), [break_name(label) for label in labels])
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.set_xlim(0, 1.1)
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1.0])
+    axes.set_xlabel("score (0 to 1)")
+    axes.grid(False, axis="y")

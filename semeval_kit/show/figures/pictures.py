@@ -16,22 +16,22 @@ from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run, read_json
 from semeval_kit.show.answers import SPLITS, Answers, read_answers
 from semeval_kit.show.before_after import find_before, read_before, score_axes
-from semeval_kit.show.figures.confusion import (
-    draw_class_confusion,
-    draw_confusions,
-    draw_cooccurrence_confusion,
-)
-from semeval_kit.show.figures.decision import draw_calibration, draw_f1_thresholds
-from semeval_kit.show.figures.labels import (
-    draw_cooccurrence,
+from semeval_kit.show.figures.charts import MOST_NUMBERED, draw_matrix, draw_pairs
+from semeval_kit.show.figures.data import (
     draw_label_distribution,
-    draw_language_shares,
     draw_level_distribution,
     draw_text_lengths,
+    share_cooccurrence,
+)
+from semeval_kit.show.figures.decision import (
+    draw_calibration,
+    draw_confusions,
+    draw_f1_thresholds,
+    share_class_confusion,
+    share_cooccurrence_confusion,
 )
 from semeval_kit.show.figures.palette import FORMATS, save_figure
-from semeval_kit.show.figures.radar import draw_radar
-from semeval_kit.show.figures.training import draw_training, name_metric
+from semeval_kit.show.figures.training import draw_radar, draw_training, name_metric
 from semeval_kit.show.results import headline_metric
 from semeval_kit.show.wording import find_wording
 from semeval_kit.task.codec import encode_labels
@@ -87,18 +87,18 @@ def read_all_answers(run: Run) -> dict[str, Answers | None]:
     trained = all(run.is_done(fold) for fold in range(run.n_folds))
     if not trained or not run.thresholds_file.is_file():
         return dict.fromkeys(SPLITS)
-    found = {split: read_answers(run, split) for split in SPLITS}
+    by_split = {split: read_answers(run, split) for split in SPLITS}
     # Labels that are all blank say nothing.
     return {
         split: None if answers is None or np.isnan(answers.gold).all() else answers
-        for split, answers in found.items()
+        for split, answers in by_split.items()
     }
 
 
 def draw_figures(
     run: Run, train: Examples, answers: AnswersBySplit, before: Run | None = None
 ) -> Iterator[Picture]:
-    """Draw the pictures that suit the run, one at a time.
+    """Draw the pictures that suit the run, one at a time; none that would be empty.
 
     Args:
         run: as far as it has come.
@@ -116,7 +116,7 @@ def draw_figures(
         yield from _draw_decisions(run, oof)
         yield from _draw_mistakes(run, oof)
         if before is not None:
-            yield _draw_radar(run, oof, before)
+            yield _draw_before(run, oof, before)
     elif before is not None:
         raise KitError(
             f"{run.path}: nothing to compare with {before.name} yet; train this run first."
@@ -129,45 +129,117 @@ def _draw_data(run: Run, train: Examples, answers: AnswersBySplit) -> Iterator[P
     labels = [task.all_labels[column] for column in used]
     gold = {"train": train.labels[:, used]}
     for split in ("dev", "test"):
-        found = answers.get(split)
-        if found is not None and split not in run.settings["train_splits"]:
-            gold[split] = found.gold[:, used]
+        answered = answers.get(split)
+        if answered is not None and split not in run.settings["train_splits"]:
+            gold[split] = answered.gold[:, used]
     yield Picture(
         "label-distribution",
         "Label distribution",
         "Share of the annotated examples that have a label. Unlabelled splits are not shown.",
         draw_label_distribution(labels, gold),
     )
-    if task.kind == "intensity":
+    if task.max_value > 1:
         yield Picture(
             "level-distribution",
             "Intensity levels",
             "Share of the annotated training examples at each level; the rest is at level 0.",
-            draw_level_distribution(labels, gold["train"], task.max_intensity),
+            draw_level_distribution(labels, gold["train"], task.max_value),
         )
-    if task.kind != "singlelabel":
-        yield Picture(
-            "label-cooccurrence",
-            "Label co-occurrence",
-            "Of the training examples with the label of the row, the percentage that also has the "
-            "label of the column; in brackets, how many there are.",
-            draw_cooccurrence(labels, gold["train"]),
+    shares, counts = share_cooccurrence(gold["train"])
+    if (gold["train"] > 0).sum(axis=1).max(initial=0) > 1:
+        yield from _draw_shares(
+            Picture(
+                "label-cooccurrence",
+                "Label co-occurrence",
+                "Of the training examples with the label of the row, the percentage that also has "
+                "the label of the column; in brackets, how many there are.",
+                draw_matrix(
+                    shares,
+                    labels,
+                    labels,
+                    ("with the label (n)", "also with the label (%)"),
+                    counts,
+                ),
+            ),
+            shares,
+            labels,
+            counts,
         )
     languages = list(dict.fromkeys(train.languages))
     if len(languages) > 1:
+        codes = np.array(train.languages)
+        table = [_share_present(gold["train"][codes == language]) for language in languages]
         yield Picture(
             "language-labels",
             "Labels per language",
             "Share of a language's training examples that have a label; a dash where the language "
             "is not annotated for it.",
-            draw_language_shares(languages, labels, _share_languages(train, languages, used)),
+            draw_matrix(
+                np.array(table),
+                languages,
+                labels,
+                ("language", "examples with the label (% of annotated)"),
+            ),
         )
-    yield Picture(
+    yield _draw_lengths(run, train)
+
+
+def _share_present(cells: FloatArray) -> FloatArray:
+    """Share of the annotated rows that have each label `(L,)`, NaN without any."""
+    known = (~np.isnan(cells)).sum(axis=0)
+    return np.where(known > 0, (cells > 0).sum(axis=0) / np.maximum(known, 1), np.nan)
+
+
+def _draw_shares(
+    matrix: Picture, shares: FloatArray, labels: Sequence[str], counts: FloatArray
+) -> Iterator[Picture]:
+    """A matrix of labels; where it has no room for its numbers, the most frequent pairs too."""
+    yield matrix
+    if len(labels) > MOST_NUMBERED:
+        yield Picture(
+            f"{matrix.name}-pairs",
+            f"{matrix.title}: most frequent pairs",
+            "The cells beside the diagonal of the matrix above that stand for most examples: how "
+            "many, and which percentage of those with the first label.",
+            draw_pairs(shares, labels, counts, "examples"),
+        )
+
+
+def _draw_lengths(run: Run, train: Examples) -> Picture:
+    texts = {"train": train.texts}
+    for split in ("dev", "test"):
+        files = [find_file(run.task, run.data, split, code) for code in run.languages]
+        if all(files) and split not in run.settings["train_splits"]:
+            texts[split] = run.read_split(split).texts
+    tokenizer = run.model_dir(0) / "tokenizer.json"
+    if not tokenizer.is_file():
+        return Picture(
+            "text-lengths",
+            "Text lengths",
+            "Length of the texts in characters; dashed lines are medians. The longest 1% is cut "
+            "off.",
+            draw_text_lengths({split: [len(text) for text in own] for split, own in texts.items()}),
+        )
+    lengths = {split: _count_tokens(tokenizer, own) for split, own in texts.items()}
+    limit = int(run.recipe["max_length"])
+    pooled = np.concatenate([np.array(counts) for counts in lengths.values()])
+    cut = 100 * float((pooled > limit).mean())
+    return Picture(
         "text-lengths",
         "Text lengths",
-        "Length of the texts in characters; dashed lines are medians. The longest 1% is cut off.",
-        draw_text_lengths(_measure_texts(run, train)),
+        "Length of the texts in tokens of the encoder; dashed lines are medians. The longest 1% is "
+        f"cut off. The model reads {limit} tokens of a text: {cut:.1f}% of the texts are longer.",
+        draw_text_lengths(lengths, "tokens", limit),
     )
+
+
+def _count_tokens(file: Path, texts: Sequence[str]) -> list[int]:
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(file))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return [len(encoding) for encoding in tokenizer.encode_batch_fast(list(texts))]
 
 
 def _draw_training(run: Run) -> Iterator[Picture]:
@@ -179,14 +251,12 @@ def _draw_training(run: Run) -> Iterator[Picture]:
         for fold in range(run.n_folds)
     ]
     metric = _find_metric(run, histories)
-    one = run.n_folds == 1
+    folds = "Thin lines are folds, thick lines their mean. " if run.n_folds > 1 else ""
     yield Picture(
         "training",
         "Training",
         f"Loss and {name_metric(metric)} after each epoch; for validation on the rows held out, at "
-        "threshold 0.5. "
-        + ("" if one else "Thin lines are folds, thick lines their mean. ")
-        + "Rings mark the epoch that was kept.",
+        f"threshold 0.5. {folds}Rings mark the epoch that was kept.",
         draw_training(histories, best, metric),
     )
 
@@ -201,31 +271,33 @@ def _find_metric(run: Run, histories: Sequence[Sequence[Mapping[str, Any]]]) -> 
 
 def _draw_decisions(run: Run, oof: Answers) -> Iterator[Picture]:
     targets = encode_labels(run.task, oof.gold)
-    used = np.flatnonzero(~np.isnan(targets).all(axis=0))
+    # A target that no row has leaves its panel empty.
+    used = np.flatnonzero((targets > 0).any(axis=0))
     names = [oof.probs.target_names[column] for column in used]
     probs = oof.probs.values[:, used]
-    if run.task.kind != "singlelabel":
+    if len(used) and run.task.kind != "singlelabel":
         thresholds = Thresholds.from_json(read_json(run.thresholds_file))
         languages = sorted(set(oof.probs.languages))
         alone = len(languages) == 1
-        chosen = thresholds.rows(languages)[0] if alone else thresholds.joint
+        cuts = thresholds.rows(languages)[0] if alone else thresholds.joint
+        where = ", its number stands beside the name." if alone else " over all languages."
         yield Picture(
             "f1-thresholds",
             "F1 against threshold",
             "F1 of each target on the out-of-fold rows at every threshold, with a 95% bootstrap "
-            "band. The vertical line is the chosen threshold"
-            + (", its number stands beside the name." if alone else " over all languages.")
-            + " The F1 there is optimistic: these rows chose it.",
-            draw_f1_thresholds(names, probs, targets[:, used], chosen[used], groups=oof.groups),
+            f"band. The vertical line is the chosen threshold{where} The F1 there is optimistic: "
+            "these rows chose it.",
+            draw_f1_thresholds(names, probs, targets[:, used], cuts[used], groups=oof.groups),
         )
-    yield Picture(
-        "calibration",
-        "Calibration",
-        "Share of positives against mean probability, in bins of equally many out-of-fold rows, "
-        "with 95% intervals. Below the diagonal the model is too sure. ECE is the mean distance "
-        "from the diagonal.",
-        draw_calibration(names, probs, targets[:, used]),
-    )
+    if len(used):
+        yield Picture(
+            "calibration",
+            "Calibration",
+            "Share of positives against mean probability, in bins of equally many out-of-fold "
+            "rows, with 95% intervals. Below the diagonal the model is too sure. ECE is the mean "
+            "distance from the diagonal.",
+            draw_calibration(names, probs, targets[:, used]),
+        )
 
 
 def _draw_mistakes(run: Run, oof: Answers) -> Iterator[Picture]:
@@ -235,13 +307,19 @@ def _draw_mistakes(run: Run, oof: Answers) -> Iterator[Picture]:
     gold, preds = oof.gold[:, used], oof.tuned[:, used]
     if task.kind == "singlelabel":
         known = ~np.isnan(gold).all(axis=1)
-        classes = np.nan_to_num(gold[known]).argmax(axis=1)
-        yield Picture(
-            "confusion",
-            "Confusion matrix",
-            "Of the out-of-fold examples of each gold class, the percentage predicted as the class "
-            "of the column; in brackets, how many there are.",
-            draw_class_confusion(labels, classes, preds[known].argmax(axis=1)),
+        classes = np.nan_to_num(gold[known]).argmax(axis=1), preds[known].argmax(axis=1)
+        shares, counts = share_class_confusion(*classes, len(labels))
+        yield from _draw_shares(
+            Picture(
+                "confusion",
+                "Confusion matrix",
+                "Of the out-of-fold examples of each gold class, the percentage predicted as the "
+                "class of the column; in brackets, how many there are.",
+                draw_matrix(shares, labels, labels, ("gold (n)", "predicted (%)"), counts),
+            ),
+            shares,
+            labels,
+            counts,
         )
         return
     n_levels = task.max_value
@@ -253,50 +331,33 @@ def _draw_mistakes(run: Run, oof: Answers) -> Iterator[Picture]:
         draw_confusions(labels, gold, preds, n_levels),
     )
     if n_levels == 1:
-        yield Picture(
-            "cooccurrence-confusion",
-            "Co-occurrence confusion",
-            "Of the out-of-fold examples with the gold label of the row, the percentage for which "
-            "the label of the column was predicted. The diagonal is recall; “none” stands for "
-            "examples without any label.",
-            draw_cooccurrence_confusion(labels, gold, preds),
+        shares, counts = share_cooccurrence_confusion(gold, preds)
+        names = [*labels, "none"]
+        yield from _draw_shares(
+            Picture(
+                "cooccurrence-confusion",
+                "Co-occurrence confusion",
+                "Of the out-of-fold examples with the gold label of the row, the percentage for "
+                "which the label of the column was predicted. The diagonal is recall; “none” "
+                "stands for examples without any label.",
+                draw_matrix(shares, names, names, ("gold label (n)", "also predicted (%)"), counts),
+            ),
+            shares,
+            names,
+            counts,
         )
 
 
-def _draw_radar(run: Run, oof: Answers, before: Run) -> Picture:
-    measure = find_wording(run.task).compared + (
-        " (below 0 shown at 0)" if run.task.kind == "intensity" else ""
-    )
+def _draw_before(run: Run, oof: Answers, before: Run) -> Picture:
+    clipped = " (below 0 shown at 0)" if run.task.kind == "intensity" else ""
     return Picture(
         "before-after",
         "Before and after fine-tuning",
-        f"{measure}, on out-of-fold rows, 0 in the centre to 1 at the rim: {run.recipe['encoder']} "
-        "as it came, with an untrained head, and fine-tuned.",
+        f"{find_wording(run.task).compared}{clipped}, on out-of-fold rows, 0 in the centre to 1 at the rim: "
+        f"{run.recipe['encoder']} as it came, with an untrained head, and fine-tuned.",
         draw_radar(
             score_axes(run, oof),
             score_axes(run, read_before(run, oof, before)),
             ("fine-tuned", "before fine-tuning"),
         ),
     )
-
-
-def _share_languages(
-    train: Examples, languages: Sequence[str], used: NDArray[np.intp]
-) -> FloatArray:
-    codes = np.array(train.languages)
-    shares = np.full((len(languages), len(used)), np.nan)
-    for place, language in enumerate(languages):
-        cells = train.labels[codes == language][:, used]
-        known = (~np.isnan(cells)).sum(axis=0)
-        has = known > 0
-        shares[place, has] = (cells > 0).sum(axis=0)[has] / known[has]
-    return shares
-
-
-def _measure_texts(run: Run, train: Examples) -> dict[str, list[int]]:
-    lengths = {"train": [len(text) for text in train.texts]}
-    for split in ("dev", "test"):
-        found = [find_file(run.task, run.data, split, code) for code in run.languages]
-        if all(found) and split not in run.settings["train_splits"]:
-            lengths[split] = [len(text) for text in run.read_split(split).texts]
-    return lengths

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semeval_kit.errors import KitError
-from semeval_kit.show.explain.masked_text import MaskedText
-from semeval_kit.show.explain.pieces import Pieces
+from semeval_kit.show.explain.pieces import MaskedText, Pieces
 
 
 def sum_owen(function: MaskedText, max_evals: int, seed: int) -> NDArray[np.float64]:
@@ -53,16 +52,11 @@ class _Segments:
     def __init__(self, pieces: Pieces, mask_id: int) -> None:
         self.mask_token, self.mask_token_id = "\u2026", mask_id
         self.ids = pieces.ids[pieces.places].tolist()
-        strings = pieces.strings
-        first = np.r_[True, np.diff(pieces.owners) > 0]
-        self.tokens = [
-            strings[owner].strip() if new else ""
-            for owner, new in zip(pieces.owners, first, strict=True)
-        ]
-        self.words = [
-            t if begins else f"##{t}"
-            for t, begins in zip(self.tokens, _begin_words(pieces, first), strict=True)
-        ]
+        self.words, strings = [], pieces.strings
+        for place, owner in enumerate(pieces.owners):
+            new = place == 0 or owner > pieces.owners[place - 1]
+            begins = new and not pieces.continued[owner]
+            self.words.append(("" if begins else "##") + (strings[owner].strip() if new else ""))
 
     def __call__(self, text: str, **options: Any) -> dict[str, Any]:
         if options.get("return_offsets_mapping"):
@@ -72,11 +66,6 @@ class _Segments:
     def convert_ids_to_tokens(self, ids: Any) -> list[str]:
         """The tokens as WordPiece spells them, by which shap sees which ones make a word."""
         return self.words
-
-
-def _begin_words(pieces: Pieces, first: NDArray[np.bool_]) -> list[bool]:
-    continued = pieces.continued
-    return [bool(new) and not continued[o] for o, new in zip(pieces.owners, first, strict=True)]
 
 
 def import_shap() -> Any:
