@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from semeval_kit.errors import KitError
-from semeval_kit.show.figures import palette
+from semeval_kit.show.figures import charts, palette
 
 # Linear RGB of people without one kind of cone: Machado et al. 2009, severity 1.0.
 PROTAN = [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]  # fmt: skip # noqa: E501
@@ -159,7 +159,7 @@ def test_an_embedded_picture_is_one_address_without_a_ground():
     ("n_panels", "shape"), [(1, (1, 1)), (2, (1, 2)), (5, (3, 2)), (6, (3, 2))]
 )
 def test_panels_without_content_are_removed(n_panels, shape):
-    figure, panels = palette.grid_panels(n_panels)
+    figure, panels = charts.grid_panels(n_panels)
     assert len(panels) == len(figure.axes) == n_panels
     assert panels[0].get_gridspec().get_geometry() == shape
 

@@ -8,13 +8,12 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semeval_kit.errors import KitError
+from semeval_kit.show.drafts import load_jinja, read_template
 from semeval_kit.show.explain.attributions import Attribution
 
 Floats = NDArray[np.float64]
@@ -76,9 +75,9 @@ def render_page(explanations: Sequence[Explanation], heading: Heading) -> str:
     Raises:
         KitError: jinja2 is not installed.
     """
-    jinja2 = _import_jinja2()
-    style = _read("colours.css") + _read("explain.css")
-    script = _read("explain.js")
+    jinja2 = load_jinja()
+    style = read_template("colours.css") + read_template("explain.css")
+    script = read_template("explain.js")
     environment = jinja2.Environment(
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -87,7 +86,7 @@ def render_page(explanations: Sequence[Explanation], heading: Heading) -> str:
         keep_trailing_newline=True,
     )
     targets = explanations[0].target_names if explanations else ()
-    page: str = environment.from_string(_read("explain.html.j2")).render(
+    page: str = environment.from_string(read_template("explain.html.j2")).render(
         heading=heading,
         method=METHOD_NAMES.get(heading.method, heading.method),
         targets=[show_target(name) for name in targets],
@@ -195,19 +194,3 @@ def _is_control(sign: str) -> bool:
 def _hash(content: str) -> str:
     digest = hashlib.sha256(content.encode("utf-8")).digest()
     return f"sha256-{base64.b64encode(digest).decode('ascii')}"
-
-
-def _read(name: str) -> str:
-    folder = resources.files("semeval_kit.show") / "templates"
-    return (folder / name).read_text(encoding="utf-8")
-
-
-def _import_jinja2() -> Any:
-    try:
-        import jinja2
-    except ImportError as error:
-        raise KitError(
-            "The explanation page needs jinja2. "
-            "Install it with: pip install 'semeval-kit[analysis]'"
-        ) from error
-    return jinja2

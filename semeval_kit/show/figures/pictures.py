@@ -353,8 +353,8 @@ def _draw_before(run: Run, oof: Answers, before: Run) -> Picture:
     return Picture(
         "before-after",
         "Before and after fine-tuning",
-        f"{find_wording(run.task).compared}{clipped}, on out-of-fold rows, 0 in the centre to 1 at the rim: "
-        f"{run.recipe['encoder']} as it came, with an untrained head, and fine-tuned.",
+        f"{find_wording(run.task).compared}{clipped}, on out-of-fold rows, 0 in the centre to 1 at "
+        f"the rim: {run.recipe['encoder']} as it came, with an untrained head, and fine-tuned.",
         draw_radar(
             score_axes(run, oof),
             score_axes(run, read_before(run, oof, before)),
