@@ -19,7 +19,20 @@ TASKS_EXAMPLE = (
     "  semeval-kit tasks semeval2027-task5.toml --check\n"
 )
 SHOW_EXAMPLE = "\b\nExample:\n  semeval-kit tasks show semeval2025-task11-a --check\n"
-NEW_EXAMPLE = "\b\nExample:\n  semeval-kit tasks new semeval2027-task5.toml\n"
+NEW_EXAMPLE = (
+    "\b\nExample:\n"
+    "  semeval-kit tasks new semeval2027-task5.toml\n"
+    "  semeval-kit tasks new relatedness.toml --kind regression --range 0,1 --labels Score \\\n"
+    "    --id PairID --text sentence1 --pair sentence2 --metric spearman\n"
+)
+KINDS = {
+    "multilabel": "macro_f1",
+    "singlelabel": "macro_f1",
+    "intensity": "pearson_r",
+    "regression": "spearman",
+    "distribution": "jensen_shannon",
+}
+"""Kind of a target -> the metric that a new file begins with."""
 MAX_CODES = 12
 
 
@@ -81,15 +94,68 @@ def show(context: click.Context, name: str, check: bool, as_json: bool) -> None:
 
 @tasks.command(epilog=NEW_EXAMPLE)
 @click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
-def new(path: Path) -> None:
-    """Write a commented task file to PATH, to be filled in. It passes the check as it is."""
+@click.option("--kind", type=click.Choice(list(KINDS)), help="What is predicted.")
+@click.option("--labels", help="Names of the labels or numbers, joined by commas.")
+@click.option("--range", "limits", help="Least and largest number of a regression, as 0,1.")
+@click.option("--langs", help="Language codes, joined by commas.")
+@click.option("--id", "id_column", help="Column of the id.")
+@click.option("--text", help="Column of the text, or a template such as '{title}: {body}'.")
+@click.option("--pair", help="Column or template of the second text.")
+@click.option("--context", help="Column or template of what is cut before the text.")
+@click.option("--group", help="Column whose equal values stay in one fold.")
+@click.option("--label-column", help="Column that names the label.")
+@click.option("--delimiter", help="What separates the cells; 'tab' for TSV.")
+@click.option("--train", help="Pattern of the train files, with {lang} for the code.")
+@click.option("--dev", help="Pattern of the dev files.")
+@click.option("--test", help="Pattern of the test files.")
+@click.option("--member", help="Path of the predictions in the zip.")
+@click.option("--metric", help="What ranks.")
+def new(path: Path, **given: str | None) -> None:
+    """Write a commented task file to PATH, to be filled in. It passes the check as it is.
+
+    What the options say of its shape stands in it already; they are keys of the file, too.
+    """
     from semeval_kit.task.check import write_template
 
-    write_template(path)
+    write_template(path, _find_shape({key: said for key, said in given.items() if said}))
     click.echo(f"Written: {path}")
     click.echo("Look at the lines marked TODO, then:")
     click.echo(f"  semeval-kit tasks {path} --check")
     click.echo(f"  semeval-kit data check {path} --data FOLDER")
+
+
+def _find_shape(given: dict[str, str]) -> dict[str, Any]:
+    """Keys of a task file from the options of `new`."""
+    kind = given.get("kind", "multilabel")
+    shape: dict[str, Any] = {"kind": kind, "scoring.metrics": [given.get("metric", KINDS[kind])]}
+    if kind == "singlelabel":
+        shape |= {"data.label_layout": "name", "submission.label_layout": "name"}
+    if kind == "regression":
+        limits = given.get("limits", "0,1").split(",")
+        shape["range"] = [float(limit) for limit in limits]
+    if "langs" in given:
+        codes = [code.strip() for code in given["langs"].split(",")]
+        shape |= dict.fromkeys(("train_languages", "predict_languages"), codes)
+        shape["scoring.languages"] = codes
+    if "labels" in given:
+        shape["labels.default"] = [label.strip() for label in given["labels"].split(",")]
+    text = given.get("text", "text")
+    shape |= {"data.text": text} if "{" in text else {"data.text_columns": [text]}
+    if "id_column" in given:
+        shape |= dict.fromkeys(("data.id_column", "submission.id_column"), given["id_column"])
+    if "delimiter" in given:
+        shape["data.delimiter"] = {"tab": "\t"}.get(given["delimiter"], given["delimiter"])
+    for option in ("train", "dev", "test"):
+        shape |= {f"data.files.{option}": [given[option]]} if option in given else {}
+    for option, key in (
+        ("pair", "data.pair"),
+        ("context", "data.context"),
+        ("group", "data.group_column"),
+        ("label_column", "data.label_column"),
+        ("member", "submission.member"),
+    ):
+        shape |= {key: given[option]} if option in given else {}
+    return shape
 
 
 def _show_findings(name: str) -> int:

@@ -104,7 +104,11 @@ class Examples:
             pairs=_join(part.pairs for part in parts),
             contexts=_join(part.contexts for part in parts),
             groups=_join(part.groups for part in parts),
-            kept={name: _join(part.kept[name] for part in parts) for name in parts[0].kept},
+            kept={
+                name: _join(part.kept[name] for part in parts)
+                for name in parts[0].kept
+                if all(name in part.kept for part in parts)
+            },
         )
 
 

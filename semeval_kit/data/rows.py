@@ -185,7 +185,8 @@ class RowReader:
         needs = [data.id_column] if data.id_column else []
         needs += data.input_columns if self.wanted.texts else ()
         needs += [name for name in (data.split_column, data.language_column) if name]
-        needs += [data.group_column] if data.group_column and self.wanted.split != "gold" else []
+        learnt = self.wanted.split in ("train", "dev")
+        needs += [data.group_column] if data.group_column and learnt else []
         scoring = self.task.scoring
         optional = {*data.input_columns, data.group_column}
         optional |= {scoring.spread_column, scoring.reverse_column}

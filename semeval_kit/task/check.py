@@ -5,9 +5,10 @@ Errors refuse the file when it is loaded; warnings are what a person has to deci
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -43,11 +44,16 @@ def find_errors(task: Task) -> tuple[str, ...]:
     )
 
 
-def write_template(path: Path) -> None:
+def write_template(path: Path, shape: Mapping[str, Any] | None = None) -> None:
     """Write a commented task file that can be loaded; its name is that of the file.
 
+    Args:
+        path: where to.
+        shape: what is known already, by key: `kind`, `data.pair`, `data.files.train`, ...
+
     Raises:
-        KitError: the path does not end in .toml, its name does not suit a task, or it exists.
+        KitError: the path does not end in .toml, its name does not suit a task, it exists, or the
+            template has no such key.
     """
     name = path.stem
     if path.suffix != ".toml" or not re.fullmatch(NAME_PATTERN, name):
@@ -58,8 +64,26 @@ def write_template(path: Path) -> None:
     if path.exists():
         raise KitError(f"{path}: is there already. Remove it or choose another name.")
     template = resources.files("semeval_kit.task") / "template.toml"
+    text = template.read_text("utf-8").format(name=name, path=path)
+    for key, value in (shape or {}).items():
+        text = _set_key(text, key, value)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(template.read_text("utf-8").format(name=name, path=path), encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
+
+
+def _set_key(text: str, key: str, value: Any) -> str:
+    """Give a key of the template a value, and take the # from its line."""
+    section, _, name = key.rpartition(".")
+    lines, here = text.split("\n"), ""
+    for number, line in enumerate(lines):
+        here = line[1:-1] if line.startswith("[") else here
+        if here == section and re.match(rf"(# )?{re.escape(name)} = ", line):
+            comment = re.search(r"\s+# *(.*)$", line.removeprefix("# "))
+            words = re.sub(r"^TODO\W*", "", comment.group(1)) if comment else ""
+            spelled = f"{name} = {json.dumps(value, ensure_ascii=False)}"
+            lines[number] = f"{spelled:<34} # {words}" if words else spelled
+            return "\n".join(lines)
+    raise KitError(f"{key}: the template has no such key. Choose one of its own.")
 
 
 def _pattern_errors(task: Task) -> Iterator[str]:

@@ -67,6 +67,18 @@ def test_a_new_file_passes_the_check_and_says_what_to_do() -> None:
     assert load_task("semeval2027-task5.toml").name == "semeval2027-task5"
 
 
+def test_a_new_file_takes_its_shape_from_options() -> None:
+    words = "--kind regression --range 1,5 --labels average --id id --pair meaning --langs eng"
+    result = run("new", "story.toml", *words.split(), "--text", "{before} {sentence}")
+    assert result.exit_code == 0, result.output
+    task = load_task("story.toml")
+    assert (task.kind, task.range, task.all_labels) == ("regression", (1, 5), ("average",))
+    assert task.data.input_columns == ("before", "sentence", "meaning")
+    assert task.scoring.metrics == ("spearman",)
+    assert run("new", "one.toml", "--kind", "singlelabel", "--delimiter", "tab").exit_code == 0
+    assert load_task("one.toml").data.delimiter == "\t"
+
+
 def test_a_new_file_never_takes_the_place_of_another() -> None:
     Path("mine.toml").write_text("x")
     result = run("new", "mine.toml")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from semeval_kit.errors import KitError
 from semeval_kit.task.check import find_warnings, write_template
+from semeval_kit.task.schema import Section
 from semeval_kit.task.task import Task, load_task
 
 BASELINE = (
@@ -143,3 +145,95 @@ def test_the_template_is_a_task_of_its_own_name(tmp_path: Path) -> None:
     assert task.data.files.train == ("train/{lang}.csv",)
     assert task.submission.member == "pred_{lang}.csv"
     assert f"semeval-kit tasks {path} --check" in path.read_text()
+
+
+def test_the_template_explains_every_key(tmp_path: Path) -> None:
+    write_template(tmp_path / "page.toml")
+    page = (tmp_path / "page.toml").read_text()
+    explained = set(re.findall(r"^(?:# )?(\w+) = ", page, flags=re.MULTILINE))
+    explained |= {
+        part
+        for line in re.findall(r"^(?:# )?\[+(.+?)\]+", page, re.MULTILINE)
+        for part in line.split(".")
+    }
+    sections, keys = [Task], set()
+    while sections:
+        section = sections.pop()
+        for name, field in section.model_fields.items():
+            keys.add({"target_tables": "targets"}.get(name, name))
+            kinds = [field.annotation, *getattr(field.annotation, "__args__", [])]
+            sections += [k for k in kinds if isinstance(k, type) and issubclass(k, Section)]
+    assert keys - explained - {"main_table"} == set()
+
+
+def test_what_is_known_of_the_shape_stands_in_the_new_file(tmp_path: Path) -> None:
+    path = tmp_path / "new.toml"
+    shape = {"kind": "regression", "range": [1, 5], "labels.default": ["Score"], "data.pair": "b"}
+    write_template(path, {**shape, "scoring.metrics": ["spearman"]})
+    task = load_task(path)
+    assert (task.kind, task.range, task.all_labels) == ("regression", (1, 5), ("Score",))
+    assert (task.data.pair, task.scoring.metrics) == ("b", ("spearman",))
+    assert 'default = ["Score"]\n' in path.read_text()
+    with pytest.raises(KitError, match="data.pairs: the template has no such key"):
+        write_template(tmp_path / "other.toml", {"data.pairs": "b"})
+
+
+@pytest.mark.parametrize(
+    ("table", "error"),
+    [
+        ('kind = "regression"', "targets.extra.range: kind 'regression' needs the least"),
+        ('kind = "regression"\nrange = [2, 1]', "the first number must be below the second"),
+        ('kind = "singlelabel"', "targets.extra.labels: kind 'singlelabel' needs two labels"),
+        (
+            'kind = "multilabel"\nlabels = ["a"]\nlayout = "name"',
+            "targets.extra.layout: 'name' does not fit kind 'multilabel'",
+        ),
+        ('kind = "multilabel"\nlabels = ["a"]\ncolumns = ["x", "y"]', "as many as there are"),
+        ('kind = "multilabel"\nlabels = ["a"]\nfile = "b.csv"', "Set auxiliary = true"),
+        (
+            'kind = "singlelabel"\nlabels = ["a", "b"]\nvalues = { x = "c" }',
+            "targets.extra.values.x: 'c' is no label",
+        ),
+        (
+            'kind = "multilabel"\nlabels = ["a"]\nlayout = "scoped"\nscopes = ["b"]',
+            "targets.extra.scopes: 'b' is no label of this target",
+        ),
+    ],
+)
+def test_a_target_that_cannot_be_is_named(
+    write_task: Callable[..., Task], task_text: str, table: str, error: str
+) -> None:
+    errors = errors_of(write_task, text=f"{task_text}\n[targets.extra]\n{table}\n")
+    assert any(error in line for line in errors), errors
+
+
+@pytest.mark.parametrize(
+    ("keys", "error"),
+    [
+        ('pair = "b"\npair_separator = "x"', "either this or data.pair_separator"),
+        ('group_column = "g"\ngroup_pattern = "x"', "either this or data.group_pattern"),
+        ('group_pattern = "("', "data.group_pattern: is no pattern"),
+        ('text = "{a"', "data.text: '{a' has a brace without its partner"),
+        ('[data.spelling."x.csv"]\nheader = false', "data.spelling: 'x.csv' is no pattern"),
+    ],
+)
+def test_inputs_that_contradict_each_other_are_named(
+    write_task: Callable[..., Task], keys: str, error: str
+) -> None:
+    errors = errors_of(write_task, ("[data.files]", f"[data]\n{keys}\n[data.files]"))
+    assert any(error in line for line in errors), errors
+
+
+def test_rules_between_answers_name_labels_that_are_there(
+    write_task: Callable[..., Task], task_text: str
+) -> None:
+    rules = (
+        '\n[rules]\nreversal = { anger = "fear" }\n[[rules.iff]]\n'
+        'target = "main"\nlabel = "joy"\nother = "hate"\nother_label = "no"\n'
+    )
+    assert errors_of(write_task, text=task_text + rules) == [
+        "rules.reversal: 'anger' and 'fear' must be labels that turn into each other. Correct "
+        "them.",
+        "rules.reversal: needs two texts per row. Name data.pair.",
+        "rules.iff: 'hate' has no label 'no'. Correct it.",
+    ]
