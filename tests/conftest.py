@@ -160,14 +160,14 @@ def make_plan(tiny_data: Path, tiny_bert: Path) -> Callable[..., Any]:
         **fields: Any,
     ) -> Any:
         from semeval_kit.run.stages import Plan
-        from semeval_kit.training.recipe import make_config
+        from semeval_kit.training.recipe import make_recipe
 
         recipe = {"encoder": str(tiny_bert), **TINY_RECIPE, **fields}
         return Plan(
             task=task,
             data=data or tiny_data,
             languages=tuple(languages),
-            config=make_config(recipe, "a test"),
+            config=make_recipe(recipe, "a test"),
             train_languages=tuple(train_languages),
             train_splits=tuple(train_splits),
         )

@@ -4,49 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
 import click
 
-from semeval_kit.training.fields import HELP
+from semeval_kit.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from semeval_kit.run.stages import Engine, Plan
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-# Recipe fields as flags.
-_FIELDS: tuple[tuple[str, Any], ...] = (
-    ("revision", str),
-    ("pooling", click.Choice(["mean", "cls"])),
-    ("folds", int),
-    ("holdout", float),
-    ("holdout_split", click.Choice(["dev"])),
-    ("epochs", int),
-    ("batch_size", int),
-    ("accumulation", int),
-    ("eval_batch_size", int),
-    ("max_length", int),
-    ("lr", float),
-    ("head_lr", float),
-    ("weight_decay", float),
-    ("warmup", float),
-    ("max_grad_norm", float),
-    ("hidden_dropout", float),
-    ("attention_dropout", float),
-    ("head_dropout", float),
-    ("freeze_embeddings", bool),
-    ("freeze_layers", int),
-    ("positive_weight", click.Choice(["none", "sqrt", "balanced"])),
-    (
-        "select_by",
-        click.Choice(["score", "macro_f1", "micro_f1", "weighted_f1", "loss", "last"]),
-    ),
-    ("patience", int),
-    ("stop_by", click.Choice(["score", "macro_f1", "micro_f1", "weighted_f1", "loss"])),
-    ("precision", click.Choice(["auto", "fp32", "bf16", "fp16"])),
-    ("seed", int),
-)
+# Recipe fields that are flags by their own name; the encoder is --model.
+_FIELDS = {name: field for name, field in Recipe.model_fields.items() if name != "encoder"}
 
 
 def plan_options(command: Command) -> Command:
@@ -62,9 +32,9 @@ def plan_options(command: Command) -> Command:
 
 def sweep_options(command: Command) -> Command:
     """Add the options of `plan_options` but the encoder, of which a sweep has several."""
-    for name, kind in reversed(_FIELDS):
-        flag = f"--{name.replace('_', '-')}"
-        command = click.option(flag, name, type=kind, default=None, help=HELP[name])(command)
+    for name, field in reversed(_FIELDS.items()):
+        flag, kind = f"--{name.replace('_', '-')}", _flag_type(field.annotation)
+        command = click.option(flag, name, type=kind, default=None, help=field.description)(command)
     for option in reversed(
         (
             click.option(
@@ -112,6 +82,13 @@ def sweep_options(command: Command) -> Command:
     return command
 
 
+def _flag_type(annotation: Any) -> Any:
+    """The type of a flag for a recipe field: what may also be not set is as what it is if set."""
+    if get_origin(annotation) is Literal:
+        return click.Choice([word for word in get_args(annotation) if word])
+    return next((t for t in get_args(annotation) if t is not type(None)), annotation)
+
+
 def engine_options(command: Command) -> Command:
     """Add the options that say how a run is computed."""
     for option in (
@@ -133,7 +110,7 @@ def read_plan(given: dict[str, Any]) -> tuple[Path, Plan]:
     from semeval_kit.task.task import load_task
     from semeval_kit.training.recipe import load_comparison, load_recipe
 
-    fields = {name: given.pop(name) for name, _ in _FIELDS}
+    fields = {name: given.pop(name) for name in _FIELDS}
     fields["encoder"] = given.pop("model")
     overrides = {name: value for name, value in fields.items() if value is not None}
     task_name, recipe, name = given.pop("task"), given.pop("recipe"), given.pop("run_name")

@@ -10,16 +10,17 @@ import click
 @click.option("--fields", is_flag=True, help="Explain every field with its default.")
 def recipes(name: str | None, fields: bool) -> None:
     """List the recipes, or show one with every field."""
-    from semeval_kit.training.recipe import TrainConfig, list_recipes, load_comparison, load_recipe
+    from semeval_kit.training.recipe import Recipe, list_recipes, load_comparison, load_recipe
 
     if fields:
-        for field, info in TrainConfig.model_fields.items():
-            click.echo(f"{field} = {info.default!r}  # {info.description}")
+        for field, info in Recipe.model_fields.items():
+            default = "(not set)" if info.default is None else repr(info.default)
+            click.echo(f"{field} = {default}  # {info.description}")
         click.echo("sweep = []  # in a file only: what `sweep` trains if no encoder is named")
         click.echo("before = false  # in a file or by --before: measure the encoder untrained, too")
     elif name:
         for field, value in load_recipe(name).model_dump().items():
-            click.echo(f"{field} = {value!r}")
+            click.echo(f"{field} = {'(not set)' if value is None else repr(value)}")
         compared = load_comparison(name)
         click.echo(f"sweep = {list(compared.encoders)!r}")
         click.echo(f"before = {str(compared.before).lower()}")

@@ -35,13 +35,15 @@ def prepare(**given: Any) -> None:
 @click.option("--fold", "folds", type=click.IntRange(0), multiple=True, help="Only this fold.")
 def train(run_path: Path, folds: tuple[int, ...], **given: Any) -> None:
     """Train the folds that are not finished."""
+    from contextlib import nullcontext
     from dataclasses import replace
 
     from semeval_kit.run import stages
     from semeval_kit.run.directory import hold_lock
 
     run = _open_run(run_path)
-    with hold_lock(run.path):
+    # Of single folds each has a lock of its own, so that several can be trained at once.
+    with nullcontext() if folds else hold_lock(run.path):
         stages.train(run, replace(read_engine(given), folds=folds), say)
     for fold in range(run.n_folds):
         state = "done" if run.is_done(fold) else "not finished"

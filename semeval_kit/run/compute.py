@@ -49,10 +49,7 @@ def train(run: Run, engine: Engine, say: Say, splits: Sequence[str] = ()) -> Non
         return
     require_same_encoder(run)
     slots = _slots(run, engine)
-    say(
-        f"training {describe_folds(run, todo)}: "
-        f"{slots.jobs} at a time, {slots.threads} threads each"
-    )
+    say(f"training {describe_folds(run, todo)}: {slots}")
     possible = _keep_splits(run, splits, lambda _: None)
     run_folds(
         run,
@@ -60,7 +57,6 @@ def train(run: Run, engine: Engine, say: Say, splits: Sequence[str] = ()) -> Non
         train=todo,
         predict=_folds_to_predict(run, tuple(possible)),
         splits=tuple(possible),
-        processes=engine.processes,
         say=say,
     )
 
@@ -166,7 +162,7 @@ def _slots(run: Run, engine: Engine) -> Slots:
     The number of threads decides the last bits of the results.
     """
     size = weights_bytes(str(run.recipe["encoder"]))
-    return plan_slots(run.n_folds, engine.jobs, engine.threads, size)
+    return plan_slots(run.n_folds, engine.jobs, engine.threads, size, engine.processes)
 
 
 def _clear_leftovers(run: Run) -> None:

@@ -168,7 +168,8 @@ class Run:
     def recipe(self) -> Row:
         """What recipe.toml says; a local encoder by the folder where it lies now."""
         try:
-            recipe = tomllib.loads(read_kept(self.recipe_file, _RESTORE).decode("utf-8"))
+            text = read_kept(self.recipe_file, _RESTORE).decode("utf-8")
+            recipe = drop_old_sentinels(tomllib.loads(text))
         except ValueError as error:
             raise KitError(f"{self.recipe_file}: damaged ({error}). {_RESTORE}") from error
         if "encoder" in self._places:
@@ -505,6 +506,16 @@ def spell_folds(ids: Sequence[str], languages: Sequence[str], folds: Sequence[in
     """Spell folds.csv: one row per training example."""
     rows = [[i, g, int(f)] for i, g, f in zip(ids, languages, folds, strict=True)]
     return to_csv(["id", "language", "fold"], rows)
+
+
+def drop_old_sentinels(recipe: Row) -> Row:
+    """The fields of a recipe without those that an older version wrote for "not set"."""
+    return {name: value for name, value in recipe.items() if (name, value) not in _OLD_UNSET}
+
+
+# Fields of a recipe that may be left open: the encoder decides, and done.json says what.
+OPEN_FIELDS = ("lr", "hidden_dropout", "attention_dropout")
+_OLD_UNSET = tuple(zip(OPEN_FIELDS, (0.0, -1.0, -1.0), strict=True))
 
 
 def _has_content(fold_dir: Path) -> bool:

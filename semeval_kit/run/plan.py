@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from semeval_kit.training.recipe import TrainConfig
+from semeval_kit.training.recipe import Recipe
 
 Say = Callable[[str], None]
 SPLITS = ("dev", "test")
@@ -30,7 +30,7 @@ class Plan:
     task: str
     data: Path
     languages: tuple[str, ...]
-    config: TrainConfig
+    config: Recipe
     train_languages: tuple[str, ...] = ()
     train_splits: tuple[str, ...] = ("train",)
     before: bool = False

@@ -21,7 +21,7 @@ from semeval_kit.run.rows import pack_rows, read_rows
 from semeval_kit.task.codec import encode_labels, target_names
 from semeval_kit.task.task import Task, load_task, read_task_source
 from semeval_kit.training.machine import describe_machine, describe_versions
-from semeval_kit.training.recipe import TrainConfig
+from semeval_kit.training.recipe import Recipe
 from semeval_kit.training.source import EMBEDDED, FROZEN, TFIDF, hash_encoder, pin_revision
 
 _SHOWN = 5
@@ -109,7 +109,7 @@ def _note_places(run: Run, asked: Frozen, say: Say) -> None:
         run.set_places(**places)
 
 
-def _assign(examples: Examples, targets: Any, config: TrainConfig) -> Any:
+def _assign(examples: Examples, targets: Any, config: Recipe) -> Any:
     """Fold numbers `(n_examples,)`; -1 for rows that every model learns from."""
     if config.holdout_split:
         held_out = [id_.startswith(f"{config.holdout_split}:") for id_ in examples.ids]
@@ -166,7 +166,7 @@ def describe_moment(path: Path) -> dict[str, Any]:
     }
 
 
-def pin_encoder(path: Path, config: TrainConfig) -> TrainConfig:
+def pin_encoder(path: Path, config: Recipe) -> Recipe:
     """The recipe with the commit of a hub encoder: the newest one, or that of the run at `path`.
 
     Raises:
@@ -181,9 +181,9 @@ def pin_encoder(path: Path, config: TrainConfig) -> TrainConfig:
     return config.model_copy(update={"revision": revision})
 
 
-def freeze_recipe(config: TrainConfig) -> dict[str, Any]:
+def freeze_recipe(config: Recipe) -> dict[str, Any]:
     """The recipe as it is frozen: a local encoder by its full path."""
-    recipe = config.model_dump()
+    recipe = config.frozen()
     prefix = FROZEN if config.encoder.startswith(FROZEN) else ""
     name = config.encoder.removeprefix(FROZEN)
     folder = Path(name).expanduser()
@@ -193,7 +193,7 @@ def freeze_recipe(config: TrainConfig) -> dict[str, Any]:
     return {k: v for k, v in recipe.items() if member is None or k in _FIELDS[member]}
 
 
-def _name_member(config: TrainConfig) -> dict[str, str]:
+def _name_member(config: Recipe) -> dict[str, str]:
     """The setting that says what gives a run's probabilities; none for an encoder."""
     if config.encoder.startswith(FROZEN):
         return {"member": "frozen"}

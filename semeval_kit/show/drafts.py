@@ -101,7 +101,7 @@ def collect_facts(run: Run, results: RunResults) -> dict[str, Any]:
         "n_held_out": run.n_held_out_rows,
         "use_of_dev": describe_use(results, "dev"),
         "encoder": name_encoder(results.encoder),
-        "recipe": {field: show_field(results, field) for field in run.recipe},
+        "recipe": {field: show_field(results, field) for field in results.recipe},
         "n_folds": run.n_folds,
         "scheme": run.scheme,
         "member": results.member,

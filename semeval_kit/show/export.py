@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -18,20 +19,22 @@ from semeval_kit.run.directory import Run, read_json, write_atomic, write_json
 from semeval_kit.show.answers import read_answers
 from semeval_kit.show.card import make_card
 from semeval_kit.show.results import headline_metric, scored_labels
-from semeval_kit.show.snippets import config_entries
+from semeval_kit.show.snippets import choose_layout, config_entries
 
 # Weights are safetensors; whatever else could run code when it is loaded stays behind.
 _LEFT_BEHIND = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".py"}
-# The manifest is of the files as they were in the run; config.json is not the same here.
-_MANIFEST = "MANIFEST.json"
+# The manifest is of the files as they were in the run; a head is laid out in another way.
+_OF_THE_RUN = {"MANIFEST.json", "head.json", "head.safetensors"}
+_SENTENCE_MODULES = "sentence_transformers.models"
 _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def export_model(run: Run, folder: Path, *, fold: int | None = None, licence: str = "") -> Path:
     """Write one fold's model with thresholds and card into a new folder.
 
-    `transformers.pipeline("text-classification", model=folder)` loads it; thresholds on raw
-    probabilities stand in config.json too.
+    `transformers.pipeline("text-classification", model=folder)` loads it where the head can be
+    folded into the encoder; else encoder and head are laid out as sentence-transformers does, and
+    the card shows how to use them. Thresholds on raw probabilities stand in config.json too.
 
     Args:
         run: finished.
@@ -55,12 +58,8 @@ def export_model(run: Run, folder: Path, *, fold: int | None = None, licence: st
     folder.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        for file in sorted(source.iterdir()):
-            if file.is_symlink() or file.name == _MANIFEST or file.suffix in _LEFT_BEHIND:
-                continue
-            if file.is_file():
-                shutil.copyfile(file, staging / file.name)
-        config = {**read_json(source / "config.json"), **config_entries(run, thresholds)}
+        _lay_model(source, staging)
+        config = {**read_json(staging / "config.json"), **config_entries(run, thresholds)}
         # The folder on this machine that the encoder came from concerns nobody else.
         config.pop("_name_or_path", None)
         write_json(staging / "config.json", config)
@@ -74,6 +73,48 @@ def export_model(run: Run, folder: Path, *, fold: int | None = None, licence: st
         shutil.rmtree(staging, ignore_errors=True)
         raise
     return folder
+
+
+def _lay_model(source: Path, target: Path) -> None:
+    """Copy a fold's model, with a mean head folded in or laid beside it."""
+    for file in sorted(source.iterdir()):
+        if file.is_symlink() or file.name in _OF_THE_RUN or file.suffix in _LEFT_BEHIND:
+            continue
+        if file.is_file():
+            shutil.copyfile(file, target / file.name)
+    layout, has_mean_head = choose_layout(source)
+    if not has_mean_head:
+        return
+    from safetensors.torch import save_file
+
+    from semeval_kit.show.folded_head import fold_mean_head
+    from semeval_kit.training.encoder import load_model
+
+    classifier = load_model(source)
+    if layout == "pipeline":
+        fold_mean_head(classifier).save_pretrained(target)
+        return
+    targets, width = classifier.targets, classifier.backbone.config.hidden_size
+    write_json(
+        target / "config.json", {**read_json(target / "config.json"), **targets.config_entries}
+    )
+    for name in ("1_Pooling", "2_Dense"):
+        (target / name).mkdir()
+    kinds = {"": "Transformer", "1_Pooling": "Pooling", "2_Dense": "Dense"}
+    modules = [
+        {"idx": index, "name": str(index), "path": path, "type": f"{_SENTENCE_MODULES}.{kind}"}
+        for index, (path, kind) in enumerate(kinds.items())
+    ]
+    write_atomic(target / "modules.json", json.dumps(modules, indent=1))
+    pooling = {"word_embedding_dimension": width, "pooling_mode_mean_tokens": True}
+    write_json(target / "1_Pooling" / "config.json", pooling)
+    function = "linear.Identity" if targets.exclusive else "activation.Sigmoid"
+    dense = {"in_features": width, "out_features": len(targets.names), "bias": True}
+    dense["activation_function"] = f"torch.nn.modules.{function}"
+    write_json(target / "2_Dense" / "config.json", dense)
+    assert classifier.head is not None
+    head = {f"linear.{name}": value for name, value in classifier.head.state_dict().items()}
+    save_file(head, target / "2_Dense" / "model.safetensors")
 
 
 def choose_best_fold(run: Run) -> int:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from semeval_kit.decision.oof import split_languages
 from semeval_kit.decision.resampling import Board, find_interval
-from semeval_kit.run.directory import Run, read_json
+from semeval_kit.run.directory import OPEN_FIELDS, Run, read_json
 from semeval_kit.show.answers import SPLITS, Answers, read_answers
 from semeval_kit.show.wording import Wording, find_wording, name_measure
 from semeval_kit.submission.metrics import METRICS, count_labels, macro_auc, pearson_by_label
@@ -223,8 +223,12 @@ def read_results(
     return RunResults(
         name=run.name,
         task=run.task,
-        recipe=run.recipe,
-        resolved={"lr": done[0]["peak_lr"]} if done[0].get("peak_lr") else {},
+        recipe={**dict.fromkeys(OPEN_FIELDS), **run.recipe},
+        resolved={
+            field: done[0][key]
+            for field, key in zip(OPEN_FIELDS, ("peak_lr", *OPEN_FIELDS[1:]), strict=True)
+            if done[0].get(key) is not None
+        },
         settings=run.settings,
         learnt_splits=run.learnt_splits,
         member=str(run.settings.get("member", "encoder")),

@@ -4,28 +4,57 @@ from __future__ import annotations
 
 import json
 import shlex
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
 from semeval_kit.decision.rule import Thresholds
 from semeval_kit.run.directory import Run
+from semeval_kit.show.folded_head import can_fold
 
-_LOAD = """from transformers import pipeline
+Layout = Literal["pipeline", "encoder-and-head"]
+
+_PIPELINE = """from transformers import pipeline
 
 folder = "."  # where config.json lies, or the model's name on the hub
 classify = pipeline(
     "text-classification", model=folder, top_k=None, truncation=True, max_length={max_length}
 )
 scores = {{answer["label"]: answer["score"] for answer in classify([{text}])[0]}}
+config = classify.model.config
 """
-_MULTILABEL = """thresholds = classify.model.config.thresholds[{language}]
+_ENCODER_AND_HEAD = """import torch
+from safetensors.torch import load_file
+from transformers import AutoModel, AutoTokenizer
+
+folder = "."  # where config.json lies
+tokenizer, encoder = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+head, config = load_file(f"{{folder}}/2_Dense/model.safetensors"), encoder.config
+batch = tokenizer([{text}], truncation=True, max_length={max_length}, return_tensors="pt")
+with torch.no_grad():
+    mean = encoder(**batch).last_hidden_state.mean(dim=1)
+probs = (mean @ head["linear.weight"].T + head["linear.bias"]).{function}[0]
+scores = {{config.id2label[column]: float(prob) for column, prob in enumerate(probs)}}
+"""
+_LIMITS = {
+    "pipeline": (
+        "The head reads the mean of the tokens and is folded into one more layer of the encoder. "
+        "Load it in fp32 or bf16: fp16 and int8 cannot hold its constants and give nonsense."
+    ),
+    "encoder-and-head": (
+        "The head reads the mean of the tokens and lies beside the encoder, laid out as "
+        "sentence-transformers does; `pipeline()` would load the encoder without it. The encoder "
+        "may be loaded in fp16 or bf16, which moves probabilities by up to about 0.01."
+    ),
+}
+_MULTILABEL = """thresholds = config.thresholds[{language}]
 print([label for label, cut in thresholds.items() if scores[label] >= cut])
 """
 _SINGLELABEL = """print(max(scores, key=scores.get))
 """
 # The running AND: level m needs every event up to m.
-_EVENTS = """thresholds = classify.model.config.thresholds[{language}]
+_EVENTS = """thresholds = config.thresholds[{language}]
 levels = {{}}
 for event, cut in thresholds.items():
     label, level = event.rsplit(">=", 1)
@@ -34,7 +63,7 @@ for event, cut in thresholds.items():
 print(levels)
 """
 # The expected level is the sum of the probabilities of y >= 1, y >= 2, ...
-_EXPECTED = """cuts = classify.model.config.level_cuts[{language}]
+_EXPECTED = """cuts = config.level_cuts[{language}]
 levels = {{}}
 for label, points in cuts.items():
     expected = sum(scores[event] for event in scores if event.rsplit(">=", 1)[0] == label)
@@ -58,10 +87,30 @@ def write_snippet(run: Run, thresholds: Thresholds, fold: int | None) -> str:
             f"```bash\nsemeval-kit predict submissions/{name} {quoted}\n"
             f"semeval-kit export submissions/{name} --to {name}-model\n```\n"
         )
-    return f"```python\n{python_snippet(run, thresholds)}```\n"
+    layout, has_mean_head = choose_layout(run.model_dir(fold))
+    limits = f"\n{_LIMITS[layout]}\n" if has_mean_head else ""
+    return f"```python\n{python_snippet(run, thresholds, layout)}```\n{limits}"
 
 
-def python_snippet(run: Run, thresholds: Thresholds) -> str:
+def choose_layout(model_dir: Path) -> tuple[Layout, bool]:
+    """How a fold's model is exported, and whether its head reads the mean of the tokens.
+
+    Args:
+        model_dir: of a fold.
+    """
+    head_file = model_dir / "head.json"
+    if not head_file.is_file():
+        return "pipeline", False
+    # Known by the folder's own manifest.
+    head = json.loads(head_file.read_bytes())
+    if head["pooling"] == "own":
+        return "pipeline", False
+    n_targets = sum(len(target["names"]) for target in head["targets"])
+    folds = can_fold(json.loads((model_dir / "config.json").read_bytes()), n_targets)
+    return ("pipeline" if folds else "encoder-and-head"), True
+
+
+def python_snippet(run: Run, thresholds: Thresholds, layout: Layout = "pipeline") -> str:
     """Python that loads an exported folder and decides one text."""
     kind, rule = run.task.kind, thresholds.intensity
     if kind == "intensity":
@@ -69,8 +118,12 @@ def python_snippet(run: Run, thresholds: Thresholds) -> str:
     else:
         decide = {"multilabel": _MULTILABEL, "singlelabel": _SINGLELABEL}[kind]
     language = run.languages[0] if run.languages[0] in thresholds.values else "joint"
-    return (_LOAD + decide).format(
-        max_length=run.recipe["max_length"], text=json.dumps(_TEXT), language=json.dumps(language)
+    load = _PIPELINE if layout == "pipeline" else _ENCODER_AND_HEAD
+    return (load + decide).format(
+        function="softmax(dim=-1)" if kind == "singlelabel" else "sigmoid()",
+        max_length=run.recipe["max_length"],
+        text=json.dumps(_TEXT),
+        language=json.dumps(language),
     )
 
 

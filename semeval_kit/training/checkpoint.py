@@ -31,17 +31,19 @@ Tensors = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """All that a fold needs to go on after an epoch.
+    """All that a fold needs to go on after a step.
 
     Attributes:
         epoch: epochs finished.
+        step: steps of the next one that are done.
         state: what is not a tensor: history, best score, fingerprint.
-        model: trainable weights after the epoch.
+        model: trainable weights after the step.
         optimizer: its tensors.
-        best: weights of the best epoch so far, or None where it is the last one.
+        best: weights of the best epoch so far, or None where they are `model` or there are none.
     """
 
     epoch: int
+    step: int
     state: dict[str, Any]
     model: Tensors
     optimizer: Tensors
@@ -66,12 +68,13 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     if checkpoint.best is not None:
         parts["best"] = checkpoint.best
     _require_space(folder, parts)
-    target = folder / f"epoch-{checkpoint.epoch:04d}"
+    step = f"-step-{checkpoint.step:06d}" if checkpoint.step else ""
+    target = folder / f"epoch-{checkpoint.epoch:04d}{step}"
     remove_tree(target)
     with staged_dir(target) as staging:
         for name, tensors in parts.items():
             save_file(tensors, staging / f"{name}.safetensors")
-        text = json.dumps({"epoch": checkpoint.epoch, **checkpoint.state})
+        text = json.dumps({"epoch": checkpoint.epoch, "step": checkpoint.step, **checkpoint.state})
         (staging / _STATE).write_text(text, encoding="utf-8")
     for old in _by_age(folder)[_KEEP:]:
         remove_tree(old)
@@ -150,6 +153,7 @@ def _read(path: Path) -> Checkpoint:
     best = path / "best.safetensors"
     return Checkpoint(
         epoch=int(state.pop("epoch")),
+        step=int(state.pop("step")),
         state=state,
         model=load_file(path / "model.safetensors"),
         optimizer=load_file(path / "optimizer.safetensors"),

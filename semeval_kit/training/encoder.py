@@ -1,17 +1,18 @@
-"""Encoders with a classification head: found, checked, loaded, frozen in part, saved plainly."""
+"""Encoders: checked, loaded with a head, frozen in part; and the models that runs keep."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from safetensors.torch import load_file
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -22,8 +23,15 @@ from transformers import (
 )
 
 from semeval_kit.errors import KitError
-from semeval_kit.training import pooling
-from semeval_kit.training.recipe import TrainConfig, peak_lr
+from semeval_kit.training.head import (
+    HEAD_FILE,
+    HEAD_WEIGHTS,
+    Classifier,
+    Target,
+    Targets,
+    parse_targets,
+)
+from semeval_kit.training.recipe import Recipe, peak_lr
 from semeval_kit.training.source import explain_failure, resolve_encoder
 
 _DROPOUTS = {
@@ -39,166 +47,126 @@ _DROPOUTS = {
 }
 _FORBIDDEN_KEYS = ("auto_map", "_attn_implementation_internal")
 _LAYER_LISTS = ("encoder.layer", "transformer.layer", "layers", "encoder.albert_layer_groups")
+# In the config of a model that an older version saved: its last layer is such a head.
+_FOLDED = "mean_head_folded"
+# Parameters that must come from the weights: a head and a pooler may be new.
+_NEEDED = re.compile(r"(^|\.)(layers?|embeddings|albert_layer_groups)\.")
 
 
-@dataclass(frozen=True)
-class Targets:
-    """What the head predicts.
-
-    Attributes:
-        names: of its outputs.
-        exclusive: exactly one of them is true.
-        n_levels: outputs per label: more than one for the cumulative events of intensities.
-    """
-
-    names: tuple[str, ...]
-    exclusive: bool
-    n_levels: int = 1
-
-    @property
-    def config_entries(self) -> dict[str, Any]:
-        """Entries of a transformers config that make `pipeline()` answer with these names."""
-        problem = "single_label_classification" if self.exclusive else "multi_label_classification"
-        return {
-            "num_labels": len(self.names),
-            "id2label": dict(enumerate(self.names)),
-            "label2id": {name: index for index, name in enumerate(self.names)},
-            "problem_type": problem,
-        }
-
-
-class Classifier(Protocol):
-    """An encoder with a head, as the training loop sees it."""
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Return logits `(n_texts, n_targets)` of tokens `(n_texts, n_tokens)`."""
-        ...
-
-    def plain(self) -> PreTrainedModel:
-        """Return the family's own classifier with these weights, ready for `save_pretrained`."""
-        ...
-
-
-class MeanClassifier(nn.Module):
-    """A linear head on the mean of the tokens' last hidden states."""
-
-    def __init__(self, backbone: PreTrainedModel, targets: Targets, dropout: float) -> None:
-        """Put a fresh head on an encoder."""
-        super().__init__()
-        self.backbone = backbone
-        self.targets = targets
-        if backbone.config.model_type == "mpnet":
-            pooling.even_head(backbone)  # chosen by the weights it comes with, not by trained ones
-        self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(backbone.config.hidden_size, len(targets.names))
-        nn.init.normal_(self.head.weight, std=0.02)
-        nn.init.zeros_(self.head.bias)
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Return logits `(n_texts, n_targets)` of tokens `(n_texts, n_tokens)`."""
-        output = self.backbone(input_ids=input_ids, attention_mask=attention_mask)
-        hidden: Tensor = output.last_hidden_state
-        weights = pooling.token_weights(self.backbone, attention_mask).to(hidden.dtype)
-        mean = (hidden * weights.unsqueeze(-1)).sum(dim=1)
-        logits: Tensor = self.head(self.dropout(mean))
-        return logits
-
-    def plain(self) -> PreTrainedModel:
-        """Return the family's own classifier with the head folded into one more layer."""
-        return pooling.fold_mean_head(self.backbone, self.head, self.targets.config_entries)
-
-
-class OwnHeadClassifier(nn.Module):
-    """transformers' own classifier of a family: its head on the first token (or its own mean)."""
-
-    def __init__(self, model: PreTrainedModel) -> None:
-        """Wrap a model that `AutoModelForSequenceClassification` gave."""
-        super().__init__()
-        self.model = model
-
-    @property
-    def backbone(self) -> PreTrainedModel:
-        """The encoder inside the model."""
-        base: PreTrainedModel = getattr(self.model, self.model.base_model_prefix)
-        return base
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Return logits `(n_texts, n_targets)` of tokens `(n_texts, n_tokens)`."""
-        logits: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).logits
-        return logits
-
-    def plain(self) -> PreTrainedModel:
-        """Return the model itself."""
-        return self.model
-
-
-def load_tokenizer(config: TrainConfig) -> Any:
+def load_tokenizer(recipe: Recipe) -> Any:
     """Load the tokenizer of the recipe's encoder, padding on the right.
 
     Raises:
         KitError: it cannot be had.
     """
-    name = resolve_encoder(config.encoder)
+    name = resolve_encoder(recipe.encoder)
     with _explained(name):
         tokenizer = AutoTokenizer.from_pretrained(
-            name, revision=config.revision or None, trust_remote_code=False
+            name, revision=recipe.revision or None, trust_remote_code=False
+        )
+    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
+        raise KitError(
+            f"encoder '{name}': its tokenizer knows no words, so every token would be unknown. "
+            "Put the encoder's tokenizer files (tokenizer.json, vocab.txt ...) beside its weights."
         )
     tokenizer.padding_side = "right"
     return tokenizer
 
 
-def load_classifier(config: TrainConfig, targets: Targets) -> MeanClassifier | OwnHeadClassifier:
+def load_classifier(recipe: Recipe, targets: Targets) -> Classifier:
     """Load the encoder in fp32 with a fresh head; seed torch before, for the head's weights.
 
     Raises:
-        KitError: the encoder cannot be had, wants code of its own, has no safetensors, or
-            cannot be pooled or frozen as the recipe says.
+        KitError: the encoder cannot be had, wants code of its own, has no safetensors, lacks
+            weights that its config asks for, or cannot be frozen as the recipe says.
     """
-    name = resolve_encoder(config.encoder)
+    name = resolve_encoder(recipe.encoder)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    common = {"revision": config.revision or None, "trust_remote_code": False}
+    common = {"revision": recipe.revision or None, "trust_remote_code": False}
     with _explained(name):
-        _refuse_foreign_code(name, config.revision)
+        _refuse_foreign_code(name, recipe.revision)
         settings = AutoConfig.from_pretrained(name, **common)
-        if getattr(settings, pooling.FOLDED, False):
+        if getattr(settings, _FOLDED, False):
             raise KitError(
-                f"encoder '{name}' is a finished model of this kit: its last layer holds a head "
-                "and cannot be trained further. Start from the encoder that it was trained from."
+                f"encoder '{name}' is a model that an older version of this kit saved: its last "
+                "layer holds a head and cannot be trained further. Start from the encoder that "
+                "it was trained from."
             )
-        _override_dropouts(settings, config)
-        weights = {**common, "dtype": torch.float32, "use_safetensors": True, "config": settings}
+        _override_dropouts(settings, recipe)
         own_mean = hasattr(settings, "classifier_pooling")
-        if config.pooling == "mean" and not own_mean:
-            pooling.require_room(settings, len(targets.names))
-            backbone = AutoModel.from_pretrained(name, **weights)
-            if getattr(backbone, "pooler", None) is not None:
-                backbone.pooler = None
-            dropout = config.head_dropout if config.head_dropout >= 0 else 0.1
-            model: MeanClassifier | OwnHeadClassifier = MeanClassifier(backbone, targets, dropout)
-        else:
-            if own_mean:
-                settings.classifier_pooling = config.pooling
+        mean_head = recipe.pooling == "mean" and not own_mean
+        if own_mean:
+            settings.classifier_pooling = recipe.pooling
+        if not mean_head:
             for key, value in targets.config_entries.items():
                 setattr(settings, key, value)
-            model = OwnHeadClassifier(
-                AutoModelForSequenceClassification.from_pretrained(
-                    name, ignore_mismatched_sizes=True, **weights
-                )
-            )
-    _freeze(model.backbone, config)
+        kind = AutoModel if mean_head else AutoModelForSequenceClassification
+        network, info = kind.from_pretrained(
+            name,
+            **common,
+            dtype=torch.float32,
+            use_safetensors=True,
+            config=settings,
+            ignore_mismatched_sizes=not mean_head,
+            output_loading_info=True,
+        )
+    missing = sorted(key for key in info["missing_keys"] if _NEEDED.search(key))
+    if missing:
+        raise KitError(
+            f"encoder '{name}': its weights lack {len(missing)} parameters that its config.json "
+            f"asks for, such as {missing[0]}. The files do not belong together; fetch them again."
+        )
+    model = Classifier(network, targets, mean_head=mean_head, dropout=recipe.head_dropout)
+    for module in _frozen_modules(model.backbone, recipe):
+        for parameter in module.parameters():
+            parameter.requires_grad = False
     return model
 
 
-def parameter_groups(
-    model: MeanClassifier | OwnHeadClassifier, config: TrainConfig
-) -> list[dict[str, Any]]:
+def load_model(folder: Path, dtype: torch.dtype = torch.float32) -> Classifier:
+    """Load what `Classifier.save` wrote, on the CPU and in evaluation mode.
+
+    Folders of older versions, which are transformers' own classifiers alone, are read, too.
+
+    Args:
+        folder: of a model.
+        dtype: of the encoder; a mean head stays in fp32.
+
+    Raises:
+        KitError: a file is missing or cannot be used.
+    """
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    with _explained(str(folder)):
+        # Known by the folder's own manifest, as all files beside it.
+        text = (folder / HEAD_FILE).read_bytes() if (folder / HEAD_FILE).is_file() else b"{}"
+        head = json.loads(text)
+        mean_head = head.get("pooling") == "mean"
+        kind = AutoModel if mean_head else AutoModelForSequenceClassification
+        network = kind.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False
+        )
+        targets = parse_targets(head) if head else _read_old_targets(network.config)
+        model = Classifier(network, targets, mean_head=mean_head)
+        if model.head is not None:
+            model.head.load_state_dict(load_file(folder / HEAD_WEIGHTS))
+    return model.eval()
+
+
+def _read_old_targets(config: Any) -> Targets:
+    exclusive = config.problem_type == "single_label_classification"
+    names = tuple(config.id2label[index] for index in range(len(config.id2label)))
+    return Targets((Target("singlelabel" if exclusive else "multilabel", names),))
+
+
+def parameter_groups(model: Classifier, recipe: Recipe) -> list[dict[str, Any]]:
     """Group trainable parameters: encoder and head, each with and without weight decay.
 
     Biases and the weights of norms, which are the parameters of one dimension, do not decay.
     """
     inside = {id(p) for p in model.backbone.parameters()}
-    lr = peak_lr(config, int(model.backbone.config.hidden_size))
+    lr = peak_lr(recipe, int(model.backbone.config.hidden_size))
     groups = []
     for in_encoder in (True, False):
         for decays in (True, False):
@@ -211,11 +179,27 @@ def parameter_groups(
                 groups.append(
                     {
                         "params": params,
-                        "lr": lr if in_encoder else config.head_lr,
-                        "weight_decay": config.weight_decay if decays else 0.0,
+                        "lr": lr if in_encoder else recipe.head_lr,
+                        "weight_decay": recipe.weight_decay if decays else 0.0,
                     }
                 )
     return groups
+
+
+def describe_model(model: Classifier, recipe: Recipe) -> dict[str, Any]:
+    """What became of a recipe with this encoder: learning rate, dropouts, number of parameters."""
+    settings, parameters = model.backbone.config, list(model.parameters())
+    dropouts = {
+        field: next((float(getattr(settings, n)) for n in names if hasattr(settings, n)), None)
+        for field, names in _DROPOUTS.items()
+    }
+    return {
+        "peak_lr": peak_lr(recipe, int(settings.hidden_size)),
+        **dropouts,
+        "head_dropout": recipe.head_dropout,
+        "parameters": sum(p.numel() for p in parameters),
+        "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
+    }
 
 
 def encoder_layers(backbone: PreTrainedModel) -> Sequence[nn.Module]:
@@ -225,46 +209,40 @@ def encoder_layers(backbone: PreTrainedModel) -> Sequence[nn.Module]:
         KitError: the encoder keeps its layers where this module does not look.
     """
     for path in _LAYER_LISTS:
-        found: Any = backbone
+        layers: Any = backbone
         for part in path.split("."):
-            found = getattr(found, part, None)
-        if isinstance(found, nn.ModuleList):
-            return list(found)
+            layers = getattr(layers, part, None)
+        if isinstance(layers, nn.ModuleList):
+            return list(layers)
     raise KitError(
         f"encoder of kind '{backbone.config.model_type}': its layers cannot be found, so they "
         "cannot be frozen. Set freeze_layers = 0."
     )
 
 
-def _freeze(backbone: PreTrainedModel, config: TrainConfig) -> None:
-    for module in _frozen_modules(backbone, config):
-        for parameter in module.parameters():
-            parameter.requires_grad = False
-
-
-def _frozen_modules(backbone: PreTrainedModel, config: TrainConfig) -> Iterator[nn.Module]:
-    if config.freeze_layers or config.freeze_embeddings:
+def _frozen_modules(backbone: PreTrainedModel, recipe: Recipe) -> Iterator[nn.Module]:
+    if recipe.freeze_layers or recipe.freeze_embeddings:
         for name in ("embeddings", "embeddings_project"):
             if hasattr(backbone, name):
                 yield getattr(backbone, name)
-    if not config.freeze_layers:
+    if not recipe.freeze_layers:
         return
     layers = encoder_layers(backbone)
-    n_frozen = config.freeze_layers % len(layers) if config.freeze_layers < 0 else 0
-    n_frozen = n_frozen or config.freeze_layers
+    n_frozen = recipe.freeze_layers % len(layers) if recipe.freeze_layers < 0 else 0
+    n_frozen = n_frozen or recipe.freeze_layers
     if not 0 < n_frozen <= len(layers):
         raise KitError(
-            f"freeze_layers = {config.freeze_layers}: the encoder has {len(layers)} layers "
+            f"freeze_layers = {recipe.freeze_layers}: the encoder has {len(layers)} layers "
             "(ALBERT counts the groups that share weights). Choose a smaller number."
         )
     yield from layers[:n_frozen]
 
 
-def _override_dropouts(settings: Any, config: TrainConfig) -> None:
+def _override_dropouts(settings: Any, recipe: Recipe) -> None:
     for field, names in _DROPOUTS.items():
-        value = getattr(config, field)
+        value = getattr(recipe, field)
         for name in names:
-            if value >= 0 and hasattr(settings, name):
+            if value is not None and hasattr(settings, name):
                 setattr(settings, name, value)
 
 
@@ -276,11 +254,11 @@ def _refuse_foreign_code(name: str, revision: str) -> None:
         from transformers import PreTrainedConfig
 
         content, _ = PreTrainedConfig.get_config_dict(name, revision=revision or None)
-    found = sorted({key for key in _all_keys(content) if key in _FORBIDDEN_KEYS})
-    if found:
+    forbidden = sorted({key for key in _all_keys(content) if key in _FORBIDDEN_KEYS})
+    if forbidden:
         raise KitError(
-            f"encoder '{name}': its config.json has {', '.join(found)}, which asks for code from "
-            "the model's author to be run. The kit never does that; choose another encoder."
+            f"encoder '{name}': its config.json has {', '.join(forbidden)}, which asks for code "
+            "from the model's author to be run. The kit never does that; choose another encoder."
         )
 
 

@@ -17,9 +17,10 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
+from tqdm import tqdm
+
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run
-from semeval_kit.training.display import Display
 from semeval_kit.training.machine import Slots
 
 Event = dict[str, Any]
@@ -48,7 +49,6 @@ def run_folds(
     train: Sequence[int] = (),
     predict: Sequence[int] = (),
     splits: Sequence[str] = (),
-    processes: int = 1,
     say: Callable[[str], None],
     on_event: Callable[[Event], None] | None = None,
 ) -> None:
@@ -59,11 +59,10 @@ def run_folds(
 
     Args:
         run: a prepared run.
-        slots: processes at a time, threads and devices of each.
+        slots: folds at a time; processes, threads and devices of each.
         train: folds to train.
         predict: folds to predict with.
         splits: what to predict.
-        processes: per fold that trains, for a fold on several devices.
         say: is told what a person should read between the bars.
         on_event: is given every event of the workers.
 
@@ -76,14 +75,14 @@ def run_folds(
     running: list[FoldJob] = []
     failed: list[FoldJob] = []
     events: queue.Queue[tuple[FoldJob, Event | None]] = queue.Queue()
-    display = Display(say)
+    display = _Display(say)
     try:
         with _exit_on_sigterm():
             while waiting or running:
                 while len(running) < slots.jobs and (job := _take_ready(waiting, running)):
                     job.slot = min(set(range(slots.jobs)) - {other.slot for other in running})
                     running.append(job)
-                    _start(run, job, slots, processes, events)
+                    _start(run, job, slots, events)
                 source, event = events.get()
                 if event is not None:
                     display.show(source, event)
@@ -98,31 +97,95 @@ def run_folds(
     except BaseException:
         _stop_all(running)
         raise
-    finally:
-        display.end()
     if failed:
         raise KitError(_describe_failures(run, failed))
 
 
 def launch_command(arguments: Sequence[str], processes: int) -> list[str]:
-    """The command line of a fold's process.
+    """The command line of a fold's process, or of the launcher of several.
 
-    `accelerate launch`, with a person's own `accelerate config` where there is one. On a CPU that
-    starts one process whatever it is asked for, so several go through torch's own launcher.
+    One process needs no launcher, and a person's `accelerate config` has no say in it: folds run
+    side by side, each on the device that it is given. Several processes of one fold are started
+    by `accelerate launch`; a config for several machines is honoured there, one for this machine
+    alone is not asked. On a CPU `accelerate launch` starts one process whatever it is asked for,
+    so there torch's own launcher does it.
     """
     worker = ["-m", "semeval_kit.training.worker", *arguments]
-    python = sys.executable
-    if arguments[0] == "predict":  # no gradients to exchange: the launcher would only take time
-        return [python, *worker]
-    if processes > 1 and not _has_gpu():
-        count = f"--nproc_per_node={processes}"
-        return [python, "-m", "torch.distributed.run", "--standalone", count, *worker]
+    if processes == 1 or arguments[0] == "predict":  # which has no gradients to exchange
+        return [sys.executable, *worker]
+    if not _has_gpu():
+        launcher = ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+        return [sys.executable, "-m", *launcher, *worker]
     # quiet: the launcher's own traceback would stand after the worker's, which is the one to read
-    launch = [python, "-m", "accelerate.commands.launch", "--quiet"]
-    if not _has_accelerate_config():
-        fixed = ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no"]
-        launch += [f"--num_processes={processes}", *fixed]
-    return [*launch, *worker]
+    launcher = ["accelerate.commands.launch", "--quiet", f"--num_processes={processes}"]
+    launcher += ["--gpu_ids=all", "--mixed_precision=no", "--dynamo_backend=no"]
+    if not _config_spans_machines():  # port 0: any that is free, since folds run side by side
+        launcher += ["--multi_gpu", "--num_machines=1", "--main_process_port=0"]
+    return [sys.executable, "-m", *launcher, *worker]
+
+
+class _Display:
+    """A bar per fold on a terminal, a line per epoch elsewhere."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.say = say
+        self.bars = sys.stderr.isatty()
+
+    def show(self, job: FoldJob, event: Event) -> None:
+        """Show what a fold's process told."""
+        kind = event["event"]
+        if kind == "error":
+            job.error = event["text"]
+        elif kind in ("note", "resumed"):
+            text = event.get("text") or f"goes on after epoch {event['epoch']}"
+            text += f" and {event['step']} steps" if event.get("step") else ""
+            self._line(f"fold {job.fold}: {text}")
+        elif kind == "epoch":
+            self._line(_describe_epoch(job.fold, event))
+        elif self.bars and kind == "step":
+            bar = self._bar(job, event["steps"], "step", f"fold {job.fold} epoch {event['epoch']}")
+            bar.n = event["step"]
+            speed = f"{event['rows_per_second']:.0f} rows/s"
+            bar.set_postfix_str(f"loss {event['loss']:.4f}, {speed}", refresh=True)
+        elif self.bars and kind == "rows":
+            bar = self._bar(job, event["rows"], "row", f"fold {job.fold} {event['split']}")
+            bar.n = event["done"]
+            bar.refresh()
+
+    def close(self, job: FoldJob) -> None:
+        """Take the bar of a job away."""
+        if job.bar is not None:
+            job.bar.close()
+            job.bar = None
+
+    def _bar(self, job: FoldJob, total: int, unit: str, title: str) -> Any:
+        if job.bar is not None and job.bar.desc.rstrip(": ") != title:
+            self.close(job)
+        if job.bar is None:
+            job.bar = tqdm(
+                total=total,
+                desc=title,
+                unit=unit,
+                position=job.slot,
+                leave=False,
+                file=sys.stderr,
+                dynamic_ncols=True,
+            )
+        return job.bar
+
+    def _line(self, text: str) -> None:
+        if self.bars:
+            tqdm.write(text, file=sys.stderr)
+        else:
+            self.say(text)
+
+
+def _describe_epoch(fold: int, row: Event) -> str:
+    return (
+        f"fold {fold} epoch {row['epoch']}: loss {row['train_loss']:.4f}, "
+        f"validation loss {row['val_loss']:.4f}, macro-F1 at 0.5 {row['macro_f1']:.4f}, "
+        f"{row['rows_per_second']:.0f} rows/s, {row['seconds']:.0f} s"
+    )
 
 
 def _take_ready(waiting: list[FoldJob], running: Sequence[FoldJob]) -> FoldJob | None:
@@ -135,15 +198,15 @@ def _take_ready(waiting: list[FoldJob], running: Sequence[FoldJob]) -> FoldJob |
     return None
 
 
-def _start(run: Run, job: FoldJob, slots: Slots, processes: int, events: queue.Queue[Any]) -> None:
+def _start(run: Run, job: FoldJob, slots: Slots, events: queue.Queue[Any]) -> None:
     run.fold_dir(job.fold).mkdir(parents=True, exist_ok=True)
     job.log = run.log_file(job.fold).open("w", encoding="utf-8")
     job.process = subprocess.Popen(
-        launch_command(job.arguments, processes),
+        launch_command(job.arguments, slots.processes),
         stdout=subprocess.PIPE,
         stderr=job.log,
         stdin=subprocess.PIPE,
-        env=_environment(slots, job.slot, processes),
+        env=_environment(slots, job),
         encoding="utf-8",
         errors="replace",
         start_new_session=True,
@@ -151,8 +214,8 @@ def _start(run: Run, job: FoldJob, slots: Slots, processes: int, events: queue.Q
     threading.Thread(target=_read_events, args=(job, events), daemon=True).start()
 
 
-def _environment(slots: Slots, slot: int, processes: int) -> dict[str, str]:
-    threads = str(slots.threads)
+def _environment(slots: Slots, job: FoldJob) -> dict[str, str]:
+    threads = str(slots.threads[job.fold])
     env = {
         **os.environ,
         "OMP_NUM_THREADS": threads,
@@ -165,10 +228,12 @@ def _environment(slots: Slots, slot: int, processes: int) -> dict[str, str]:
     }
     root = str(Path(__file__).parents[2])
     env["PYTHONPATH"] = os.pathsep.join(filter(None, [root, env.get("PYTHONPATH", "")]))
-    if slots.devices and processes == 1:
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        names = visible.split(",") if visible else [str(d) for d in range(max(slots.devices) + 1)]
-        env["CUDA_VISIBLE_DEVICES"] = names[slots.devices[slot]]
+    if slots.devices:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        devices = slots.devices[job.slot]
+        env["CUDA_VISIBLE_DEVICES"] = ",".join(
+            visible[device] if any(visible) else str(device) for device in devices
+        )
     return env
 
 
@@ -263,7 +328,9 @@ def _has_gpu() -> bool:
     return bool(torch.cuda.is_available() or torch.backends.mps.is_available())
 
 
-def _has_accelerate_config() -> bool:
-    from accelerate.commands.config.config_args import default_config_file
+def _config_spans_machines() -> bool:
+    from accelerate.commands.config import config_args
 
-    return Path(default_config_file).is_file()
+    if not Path(config_args.default_config_file).is_file():
+        return False
+    return int(config_args.load_config_from_file(None).num_machines) > 1

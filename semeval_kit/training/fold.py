@@ -22,16 +22,16 @@ from semeval_kit.run.directory import (
     write_json,
     write_probs,
 )
-from semeval_kit.task.codec import encode_labels, target_names
+from semeval_kit.task.codec import encode_labels
 from semeval_kit.task.task import Task
 from semeval_kit.training.batches import Rows, encode_texts
 from semeval_kit.training.checkpoint import staged_dir
-from semeval_kit.training.encoder import Targets, load_tokenizer
+from semeval_kit.training.encoder import describe_model, load_model, load_tokenizer
+from semeval_kit.training.head import read_targets
 from semeval_kit.training.loop import FoldTrainer
 from semeval_kit.training.machine import choose_precision, fingerprint, peak_memory_mb
 from semeval_kit.training.predict import FoldModel, load_fold
-from semeval_kit.training.progress import Progress
-from semeval_kit.training.recipe import TrainConfig, make_config, peak_lr
+from semeval_kit.training.recipe import Recipe, make_recipe
 
 Event = dict[str, Any]
 _CHECKED_ROWS = 16
@@ -60,14 +60,13 @@ def train_fold(run: Run, fold: int, emit: Callable[[Event], None]) -> FoldTraine
         KitError: the encoder cannot be used, or training fails.
     """
     started = time.monotonic()
-    config = make_config(run.recipe, f"{run.recipe_file}")
-    targets = head_targets(run.task)
-    tokenizer = load_tokenizer(config)
-    train, valid, held_out = _split_rows(run, fold, tokenizer, config)
-    device_type = "cuda" if torch.cuda.is_available() else _cpu_or_mps()
-    precision = choose_precision(config.precision, device_type)
+    recipe = make_recipe(run.recipe, f"{run.recipe_file}")
+    targets = read_targets(run.task)
+    tokenizer = load_tokenizer(recipe)
+    train, valid, held_out = _split_rows(run, fold, tokenizer, recipe)
+    precision = choose_precision(recipe.precision, _device_type())
     trainer = FoldTrainer(
-        config, targets, fold, int(tokenizer.pad_token_id or 0), precision=precision, emit=emit
+        recipe, targets, fold, int(tokenizer.pad_token_id or 0), precision=precision, emit=emit
     )
     accelerator = trainer.accelerator
     stamp = {
@@ -83,13 +82,31 @@ def train_fold(run: Run, fold: int, emit: Callable[[Event], None]) -> FoldTraine
         run.checkpoint_dir(fold),
         stamp,
         watched_metric(run.task),
-        keep=lambda history: write_history(run, fold, history),
+        keep=lambda history: _write_history(run, fold, history),
     )
     probs = trainer.predict(valid)
     if accelerator.is_main_process:
         _save_model(run.model_dir(fold), trainer, tokenizer, valid, probs)
-        oof = Probs(held_out.ids, held_out.languages, targets.names, probs)
-        _finish(run, fold, oof, trainer, progress, stamp, len(train.names), started)
+        write_probs(
+            run.oof_file(fold), Probs(held_out.ids, held_out.languages, targets.names, probs)
+        )
+        _write_history(run, fold, progress.history)
+        done = {
+            "fold": fold,
+            "best_epoch": progress.best_epoch,
+            "epochs": len(progress.history),
+            "n_train": len(train.names),
+            "n_valid": len(valid.names),
+            "seconds": round(sum(row["seconds"] for row in progress.history), 1),
+            "process_seconds": round(time.monotonic() - started, 1),
+            "peak_rss_mb": peak_memory_mb(),
+            "encoder": recipe.encoder,
+            "oof_sha256": _sha256(run.oof_file(fold)),
+            **describe_model(trainer.classifier, recipe),
+            **stamp,
+        }
+        write_json(run.done_file(fold), done)
+        remove_tree(run.checkpoint_dir(fold))
     accelerator.wait_for_everyone()
     emit({"event": "done", "fold": fold, "best_epoch": progress.best_epoch})
     accelerator.end_training()
@@ -117,97 +134,49 @@ def predict_fold(run: Run, fold: int, splits: Sequence[str], emit: Callable[[Eve
     emit({"event": "done", "fold": fold})
 
 
-def head_targets(task: Task) -> Targets:
-    """What the head of a task's models predicts."""
-    return Targets(
-        names=tuple(target_names(task)),
-        exclusive=task.kind == "singlelabel",
-        n_levels=task.max_intensity if task.kind == "intensity" else 1,
-    )
-
-
 def watched_metric(task: Task) -> str:
     """Which column of the history stands for the task's score while a fold trains."""
     return _WATCHED.get(task.scoring.metrics[0], "macro_f1")
 
 
-def _split_rows(
-    run: Run, fold: int, tokenizer: Any, config: TrainConfig
-) -> tuple[Rows, Rows, Examples]:
+def _split_rows(run: Run, fold: int, tokenizer: Any, recipe: Recipe) -> tuple[Rows, Rows, Examples]:
     examples = run.read_train()
     targets = encode_labels(run.task, examples.labels)
     fold_of = run.read_folds()
     folds = np.array([fold_of[key] for key in zip(examples.languages, examples.ids, strict=True)])
-    token_ids = encode_texts(tokenizer, examples.texts, config.max_length)
+    token_ids = encode_texts(tokenizer, examples.texts, recipe.max_length)
 
-    def rows(chosen: np.ndarray) -> Rows:
+    def take(rows: np.ndarray) -> Rows:
         return Rows(
-            names=tuple(examples.ids[row] for row in chosen),
-            token_ids=[token_ids[row] for row in chosen],
-            targets=targets[chosen],
+            names=tuple(examples.ids[row] for row in rows),
+            token_ids=[token_ids[row] for row in rows],
+            targets=targets[rows],
         )
 
     held_out = np.flatnonzero(folds == fold)
-    return rows(np.flatnonzero(folds != fold)), rows(held_out), examples.take(held_out)
+    return take(np.flatnonzero(folds != fold)), take(held_out), examples.take(held_out)
 
 
 def _save_model(
     folder: Path, trainer: FoldTrainer, tokenizer: Any, valid: Rows, probs: np.ndarray
 ) -> None:
-    """Save the plain model, after seeing that it gives the probabilities that were measured."""
-    plain = trainer.classifier.plain().cpu().float().eval()
-    rows = list(range(min(_CHECKED_ROWS, len(valid.names))))
-    model = FoldModel(tokenizer, plain, trainer.targets.exclusive, trainer.config.max_length)
-    found = model.probs_of_tokens([valid.token_ids[row] for row in rows])
-    worst = float(np.abs(found - probs[rows]).max()) if rows else 0.0
-    if worst > _TOLERANCE:
-        raise KitError(
-            f"{folder}: the saved model differs from the trained one by {worst:.2g} in a "
-            "probability. Please report this with the encoder's name; --pooling cls avoids it."
-        )
+    """Save the model, and see that what comes back gives the probabilities that were measured."""
     remove_tree(folder)
     with staged_dir(folder) as staging:
-        plain.save_pretrained(staging)
+        trainer.classifier.cpu().float().save(staging)
         tokenizer.save_pretrained(staging)
+        rows = list(range(min(_CHECKED_ROWS, len(valid.names))))
+        again = FoldModel(tokenizer, load_model(staging), trainer.recipe.max_length)
+        again_probs = again.probs_of_tokens([valid.token_ids[row] for row in rows])
+        worst = float(np.abs(again_probs - probs[rows]).max()) if rows else 0.0
+        if worst > _TOLERANCE:
+            raise KitError(
+                f"{folder}: the saved model differs from the trained one by {worst:.2g} in a "
+                "probability. Please report this with the encoder's name; --pooling cls avoids it."
+            )
 
 
-def _finish(
-    run: Run,
-    fold: int,
-    oof: Probs,
-    trainer: FoldTrainer,
-    progress: Progress,
-    stamp: Event,
-    n_train: int,
-    started: float,
-) -> None:
-    write_probs(run.oof_file(fold), oof)
-    write_history(run, fold, progress.history)
-    parameters = list(trainer.classifier.parameters())
-    write_json(
-        run.done_file(fold),
-        {
-            "fold": fold,
-            "best_epoch": progress.best_epoch,
-            "epochs": len(progress.history),
-            "n_train": n_train,
-            "n_valid": len(oof),
-            "seconds": round(sum(row["seconds"] for row in progress.history), 1),
-            "process_seconds": round(time.monotonic() - started, 1),
-            "parameters": sum(p.numel() for p in parameters),
-            "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
-            "peak_rss_mb": peak_memory_mb(),
-            "encoder": trainer.config.encoder,
-            "peak_lr": peak_lr(trainer.config, trainer.classifier.backbone.config.hidden_size),
-            "oof_sha256": _sha256(run.oof_file(fold)),
-            **stamp,
-        },
-    )
-    remove_tree(run.checkpoint_dir(fold))
-
-
-def write_history(run: Run, fold: int, history: list[Event]) -> None:
-    """Write one JSON object per epoch."""
+def _write_history(run: Run, fold: int, history: list[Event]) -> None:
     lines = "".join(json.dumps(row) + "\n" for row in history)
     write_kept(run.history_file(fold), lines)
 
@@ -220,5 +189,7 @@ def _row_counter(split: str, n_rows: int, emit: Callable[[Event], None]) -> Call
     return lambda done: emit({"event": "rows", "split": split, "done": done, "rows": n_rows})
 
 
-def _cpu_or_mps() -> str:
+def _device_type() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"

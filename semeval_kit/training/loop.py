@@ -1,7 +1,8 @@
-"""The training loop of one fold, on one or many processes, resumable after every epoch.
+"""The training loop of one fold, on one or many processes, resumable within an epoch.
 
-Data order and dropout are seeded from (seed, fold, epoch), so an epoch does not depend on how
-the process came to it: resuming needs weights, optimizer state and the best epoch, no more.
+Data order is seeded from (seed, fold, epoch) and dropout from (seed, fold, epoch, step), so a step
+does not depend on how the process came to it: resuming needs weights, optimizer state and the best
+epoch, no more.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +28,11 @@ from transformers import get_linear_schedule_with_warmup
 from semeval_kit.errors import KitError
 from semeval_kit.training.batches import Rows, pad_batch, plain_batches, training_batches
 from semeval_kit.training.checkpoint import Checkpoint, load_newest, save_checkpoint
-from semeval_kit.training.encoder import (
-    MeanClassifier,
-    OwnHeadClassifier,
-    Targets,
-    load_classifier,
-    parameter_groups,
-)
+from semeval_kit.training.encoder import load_classifier, parameter_groups
+from semeval_kit.training.head import TargetLoss, Targets
 from semeval_kit.training.machine import peak_memory_mb
-from semeval_kit.training.measures import TargetLoss, measure, to_probs
-from semeval_kit.training.progress import Progress
-from semeval_kit.training.recipe import TrainConfig
+from semeval_kit.training.progress import Progress, RunningEpoch, measure
+from semeval_kit.training.recipe import Recipe
 
 Array = NDArray[np.float64]
 Event = dict[str, Any]
@@ -47,7 +43,7 @@ class FoldTrainer:
 
     def __init__(
         self,
-        config: TrainConfig,
+        recipe: Recipe,
         targets: Targets,
         fold: int,
         pad_id: int,
@@ -56,7 +52,7 @@ class FoldTrainer:
         emit: Callable[[Event], None],
     ) -> None:
         """Build model and optimizer; every process of the fold does so alike."""
-        self.config, self.targets, self.fold, self.pad_id = config, targets, fold, pad_id
+        self.recipe, self.targets, self.fold, self.pad_id = recipe, targets, fold, pad_id
         self.emit = emit
         mixed = {"fp32": "no"}.get(precision, precision)
         # Without cpu=True several processes on a CPU would each train alone, unasked and untold.
@@ -69,7 +65,7 @@ class FoldTrainer:
                 "Use --processes 1, or set up `accelerate config` for this machine."
             )
         set_seed(self._seed("head"))
-        self.classifier: MeanClassifier | OwnHeadClassifier = load_classifier(config, targets)
+        self.classifier = load_classifier(recipe, targets)
 
     def fit(
         self,
@@ -96,31 +92,30 @@ class FoldTrainer:
         Raises:
             KitError: the loss is not a number.
         """
-        config, accelerator = self.config, self.accelerator
-        groups = parameter_groups(self.classifier, config)
+        recipe, accelerator = self.recipe, self.accelerator
+        groups = parameter_groups(self.classifier, recipe)
         fused = accelerator.device.type in ("cpu", "cuda")
         self.optimizer = torch.optim.AdamW(groups, fused=fused)
-        self.model, prepared = accelerator.prepare(self.classifier, self.optimizer)
-        micro_batches = math.ceil(len(train.names) / config.batch_size)
+        self.model, self.prepared = accelerator.prepare(self.classifier, self.optimizer)
+        micro_batches = math.ceil(len(train.names) / recipe.batch_size)
         per_process = math.ceil(micro_batches / accelerator.num_processes)
-        self.steps_per_epoch = math.ceil(per_process / config.accumulation)
-        total = self.steps_per_epoch * config.epochs
-        warmup = round(config.warmup * total) if config.warmup < 1 else round(config.warmup)
+        self.steps_per_epoch = math.ceil(per_process / recipe.accumulation)
+        total = self.steps_per_epoch * recipe.epochs
+        warmup = round(recipe.warmup * total) if recipe.warmup < 1 else round(recipe.warmup)
         self.schedule = get_linear_schedule_with_warmup(self.optimizer, warmup, max(total, 1))
-        self.loss = TargetLoss(train.targets, self.targets.exclusive, config.positive_weight)
-        progress = self._resume(checkpoint_dir, stamp)
-        for epoch in range(progress.epoch + 1, config.epochs + 1):
-            if progress.is_out_of_patience(config, metric):
-                break
-            row = self._train_epoch(epoch, train, prepared)
+        self.loss = TargetLoss(self.targets, train.targets, recipe.positive_weight)
+        self.checkpoint_dir, self.stamp = checkpoint_dir, stamp
+        progress = self.progress = self._resume()
+        self.saved_at = time.monotonic()
+        while progress.epoch < recipe.epochs and not progress.is_out_of_patience(recipe, metric):
+            row = self._train_epoch(progress.epoch + 1, train)
             row |= self._validate(valid)
-            progress.add_epoch(row, config, metric, self._trainable)
+            progress.add_epoch(row, recipe, metric, self._trainable)
             self.emit({"event": "epoch", **row})
-            last = epoch == config.epochs or progress.is_out_of_patience(config, metric)
             if accelerator.is_main_process:
                 keep(progress.history)
-                if not last:
-                    save_checkpoint(checkpoint_dir, self._state(progress, stamp))
+            if progress.epoch < recipe.epochs and not progress.is_out_of_patience(recipe, metric):
+                self._save()
             accelerator.wait_for_everyone()
         if progress.best_weights is not None:
             self._load_trainable(progress.best_weights)
@@ -129,73 +124,79 @@ class FoldTrainer:
     def predict(self, rows: Rows) -> Array:
         """Return probabilities `(n_examples, n_targets)`, computed in fp32."""
         model = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
-        logits = self._forward(model, rows)
-        return to_probs(logits, self.targets.exclusive)
+        return np.asarray(self.targets.to_probs(self._forward(model, rows)).numpy())
 
     def _seed(self, *parts: object) -> int:
-        text = ":".join(map(str, (self.config.seed, self.fold, *parts)))
+        text = ":".join(map(str, (self.recipe.seed, self.fold, *parts)))
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4]) % 2**31
 
-    def _train_epoch(self, epoch: int, train: Rows, optimizer: Any) -> Event:
-        config, accelerator = self.config, self.accelerator
+    def _train_epoch(self, epoch: int, train: Rows) -> Event:
+        recipe, accelerator, running = self.recipe, self.accelerator, self.progress.running
         order = training_batches(
-            train.lengths, config.batch_size, f"{config.seed}:{self.fold}:{epoch}"
+            train.lengths, recipe.batch_size, f"{recipe.seed}:{self.fold}:{epoch}"
         )
         world, rank = accelerator.num_processes, accelerator.process_index
         order += order[: -len(order) % world]
-        own = order[rank::world]
-        set_seed(self._seed("epoch", epoch) + rank)
+        share = order[rank::world]
         self.model.train()
-        started, seen, loss_sum, terms_sum = time.monotonic(), 0, 0.0, 0
-        for step in range(self.steps_per_epoch):
-            group = own[step * config.accumulation : (step + 1) * config.accumulation]
-            value, terms = self._step(group, train, optimizer)
-            seen += sum(map(len, group)) * world
-            loss_sum, terms_sum = loss_sum + value, terms_sum + terms
+        started = time.monotonic() - running.seconds
+        while running.step < self.steps_per_epoch:
+            first = running.step * recipe.accumulation
+            group = share[first : first + recipe.accumulation]
+            torch.manual_seed(self._seed("step", epoch, running.step) + rank)
+            running.add_step(*self._step(group, train), sum(map(len, group)) * world)
+            running.seconds = time.monotonic() - started
+            speed = running.rows / max(running.seconds, 1e-9)
             self.emit(
                 {
                     "event": "step",
                     "epoch": epoch,
-                    "step": step + 1,
+                    "step": running.step,
                     "steps": self.steps_per_epoch,
-                    "loss": loss_sum / max(terms_sum, 1),
-                    "rows_per_second": seen / max(time.monotonic() - started, 1e-9),
+                    "loss": running.mean_loss,
+                    "rows_per_second": speed,
                 }
             )
-        seconds = time.monotonic() - started
+            since = time.monotonic() - self.saved_at
+            if 0 < recipe.checkpoint_minutes * 60 <= since and running.step < self.steps_per_epoch:
+                self._save()
         return {
             "epoch": epoch,
-            "train_loss": loss_sum / max(terms_sum, 1),
+            "train_loss": running.mean_loss,
             "lr": self.schedule.get_last_lr()[0],
-            "seconds": round(seconds, 3),
-            "rows_per_second": round(seen / max(seconds, 1e-9), 1),
+            "seconds": round(running.seconds, 3),
+            "rows_per_second": round(running.rows / max(running.seconds, 1e-9), 1),
             "peak_rss_mb": peak_memory_mb(),
         }
 
-    def _step(self, group: list[list[int]], train: Rows, optimizer: Any) -> tuple[float, int]:
-        """One optimizer step over the micro-batches of a group; each cell weighs the same."""
+    def _step(self, group: list[list[int]], train: Rows) -> tuple[list[float], list[int]]:
+        """One optimizer step over the micro-batches of a group; each cell weighs the same.
+
+        Returns:
+            The sum of the loss's terms and their number, per target.
+        """
         accelerator = self.accelerator
         gold = [torch.tensor(train.targets[rows], dtype=torch.float32) for rows in group]
-        terms = [self.loss.count(targets) for targets in gold]
-        value = 0.0
+        terms = torch.stack([self.loss.count_terms(cells) for cells in gold]).sum(dim=0)
+        sums = torch.zeros(len(terms))
         for position, rows in enumerate(group):
             last = position == len(group) - 1
             with nullcontext() if last else accelerator.no_sync(self.model):
-                batch = self._batch(train, rows)
-                logits = self.model(**batch)
-                loss = self.loss.sum(logits, gold[position].to(accelerator.device))
-                loss = loss / max(sum(terms), 1)
-                value += self._checked(loss, train, rows)
+                logits = self.model(**self._batch(train, rows))
+                added = self.loss.sum_terms(logits, gold[position].to(accelerator.device))
+                loss = (added / terms.clamp(min=1).to(added.device)).sum()
+                self._require_finite(loss, train, rows)
                 accelerator.backward(loss)
-        if self.config.max_grad_norm:
-            accelerator.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
-        optimizer.step()
+            sums += added.detach().cpu()
+        if self.recipe.max_grad_norm:
+            accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.max_grad_norm)
+        self.prepared.step()
         if not accelerator.optimizer_step_was_skipped:
             self.schedule.step()
-        optimizer.zero_grad()
-        return value * sum(terms), sum(terms)
+        self.prepared.zero_grad()
+        return sums.tolist(), terms.tolist()
 
-    def _checked(self, loss: Tensor, train: Rows, rows: list[int]) -> float:
+    def _require_finite(self, loss: Tensor, train: Rows, rows: list[int]) -> None:
         value = float(loss.detach())
         if not math.isfinite(value):
             names = ", ".join(train.names[row] for row in rows)
@@ -203,32 +204,29 @@ class FoldTrainer:
                 f"fold {self.fold}: the loss is {value} on the rows {names}. Lower the learning "
                 "rate, or set precision = 'fp32'. The last checkpoint is kept."
             )
-        return value
 
     def _validate(self, valid: Rows) -> Event:
         # Not through self.model: with several processes its forward waits for all the others,
         # and they need not have the same number of batches.
         logits = self._forward(self.classifier, valid)
         gold = torch.tensor(valid.targets, dtype=torch.float32)
-        terms = self.loss.count(gold)
-        loss = float(self.loss.sum(torch.tensor(logits), gold)) / max(terms, 1)
-        probs = to_probs(logits, self.targets.exclusive)
-        targets = self.targets
-        scores = measure(probs, valid.targets, targets.exclusive, targets.n_levels)
-        return {"val_loss": loss, **scores}
+        sums, terms = self.loss.sum_terms(logits, gold), self.loss.count_terms(gold)
+        probs = self.targets.to_probs(logits).numpy()
+        loss = float((sums / terms.clamp(min=1)).sum())
+        return {"val_loss": loss, **measure(probs, valid.targets, self.targets)}
 
     @torch.no_grad()
-    def _forward(self, model: Any, rows: Rows) -> Array:
+    def _forward(self, model: Any, rows: Rows) -> Tensor:
         """Logits of all rows on every process: each computes its share, then they exchange."""
         model.eval()
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
-        batches = plain_batches(rows.lengths, self.config.eval_batch_size)
-        logits = np.empty((len(rows.names), len(self.targets.names)), dtype=np.float64)
-        own = [
-            (batch, model(**self._batch(rows, batch)).float().cpu().numpy())
+        batches = plain_batches(rows.lengths, self.recipe.eval_batch_size)
+        logits = torch.empty((len(rows.names), len(self.targets.names)), dtype=torch.float64)
+        share = [
+            (batch, model(**self._batch(rows, batch)).double().cpu())
             for batch in batches[rank::world]
         ]
-        for batch, values in gather_object(own) if world > 1 else own:
+        for batch, values in gather_object(share) if world > 1 else share:
             logits[batch] = values
         return logits
 
@@ -246,53 +244,67 @@ class FoldTrainer:
         for name, value in weights.items():
             named[name].copy_(value.to(named[name].device))
 
-    def _state(self, progress: Progress, stamp: Event) -> Checkpoint:
+    def _save(self) -> None:
+        """Write a checkpoint, from the main process: all have the same state."""
+        self.saved_at = time.monotonic()
+        if not self.accelerator.is_main_process:
+            return
+        progress = self.progress
         tensors = {}
         for index, moments in self.optimizer.state_dict()["state"].items():
             for key, value in moments.items():
                 tensors[f"{index}.{key}"] = torch.as_tensor(value).cpu().contiguous()
-        is_last = progress.best_epoch == progress.epoch
         state: Event = {
             "history": progress.history,
             "best_epoch": progress.best_epoch,
             "best_value": progress.best_value,
-            "stamp": stamp,
+            "running": asdict(progress.running),
+            "stamp": self.stamp,
             "steps": self.schedule.last_epoch,
         }
         if self.accelerator.scaler is not None:  # fp16 on a GPU
             state["scaler"] = self.accelerator.scaler.state_dict()
-        best = None if is_last else progress.best_weights
-        return Checkpoint(progress.epoch, state, self._trainable(), tensors, best)
+        is_current = progress.best_epoch == progress.epoch and not progress.running.step
+        best = None if is_current else progress.best_weights
+        save_checkpoint(
+            self.checkpoint_dir,
+            Checkpoint(
+                progress.epoch, progress.running.step, state, self._trainable(), tensors, best
+            ),
+        )
 
-    def _resume(self, folder: Path, stamp: Event) -> Progress:
-        fresh = Progress()
-        found = load_newest(folder, lambda text: self.emit({"event": "note", "text": text}))
-        if found is None:
-            return fresh
-        if found.state["stamp"] != stamp:
-            text = describe_difference(found.state["stamp"], stamp)
-            self.emit({"event": "note", "text": f"fold {self.fold} starts again: {text}"})
-            return fresh
-        self._load_trainable(found.model)
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, value in found.optimizer.items():
+    def _resume(self) -> Progress:
+        def note(text: str) -> None:
+            self.emit({"event": "note", "text": text})
+
+        kept = load_newest(self.checkpoint_dir, note)
+        if kept is None:
+            return Progress()
+        if kept.state["stamp"] != self.stamp:
+            difference = describe_difference(kept.state["stamp"], self.stamp)
+            note(f"fold {self.fold} starts again: {difference}")
+            return Progress()
+        self._load_trainable(kept.model)
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in kept.optimizer.items():
             index, key = name.split(".", 1)
-            state.setdefault(int(index), {})[key] = value
+            moments.setdefault(int(index), {})[key] = value
         groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
-        steps = found.state["steps"]
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        steps = kept.state["steps"]
         if self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(found.state["scaler"])
+            self.accelerator.scaler.load_state_dict(kept.state["scaler"])
         counters = {"last_epoch": steps - 1, "_step_count": steps}
         self.schedule.load_state_dict({**self.schedule.state_dict(), **counters})
         self.schedule.step()
-        self.emit({"event": "resumed", "epoch": found.epoch})
+        self.emit({"event": "resumed", "epoch": kept.epoch, "step": kept.step})
         return Progress(
-            epoch=found.epoch,
-            history=found.state["history"],
-            best_epoch=found.state["best_epoch"],
-            best_value=found.state["best_value"],
-            best_weights=found.model if found.best is None else found.best,
+            epoch=kept.epoch,
+            history=kept.state["history"],
+            best_epoch=kept.state["best_epoch"],
+            best_value=kept.state["best_value"],
+            best_weights=kept.best if kept.best or kept.step else kept.model,
+            running=RunningEpoch(**kept.state["running"]),
         )
 
 

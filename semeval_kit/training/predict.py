@@ -1,4 +1,4 @@
-"""Probabilities from a finished run's models: what `pipeline()` would say, in batches."""
+"""Probabilities from a finished run's models, in batches."""
 
 from __future__ import annotations
 
@@ -9,31 +9,63 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, logging
+from torch import Tensor, nn
+from transformers import AutoTokenizer
 
 from semeval_kit.errors import KitError
-from semeval_kit.run.directory import Probs, Run
+from semeval_kit.run.directory import Run
 from semeval_kit.training.batches import encode_texts, pad_batch, plain_batches
 from semeval_kit.training.checkpoint import find_fault
-from semeval_kit.training.measures import to_probs
+from semeval_kit.training.encoder import load_model
+from semeval_kit.training.head import Classifier
 
 Array = NDArray[np.float64]
 _BATCH = 64
 
 
 class FoldModel:
-    """One fold's tokenizer and model, in fp32 and evaluation mode."""
+    """One fold's tokenizer and model, in evaluation mode."""
 
-    def __init__(self, tokenizer: Any, model: Any, exclusive: bool, max_length: int) -> None:
-        """Hold what `load_fold` found; `exclusive` means softmax instead of sigmoid."""
-        self.tokenizer, self.model = tokenizer, model
-        self.exclusive, self.max_length = exclusive, max_length
+    def __init__(self, tokenizer: Any, classifier: Classifier, max_length: int) -> None:
+        """Hold what `load_fold` found."""
+        self.tokenizer, self.classifier, self.max_length = tokenizer, classifier, max_length
 
     @property
     def target_names(self) -> tuple[str, ...]:
         """The names of the outputs, in order."""
-        labels: dict[int, str] = self.model.config.id2label
-        return tuple(labels[index] for index in range(len(labels)))
+        return self.classifier.targets.names
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether the outputs are one label's probabilities, which sum to 1."""
+        return self.classifier.targets.exclusive
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        device: torch.device = self.classifier.network.device
+        return device
+
+    @property
+    def embeddings(self) -> nn.Module:
+        """The layer that turns token ids into vectors, for gradients."""
+        layer: nn.Module = self.classifier.network.get_input_embeddings()
+        return layer
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """Return logits `(n_texts, n_targets)` of token ids `(n_texts, n_tokens)`.
+
+        Args:
+            input_ids: on any device.
+            attention_mask: 1 for a token and 0 for padding; None: no padding.
+        """
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        logits: Tensor = self.classifier(input_ids.to(self.device), mask.to(self.device))
+        return logits
+
+    def forward_probs(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """Return probabilities `(n_texts, n_targets)` in double precision; gradients flow."""
+        return self.classifier.targets.to_probs(self.forward(input_ids, attention_mask))
 
     def probs(self, texts: Sequence[str], tell: Callable[[int], None] | None = None) -> Array:
         """Return probabilities `(n_texts, n_targets)`.
@@ -49,17 +81,16 @@ class FoldModel:
         self, token_ids: list[list[int]], tell: Callable[[int], None] | None = None
     ) -> Array:
         """Return probabilities `(n_texts, n_targets)` of tokenised texts."""
-        logits = np.empty((len(token_ids), len(self.target_names)), dtype=np.float64)
+        probs = np.empty((len(token_ids), len(self.target_names)), dtype=np.float64)
         pad_id = int(self.tokenizer.pad_token_id or 0)
         done = 0
         for rows in plain_batches([len(ids) for ids in token_ids], _BATCH):
             batch = pad_batch([token_ids[row] for row in rows], pad_id)
-            batch = {key: value.to(self.model.device) for key, value in batch.items()}
-            logits[rows] = self.model(**batch).logits.float().cpu().numpy()
+            probs[rows] = self.forward_probs(**batch).cpu().numpy()
             done += len(rows)
             if tell is not None:
                 tell(done)
-        return to_probs(logits, self.exclusive)
+        return probs
 
 
 def load_fold(run: Run, fold: int) -> FoldModel:
@@ -72,8 +103,13 @@ def load_fold(run: Run, fold: int) -> FoldModel:
     return load_model_dir(run.model_dir(fold), int(run.recipe["max_length"]))
 
 
-def load_model_dir(folder: Path, max_length: int) -> FoldModel:
+def load_model_dir(folder: Path, max_length: int, dtype: torch.dtype = torch.float32) -> FoldModel:
     """Load a model folder that a fold wrote, after checking every file against its manifest.
+
+    Args:
+        folder: the model's.
+        max_length: texts are cut to so many tokens.
+        dtype: of the encoder: fp16 and bf16 give the probabilities to within 0.01.
 
     Raises:
         KitError: a file is missing or damaged.
@@ -83,42 +119,7 @@ def load_model_dir(folder: Path, max_length: int) -> FoldModel:
         raise KitError(
             f"{folder}: {fault}. Remove the fold's folder and run `semeval-kit train` again."
         )
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    model = AutoModelForSequenceClassification.from_pretrained(
-        folder, dtype=torch.float32, use_safetensors=True
-    )
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.padding_side = "right"
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    exclusive = model.config.problem_type == "single_label_classification"
-    return FoldModel(tokenizer, model.to(device).eval(), exclusive, max_length)
-
-
-def predict_texts(run: Run, texts: Sequence[str], folds: Sequence[int] | None = None) -> Probs:
-    """Mean probabilities of texts over the folds of a run.
-
-    Args:
-        run: a trained run.
-        texts: any number.
-        folds: which models; None for all.
-
-    Returns:
-        Probabilities with row numbers (from 1) as ids and the run's first language.
-    """
-    chosen = range(run.n_folds) if folds is None else folds
-    total: Array | None = None
-    names: tuple[str, ...] = ()
-    for fold in chosen:
-        model = load_fold(run, fold)
-        values = model.probs(texts)
-        names = model.target_names
-        total = values if total is None else total + values
-    if total is None:
-        raise KitError("no fold is named; give at least one.")
-    return Probs(
-        ids=tuple(str(row) for row in range(1, len(texts) + 1)),
-        languages=(run.languages[0],) * len(texts),
-        target_names=names,
-        values=total / len(chosen),
-    )
+    return FoldModel(tokenizer, load_model(folder, dtype).to(device), max_length)

@@ -12,61 +12,97 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from semeval_kit.errors import KitError
-from semeval_kit.training.fields import HELP
+from semeval_kit.run.directory import drop_old_sentinels
 
 # In a recipe file, beside the fields.
 _COMPARED = ("sweep", "before")
+# Fields that older runs do not have: they are frozen where they are not as by default.
+_LATER = ("checkpoint_minutes",)
 Metric = Literal["score", "macro_f1", "micro_f1", "weighted_f1", "loss", "last"]
 
 
-class TrainConfig(BaseModel):
-    """Hyperparameters; a recipe file sets some, flags override, the rest are these defaults."""
+class Recipe(BaseModel):
+    """Hyperparameters; a recipe file sets some, flags override, the rest are these defaults.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    `None` means that a field is not set: the encoder decides, and done.json says what it came to.
+    The descriptions are the help of the flags, too.
+    """
 
-    encoder: str = Field("embedded", description=HELP["encoder"])
-    revision: str = Field("", description=HELP["revision"])
-    pooling: Literal["mean", "cls"] = Field("mean", description=HELP["pooling"])
-    folds: int = Field(5, ge=2, le=50, description=HELP["folds"])
-    holdout: float = Field(0.0, ge=0, lt=1, description=HELP["holdout"])
-    holdout_split: Literal["", "dev"] = Field("", description=HELP["holdout_split"])
-    epochs: int = Field(5, ge=0, le=1000, description=HELP["epochs"])
-    batch_size: int = Field(16, ge=1, description=HELP["batch_size"])
-    accumulation: int = Field(1, ge=1, description=HELP["accumulation"])
-    eval_batch_size: int = Field(64, ge=1, description=HELP["eval_batch_size"])
-    max_length: int = Field(128, ge=4, description=HELP["max_length"])
-    lr: float = Field(0.0, ge=0, description=HELP["lr"])
-    head_lr: float = Field(1e-3, gt=0, description=HELP["head_lr"])
-    weight_decay: float = Field(0.01, ge=0, description=HELP["weight_decay"])
-    warmup: float = Field(0.1, ge=0, description=HELP["warmup"])
-    max_grad_norm: float = Field(1.0, ge=0, description=HELP["max_grad_norm"])
-    hidden_dropout: float = Field(-1.0, ge=-1, lt=1, description=HELP["hidden_dropout"])
-    attention_dropout: float = Field(-1.0, ge=-1, lt=1, description=HELP["attention_dropout"])
-    head_dropout: float = Field(0.1, ge=0, lt=1, description=HELP["head_dropout"])
-    freeze_embeddings: bool = Field(False, description=HELP["freeze_embeddings"])
-    freeze_layers: int = Field(0, description=HELP["freeze_layers"])
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    encoder: str = Field("embedded", description="hub id, local folder, or 'embedded'")
+    revision: str = Field("", description="commit of the hub model; empty: its main branch")
+    pooling: Literal["mean", "cls"] = Field("mean", description="mean of tokens, or CLS head")
+    folds: int = Field(5, ge=2, le=50, description="number of cross-validation folds")
+    holdout: float = Field(0.0, ge=0, lt=1, description="share held out instead of folds; 0: folds")
+    holdout_split: Literal["", "dev"] = Field("", description="hold out this split instead")
+    epochs: int = Field(5, ge=0, le=1000, description="passes over the training rows, at most")
+    batch_size: int = Field(16, ge=1, description="examples per optimizer step and process")
+    accumulation: int = Field(1, ge=1, description="batches per optimizer step")
+    eval_batch_size: int = Field(64, ge=1, description="examples per forward pass outside training")
+    max_length: int = Field(128, ge=4, description="tokens per text; longer texts are cut")
+    lr: float | None = Field(
+        None, gt=0, le=1, description="peak learning rate of the encoder; not set: by its width"
+    )
+    head_lr: float = Field(1e-3, gt=0, le=1, description="peak learning rate of the head")
+    weight_decay: float = Field(
+        0.01, ge=0, le=10, description="AdamW decay, not of biases and norms"
+    )
+    warmup: float = Field(
+        0.1, ge=0, le=1e9, description="share of steps below 1, else number of steps"
+    )
+    max_grad_norm: float = Field(1.0, ge=0, description="gradient norm is cut to this; 0: never")
+    hidden_dropout: float | None = Field(
+        None, ge=0, lt=1, description="not set: as the encoder has it"
+    )
+    attention_dropout: float | None = Field(
+        None, ge=0, lt=1, description="not set: as the encoder has it"
+    )
+    head_dropout: float = Field(0.1, ge=0, lt=1, description="before the last linear layer")
+    freeze_embeddings: bool = Field(False, description="keep the embedding tables as they are")
+    freeze_layers: int = Field(
+        0,
+        description=("lowest layers (with embeddings) kept as they are; -1: all but the last one"),
+    )
     positive_weight: Literal["none", "sqrt", "balanced"] = Field(
-        "none", description=HELP["positive_weight"]
+        "none",
+        description="loss weight of positives per label: (negatives / positives) ^ 0, .5, 1",
     )
-    select_by: Metric = Field("score", description=HELP["select_by"])
-    patience: int = Field(0, ge=0, description=HELP["patience"])
-    stop_by: Metric = Field("score", description=HELP["stop_by"])
+    select_by: Metric = Field("score", description="the epoch kept; score: the task's metric")
+    patience: int = Field(0, ge=0, description="epochs without gain before stopping; 0: never")
+    stop_by: Metric = Field("score", description="what patience watches")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description=HELP["precision"]
+        "auto", description="auto: bf16 where the device is fast at it, else fp32"
     )
-    seed: int = Field(0, ge=0, description=HELP["seed"])
+    checkpoint_minutes: float = Field(
+        10.0, ge=0, le=1e6, description="a checkpoint within an epoch this often; 0: after epochs"
+    )
+    seed: int = Field(0, ge=0, description="of folds, head, dropout and order")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_sentinels(cls, fields: Any) -> Any:
+        return drop_old_sentinels(fields)
 
     @model_validator(mode="after")
-    def _hold_out_once(self) -> TrainConfig:
+    def _hold_out_once(self) -> Recipe:
         if self.holdout and self.holdout_split:
             raise ValueError("set holdout or holdout_split, not both")
         return self
 
     @model_validator(mode="after")
-    def _stop_needs_a_number(self) -> TrainConfig:
+    def _stop_needs_a_number(self) -> Recipe:
         if self.patience and self.stop_by == "last":
             raise ValueError("stop_by = 'last' cannot be watched; name a metric")
         return self
+
+    def frozen(self) -> dict[str, Any]:
+        """The fields as a run keeps them: without those that are not set."""
+        fields = self.model_dump(exclude_none=True)
+        for name in _LATER:
+            if fields.get(name) == type(self).model_fields[name].default:
+                del fields[name]
+        return fields
 
 
 @dataclass(frozen=True)
@@ -82,17 +118,17 @@ class Comparison:
     before: bool
 
 
-def peak_lr(config: TrainConfig, width: int) -> float:
+def peak_lr(recipe: Recipe, width: int) -> float:
     """The encoder's peak learning rate: as the recipe says, or by the encoder's width.
 
     Narrow encoders bear and need more: 1.2e-4 at width 384, 4e-5 at 768, 2.5e-5 at 1024. The
     curve goes through what was best for MiniLM (384) and usual for base encoders (768).
 
     Args:
-        config: the recipe.
+        recipe: the recipe.
         width: hidden size of the encoder.
     """
-    return config.lr or 4e-5 * float(768 / width) ** 1.585
+    return 4e-5 * float(768 / width) ** 1.585 if recipe.lr is None else recipe.lr
 
 
 def list_recipes() -> list[str]:
@@ -101,15 +137,15 @@ def list_recipes() -> list[str]:
     return sorted(f.name.removesuffix(".toml") for f in files if f.name.endswith(".toml"))
 
 
-def load_recipe(name_or_path: str, overrides: Mapping[str, Any] | None = None) -> TrainConfig:
+def load_recipe(name_or_path: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
     """Read a recipe by name or path and lay the overrides over it.
 
     Raises:
         KitError: no such recipe, not TOML, an unknown field or a value out of range.
     """
-    read = _read_recipe(name_or_path)
+    read = _read_toml(name_or_path)
     fields = {name: value for name, value in read.items() if name not in _COMPARED}
-    return make_config({**fields, **(overrides or {})}, f"recipe '{name_or_path}'")
+    return make_recipe({**fields, **(overrides or {})}, f"recipe '{name_or_path}'")
 
 
 def load_comparison(name_or_path: str) -> Comparison:
@@ -118,7 +154,7 @@ def load_comparison(name_or_path: str) -> Comparison:
     Raises:
         KitError: no such recipe, not TOML, or a line is of another kind.
     """
-    fields = _read_recipe(name_or_path)
+    fields = _read_toml(name_or_path)
     encoders, before = fields.get("sweep", []), fields.get("before", False)
     if not isinstance(encoders, list) or not all(isinstance(n, str) and n for n in encoders):
         raise KitError(
@@ -129,16 +165,16 @@ def load_comparison(name_or_path: str) -> Comparison:
     return Comparison(tuple(encoders), before)
 
 
-def make_config(fields: Mapping[str, Any], where: str) -> TrainConfig:
-    """Check fields and return them as a config.
+def make_recipe(fields: Mapping[str, Any], where: str) -> Recipe:
+    """Check fields and return them as a recipe.
 
     Raises:
         KitError: an unknown field or a value out of range; all of them are named.
     """
     try:
-        return TrainConfig(**fields)
+        return Recipe(**fields)
     except ValidationError as error:
-        known = ", ".join(TrainConfig.model_fields)
+        known = ", ".join(Recipe.model_fields)
         problems = [
             f"  {'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']}"
             + (f" (known: {known})" if e["type"] == "extra_forbidden" else f"; got {e['input']!r}")
@@ -147,7 +183,7 @@ def make_config(fields: Mapping[str, Any], where: str) -> TrainConfig:
         raise KitError(f"{where}: cannot be used.\n" + "\n".join(problems)) from error
 
 
-def _read_recipe(name_or_path: str) -> dict[str, Any]:
+def _read_toml(name_or_path: str) -> dict[str, Any]:
     path = Path(name_or_path)
     if path.suffix == ".toml":
         source = path.read_text(encoding="utf-8") if path.is_file() else None

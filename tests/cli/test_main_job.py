@@ -120,7 +120,9 @@ def test_an_interrupt_says_how_to_go_on(
         ({"task": "semeval2025-task11-x"}, 1, "semeval2025-task11-x"),
         ({"recipe": "none"}, 1, "recipe 'none': not found. Known:"),
         ({"lr": "fast"}, 2, "'fast' is not a valid float"),
-        ({"lr": "-1"}, 1, "lr: Input should be greater than or equal to 0"),
+        ({"lr": "-1"}, 1, "lr: Input should be greater than 0; got -1.0"),
+        ({"lr": "2e5"}, 1, "lr: Input should be less than or equal to 1; got 200000.0"),
+        ({"lr": "inf"}, 1, "lr: Input should be a finite number; got inf"),
         ({"pooling": "max"}, 2, "'max' is not one of"),
         ({"model": "./no-such-folder"}, 1, "no config.json in that folder"),
         ({"data": "/no/such/folder"}, 1, "/no/such/folder"),
@@ -174,10 +176,10 @@ def test_options_become_a_plan() -> None:
 
 def test_every_recipe_field_has_a_flag() -> None:
     from semeval_kit.cli.main_job import run
-    from semeval_kit.training.recipe import TrainConfig
+    from semeval_kit.training.recipe import Recipe
 
     flags = {option.name for option in run.params}
-    assert set(TrainConfig.model_fields) - {"encoder"} <= flags
+    assert set(Recipe.model_fields) - {"encoder"} <= flags
     assert "model" in flags
 
 

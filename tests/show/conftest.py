@@ -19,7 +19,7 @@ import pytest
 
 from semeval_kit.files import write_kept
 from semeval_kit.run.directory import Probs, Run, read_probs, write_json, write_probs
-from semeval_kit.training.recipe import TrainConfig
+from semeval_kit.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from semeval_kit.data.examples import Examples
@@ -126,14 +126,14 @@ def lay_run(
     if not data.is_dir():
         _write_data(data, kind, languages, "gold" if gold else "kept-back")
     fields = {"folds": folds, "holdout": holdout, "epochs": 4, **(recipe or {})}
-    config = TrainConfig(encoder=encoder, seed=seed, **fields)
+    config = Recipe(encoder=encoder, seed=seed, **fields)
     settings = _settings(name, kind, languages, data, seed)
     if config.holdout_split:
         settings["train_splits"] = ["train", config.holdout_split]
     run = Run.create(
         folder / "submissions" / name,
         task_text=text,
-        recipe=config.model_dump(),
+        recipe=config.frozen(),
         settings=settings,
     )
     rng = np.random.default_rng([seed, int(quality * 1000)])

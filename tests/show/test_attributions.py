@@ -18,6 +18,8 @@ from semeval_kit.show.explain.attributions import (
     explain_texts,
     name_mask,
 )
+from semeval_kit.training.head import Classifier, Target, Targets
+from semeval_kit.training.predict import FoldModel
 
 TEXT = "bara wondi dora mourno lusi kitu zappo mera"
 LABELS = ("anger", "fear", "joy")
@@ -32,10 +34,10 @@ def _one_thread():
 
 
 @pytest.fixture(scope="module")
-def make_model(tiny_encoder: Callable[[str], Path]) -> Callable[..., SimpleNamespace]:
+def make_model(tiny_encoder: Callable[[str], Path]) -> Callable[..., FoldModel]:
     """An encoder of a family with a random head, loud enough for probabilities to differ."""
 
-    def make(family: str = "bert", seed: int = 0, exclusive: bool = False) -> SimpleNamespace:
+    def make(family: str = "bert", seed: int = 0, exclusive: bool = False) -> FoldModel:
         torch.manual_seed(seed)
         folder = tiny_encoder(family)
         kind = "single" if exclusive else "multi"
@@ -46,19 +48,32 @@ def make_model(tiny_encoder: Callable[[str], Path]) -> Callable[..., SimpleNames
             for name, parameter in model.named_parameters():
                 if parameter.ndim > 1:
                     parameter.mul_(30 if "classifier" in name or "pooler" in name else 4)
-        return SimpleNamespace(tokenizer=AutoTokenizer.from_pretrained(folder), model=model)
+        target = Target("singlelabel" if exclusive else "multilabel", LABELS)
+        classifier = Classifier(model, Targets((target,)), mean_head=False)
+        return FoldModel(AutoTokenizer.from_pretrained(folder), classifier, 48)
 
     return make
 
 
-def explain(models: list[SimpleNamespace], text: str = TEXT, **options: object) -> Attribution:
+def explain(models: list[FoldModel], text: str = TEXT, **options: object) -> Attribution:
     return next(explain_texts(models, [text], **options))
 
 
-def predict(model: SimpleNamespace, ids: list[int], exclusive: bool = False) -> np.ndarray:
+def predict(model: FoldModel, ids: list[int], exclusive: bool = False) -> np.ndarray:
     with torch.no_grad():
-        logits = model.model(input_ids=torch.tensor([ids])).logits[0].double()
+        logits = model.classifier.network(input_ids=torch.tensor([ids])).logits[0].double()
     return (torch.softmax(logits, 0) if exclusive else torch.sigmoid(logits)).numpy()
+
+
+def made_of_words(model: FoldModel, logits_of: Callable[..., torch.Tensor]) -> SimpleNamespace:
+    """A model of the word embeddings alone; logits so small that the sigmoid is linear."""
+    words = model.embeddings
+    return SimpleNamespace(
+        tokenizer=model.tokenizer,
+        classifier=words,
+        embeddings=words,
+        forward_probs=lambda input_ids: torch.sigmoid(logits_of(words(input_ids)).double()),
+    )
 
 
 @pytest.mark.parametrize("exclusive", [False, True])
@@ -123,18 +138,20 @@ def test_gradients_are_those_of_captum_and_one_forward_pass_serves_all_labels(ma
     ids = torch.tensor(model.tokenizer(TEXT)["input_ids"])[None]
     base = ids.clone()
     base[0, 1:-1] = model.tokenizer.mask_token_id
-    layer = model.model.get_input_embeddings()
+    layer = model.embeddings
     text, start = layer(ids).detach(), layer(base).detach()
     expected = torch.zeros(ids.shape[1], 3, dtype=torch.float64)
     for step in range(20):
         point = (start + (step + 0.5) / 20 * (text - start)).requires_grad_()
         for label in range(3):
             # inputs_embeds: by another way than the explanation's, which replaces the output.
-            logits = model.model(inputs_embeds=point, attention_mask=torch.ones_like(ids)).logits
+            logits = model.classifier.network(
+                inputs_embeds=point, attention_mask=torch.ones_like(ids)
+            ).logits
             slope = torch.autograd.grad(torch.sigmoid(logits.double())[0, label], point)[0]
             expected[:, label] += (slope * (text - start))[0].double().sum(dim=-1) / 20
     passes: list[int] = []
-    counter = model.model.register_forward_hook(lambda *_: passes.append(1))
+    counter = model.classifier.register_forward_hook(lambda *_: passes.append(1))
     found = explain([model], method="ig", max_evals=20)
     counter.remove()
     np.testing.assert_allclose(found.values, expected[1:-1].numpy(), atol=1e-6)
@@ -146,24 +163,10 @@ def test_gradients_are_those_of_captum_and_one_forward_pass_serves_all_labels(ma
 def test_gradients_of_a_quadratic_model_are_the_integral_itself(make_model):
     """f = (sum of words)^2: the middles of equal steps integrate its linear slope exactly."""
     model = make_model()
-    embeddings = model.model.get_input_embeddings()
+    embeddings = model.embeddings
     head = torch.randn(embeddings.weight.shape[1], 3, generator=torch.Generator().manual_seed(4))
 
-    class Quadratic(torch.nn.Module):
-        device, config = torch.device("cpu"), SimpleNamespace(problem_type="multi")
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.words = embeddings
-
-        def get_input_embeddings(self) -> torch.nn.Module:
-            return self.words
-
-        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor):
-            # So small that the sigmoid is linear.
-            return SimpleNamespace(logits=1e-4 * (self.words(input_ids) @ head).sum(dim=1) ** 2)
-
-    quadratic = SimpleNamespace(tokenizer=model.tokenizer, model=Quadratic())
+    quadratic = made_of_words(model, lambda words: 1e-4 * (words @ head).sum(dim=1) ** 2)
     coded = torch.tensor(model.tokenizer(TEXT)["input_ids"])
     masked = coded.clone()
     masked[1:-1] = model.tokenizer.mask_token_id
@@ -178,24 +181,10 @@ def test_gradients_of_a_quadratic_model_are_the_integral_itself(make_model):
 def test_gradients_of_a_model_that_adds_up_its_words_are_exact(make_model):
     """Logits linear in the embeddings: both methods must give each word its own share."""
     model = make_model()
-    embeddings = model.model.get_input_embeddings()
+    embeddings = model.embeddings
     head = torch.randn(embeddings.weight.shape[1], 3, generator=torch.Generator().manual_seed(3))
 
-    class Linear(torch.nn.Module):
-        device, config = torch.device("cpu"), SimpleNamespace(problem_type="multi")
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.words = embeddings
-
-        def get_input_embeddings(self) -> torch.nn.Module:
-            return self.words
-
-        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor):
-            # So small that the sigmoid is linear.
-            return SimpleNamespace(logits=1e-4 * (self.words(input_ids) @ head).sum(dim=1))
-
-    linear = SimpleNamespace(tokenizer=model.tokenizer, model=Linear())
+    linear = made_of_words(model, lambda words: 1e-4 * (words @ head).sum(dim=1))
     ids = model.tokenizer(TEXT)["input_ids"][1:-1]
     weights = embeddings.weight.detach()
     gain = weights[ids] - weights[model.tokenizer.mask_token_id]
@@ -266,7 +255,7 @@ def test_default_evaluations():
 def test_the_weights_keep_their_gradients(make_model):
     model = make_model()
     explain([model], method="ig", max_evals=12)
-    assert all(p.requires_grad and p.grad is None for p in model.model.parameters())
+    assert all(p.requires_grad and p.grad is None for p in model.classifier.parameters())
 
 
 def test_numba_s_compiler_is_left_as_it_was():
@@ -283,7 +272,7 @@ def test_errors_say_what_to_do(make_model, monkeypatch: pytest.MonkeyPatch):
         explain([model], max_evals=3)
     with pytest.raises(KitError, match="no model given"):
         explain([])
-    other = SimpleNamespace(tokenizer=lambda text: {"input_ids": [1]}, model=model.model)
+    other = SimpleNamespace(tokenizer=lambda text: {"input_ids": [1]}, classifier=model.classifier)
     with pytest.raises(KitError, match="different tokenizers"):
         explain([model, other])
     monkeypatch.setitem(sys.modules, "shap", None)

@@ -165,7 +165,7 @@ def test_both_ways_to_decide_intensities_have_a_snippet(with_models, tmp_path):
     answers["anger>=2"] = 0.0
     shown: list[object] = []
     cuts = {"eng": {name: 0.5 for name in stored.target_names}}
-    decide = code[code.index("thresholds = ") :].replace("classify.model.config.thresholds", "cuts")
+    decide = code[code.index("thresholds = ") :].replace("config.thresholds", "cuts")
     exec(decide, {"scores": answers, "cuts": cuts, "print": shown.append})
     assert shown[0]["anger"] == 1
     assert shown[0]["fear"] == 3

@@ -44,9 +44,9 @@ def make_rows() -> Callable[..., Any]:
 @pytest.fixture
 def make_trainer(tiny_bert: Path) -> Callable[..., Any]:
     """Make a trainer of the tiny BERT in fp32; keywords are recipe fields."""
-    from semeval_kit.training.encoder import Targets
+    from semeval_kit.training.head import Target, Targets
     from semeval_kit.training.loop import FoldTrainer
-    from semeval_kit.training.recipe import make_config
+    from semeval_kit.training.recipe import make_recipe
 
     def make(
         events: list[dict[str, Any]] | None = None,
@@ -57,8 +57,8 @@ def make_trainer(tiny_bert: Path) -> Callable[..., Any]:
     ) -> Any:
         recipe = {"encoder": str(tiny_bert), "batch_size": 4, "epochs": 2, "lr": 1e-3, **fields}
         return FoldTrainer(
-            make_config({"precision": "fp32", **recipe}, "a test"),
-            Targets(NAMES, exclusive),
+            make_recipe({"precision": "fp32", **recipe}, "a test"),
+            Targets((Target("singlelabel" if exclusive else "multilabel", NAMES),)),
             fold,
             0,
             precision="fp32",

@@ -26,9 +26,10 @@ FILES = ("MANIFEST.json", "best.safetensors", "model.safetensors", "optimizer.sa
 FILES += ("state.json",)
 
 
-def make(epoch: int, *, best: bool = True) -> Checkpoint:
+def make(epoch: int, *, best: bool = True, step: int = 0) -> Checkpoint:
     return Checkpoint(
         epoch=epoch,
+        step=step,
         state={"history": [{"epoch": epoch, "macro_f1": 0.1 + 0.2}], "best_value": 1 / 3},
         model={"weight": torch.full((3, 4), float(epoch))},
         optimizer={"0.step": torch.tensor(float(epoch)), "0.exp_avg": torch.rand(3, 4)},
@@ -133,6 +134,16 @@ def test_the_two_newest_are_kept(tmp_path: Path) -> None:
     for epoch in range(1, 12):
         save_checkpoint(tmp_path, make(epoch))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-0010", "epoch-0011"]
+
+
+def test_steps_within_an_epoch_come_after_it_and_before_the_next(tmp_path: Path) -> None:
+    for epoch, step in ((1, 0), (1, 20), (1, 1000), (2, 0), (2, 5)):
+        save_checkpoint(tmp_path, make(epoch, step=step))
+        found = load_newest(tmp_path, pytest.fail)
+        assert found is not None
+        assert (found.epoch, found.step) == (epoch, step)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["epoch-0002", "epoch-0002-step-000005"]
 
 
 def test_an_epoch_that_is_saved_again_takes_the_place_of_the_first(two: Path) -> None:

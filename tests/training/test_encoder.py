@@ -14,29 +14,29 @@ import torch
 
 from semeval_kit.errors import KitError
 from semeval_kit.training.encoder import (
-    MeanClassifier,
-    OwnHeadClassifier,
-    Targets,
+    describe_model,
     encoder_layers,
     load_classifier,
+    load_model,
     load_tokenizer,
     parameter_groups,
 )
-from semeval_kit.training.recipe import TrainConfig, make_config
+from semeval_kit.training.head import Classifier, Target, Targets
+from semeval_kit.training.recipe import Recipe, make_recipe
 
-TARGETS = Targets(("anger", "fear", "joy"), exclusive=False)
-
-
-def recipe(folder: Path | str, **fields: Any) -> TrainConfig:
-    return make_config({"encoder": str(folder), **fields}, "a test")
+TARGETS = Targets((Target("multilabel", ("anger", "fear", "joy")),))
 
 
-def load(folder: Path, **fields: Any) -> MeanClassifier | OwnHeadClassifier:
+def recipe(folder: Path | str, **fields: Any) -> Recipe:
+    return make_recipe({"encoder": str(folder), **fields}, "a test")
+
+
+def load(folder: Path, **fields: Any) -> Classifier:
     torch.manual_seed(0)
     return load_classifier(recipe(folder, **fields), TARGETS)
 
 
-def learn(model: Any, config: TrainConfig) -> None:
+def learn(model: Any, config: Recipe) -> None:
     """One step with a large learning rate."""
     optimizer = torch.optim.AdamW(parameter_groups(model, config))
     ids = torch.tensor([[2, 10, 11, 12, 3], [2, 20, 21, 3, 0]])
@@ -78,12 +78,84 @@ def test_every_family_trains_and_is_saved_as_it_was_trained(
     found = trainer.predict(valid)
     assert found.shape == (6, 3)
 
-    plain = trainer.classifier.plain().eval()
-    assert plain.config.id2label == {0: "anger", 1: "fear", 2: "joy"}
-    assert plain.config.problem_type == "multi_label_classification"
+    saved = tmp_path / "model"
+    saved.mkdir()
+    trainer.classifier.save(saved)
+    again = load_model(saved)
+    assert again.targets == trainer.targets
+    assert (again.head is None) == (pooling == "cls" or family == "modernbert")
     for row, ids in enumerate(valid.token_ids):
-        logits = plain(input_ids=torch.tensor([ids]), attention_mask=torch.ones(1, len(ids))).logits
-        assert torch.sigmoid(logits[0]).tolist() == pytest.approx(found[row].tolist(), abs=1e-4)
+        logits = again(torch.tensor([ids]), torch.ones(1, len(ids)))
+        assert torch.sigmoid(logits[0]).tolist() == pytest.approx(found[row].tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize("family", ["bert", "albert", "mpnet"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_keeps_the_probabilities(
+    family: str, dtype: torch.dtype, tiny_encoder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """With a head of loud logits: what was folded into a layer gave NaN in fp16."""
+    model = load(tiny_encoder(family)).eval()
+    with torch.no_grad():
+        model.head.weight.normal_(std=0.5, generator=torch.Generator().manual_seed(1))
+    model.save(tmp_path)
+    ids = torch.randint(5, 60, (8, 40), generator=torch.Generator().manual_seed(2))
+    mask = torch.ones_like(ids)
+    with torch.no_grad():
+        logits = model(ids, mask)
+        half = load_model(tmp_path, dtype)(ids, mask)
+    assert logits.abs().max() > 1
+    assert (TARGETS.to_probs(half) - TARGETS.to_probs(logits)).abs().max() < 0.01
+
+
+def test_the_mean_is_over_the_tokens_of_every_family_and_blind_to_padding(
+    family: str, tiny_encoder: Callable[[str], Path]
+) -> None:
+    model = load(tiny_encoder(family)).eval()
+    if model.head is None:
+        assert model.network.config.classifier_pooling == "mean"
+        return
+    ids = torch.tensor([[2, 10, 11, 12, 3, 0, 0], [2, 20, 21, 22, 23, 24, 3]])
+    mask = torch.tensor([[1, 1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 1, 1]])
+    with torch.no_grad():
+        hidden = model.network(input_ids=ids, attention_mask=mask).last_hidden_state
+        means = torch.stack([hidden[0, :5].mean(dim=0), hidden[1].mean(dim=0)])
+        assert torch.allclose(model(ids, mask), model.head(means), atol=1e-6)
+
+
+def test_a_finished_model_is_trained_on_further(
+    tiny_encoder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    first = load(tiny_encoder("albert"))
+    first.save(tmp_path)
+    weights_of_first = weights(first)
+    second = load(tmp_path)
+    for name, value in weights(second).items():
+        assert name.startswith("head.") or torch.equal(value, weights_of_first[name])
+    learn(second, recipe("x", lr=0.1))
+    assert len(changed(second, weights_of_first)) > 0.8 * len(weights_of_first)
+
+
+def test_a_model_that_an_older_version_saved_is_read_but_not_trained_on(
+    tiny_bert: Path, tmp_path: Path
+) -> None:
+    """Its last layer holds the head, and there is no head.json."""
+    old = load(tiny_bert, pooling="cls").network
+    old.config.mean_head_folded = True
+    old.save_pretrained(tmp_path)
+    model = load_model(tmp_path)
+    assert (model.head, model.targets) == (None, TARGETS)
+    with pytest.raises(KitError, match="an older version of this kit"):
+        load(tmp_path)
+
+
+def test_what_became_of_the_recipe_is_told(tiny_bert: Path) -> None:
+    config = recipe(tiny_bert, attention_dropout=0.2, head_dropout=0.3, freeze_layers=1)
+    found = describe_model(load(tiny_bert, **config.model_dump(exclude={"encoder"})), config)
+    assert found["peak_lr"] == pytest.approx(4e-5 * 24**1.585)
+    dropouts = {name: found[f"{name}_dropout"] for name in ("hidden", "attention", "head")}
+    assert dropouts == {"hidden": 0.1, "attention": 0.2, "head": 0.3}
+    assert 0 < found["trainable_parameters"] < found["parameters"]
 
 
 def test_frozen_layers_keep_their_bytes(family: str, tiny_encoder: Callable[[str], Path]) -> None:
@@ -101,7 +173,8 @@ def test_frozen_layers_keep_their_bytes(family: str, tiny_encoder: Callable[[str
         assert not moved & frozen
         if n_layers > 1:
             assert {names[id(p)] for p in layers[1].parameters()} & moved
-        heads = set(names.values()) - {n for n in names.values() if "backbone." in n}
+        inside = {names[id(p)] for p in model.backbone.parameters()}
+        heads = set(names.values()) - inside
         assert moved & heads
 
 
@@ -154,7 +227,7 @@ def test_dropouts_are_as_the_recipe_says(tiny_bert: Path) -> None:
     assert model.backbone.config.attention_probs_dropout_prob == 0.2
     assert model.dropout.p == 0.5
     own = load(tiny_bert, pooling="cls", head_dropout=0.4)
-    assert own.model.dropout.p == 0.4
+    assert own.network.dropout.p == 0.4
 
 
 def test_distilbert_has_other_names_for_the_same_dropouts(
@@ -163,8 +236,8 @@ def test_distilbert_has_other_names_for_the_same_dropouts(
     model = load(
         tiny_encoder("distilbert"), pooling="cls", hidden_dropout=0.3, attention_dropout=0.2
     )
-    assert model.model.distilbert.transformer.layer[0].ffn.dropout.p == 0.3
-    assert model.model.config.attention_dropout == 0.2
+    assert model.network.distilbert.transformer.layer[0].ffn.dropout.p == 0.3
+    assert model.network.config.attention_dropout == 0.2
 
 
 @pytest.fixture
@@ -233,7 +306,7 @@ def test_a_hub_encoder_is_loaded_at_its_commit(
     pinned = recipe("org/encoder", revision=ours)
     assert load_tokenizer(pinned)("wondi")["input_ids"]
     found, expected = weights(load_classifier(pinned, TARGETS)), weights(load(tiny_bert))
-    name = "backbone.embeddings.word_embeddings.weight"
+    name = "network.embeddings.word_embeddings.weight"
     assert torch.equal(found[name], expected[name])
     with pytest.raises(KitError, match="cannot be loaded"):
         load_tokenizer(recipe("org/encoder"))
@@ -253,9 +326,17 @@ def test_tokenizers_pad_on_the_right(copied: Path) -> None:
     assert load_tokenizer(recipe(copied)).padding_side == "right"
 
 
-def test_a_finished_model_is_refused_as_an_encoder(
-    tiny_encoder: Callable[[str], Path], tmp_path: Path
-) -> None:
-    load(tiny_encoder("bert")).plain().save_pretrained(tmp_path / "model")
-    with pytest.raises(KitError, match="finished model of this kit"):
-        load(tmp_path / "model")
+def test_an_encoder_whose_weights_do_not_fill_its_config_is_refused(copied: Path) -> None:
+    path = copied / "config.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**content, "num_hidden_layers": 3}), encoding="utf-8")
+    for pooling in ("mean", "cls"):
+        with pytest.raises(KitError, match=r"weights lack 16 parameters .*layer\.2\."):
+            load(copied, pooling=pooling)
+
+
+def test_an_encoder_without_tokenizer_files_is_refused(copied: Path) -> None:
+    for path in copied.glob("tokenizer*"):
+        path.unlink()
+    with pytest.raises(KitError, match="tokenizer"):
+        load_tokenizer(recipe(copied))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -20,7 +22,7 @@ from semeval_kit.errors import KitError
 from semeval_kit.run import stages
 from semeval_kit.run.directory import Run
 from semeval_kit.training import fanout
-from semeval_kit.training.fanout import launch_command, run_folds
+from semeval_kit.training.fanout import _Display, launch_command, run_folds
 from semeval_kit.training.machine import Slots
 
 Event = dict[str, Any]
@@ -79,7 +81,7 @@ def overlap(a: Event, b: Event) -> bool:
 
 @pytest.mark.usefixtures("plan_workers")
 def test_as_many_folds_run_at_a_time_as_there_are_slots(run: Run) -> None:
-    run_folds(run, Slots(2, 3, ()), train=range(4), say=lambda _: None)
+    run_folds(run, Slots(2, (3,) * 4), train=range(4), say=lambda _: None)
     found = notes(run)
     assert len(found) == 4
     assert {note["threads"] for note in found.values()} == {"3"}
@@ -93,7 +95,9 @@ def test_a_fold_is_predicted_with_when_it_is_trained_and_a_slot_is_free(
     run: Run, plan_workers: Callable[..., None]
 ) -> None:
     plan_workers({"train 1": {"seconds": 1.5}})
-    run_folds(run, Slots(2, 1, ()), train=[0, 1], predict=[0, 1], splits=["dev", "test"], say=print)
+    run_folds(
+        run, Slots(2, (1,) * 4), train=[0, 1], predict=[0, 1], splits=["dev", "test"], say=print
+    )
     found = notes(run)
     assert overlap(found["predict", 0], found["train", 1])
     for fold in (0, 1):
@@ -105,9 +109,18 @@ def test_a_fold_is_predicted_with_when_it_is_trained_and_a_slot_is_free(
 @pytest.mark.usefixtures("plan_workers")
 def test_each_slot_has_its_device(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
-    run_folds(run, Slots(2, 1, (0, 1)), train=[0, 1], say=print)
+    run_folds(run, Slots(2, (1,) * 4, ((0,), (1,))), train=[0, 1], say=print)
     found = notes(run)
     assert {found["train", fold]["device"] for fold in (0, 1)} == {"4", "6"}
+    run_folds(run, Slots(1, (1,) * 4, ((0, 1),), 2), train=[2], say=print)
+    assert notes(run)["train", 2]["device"] == "4,6"
+
+
+@pytest.mark.usefixtures("plan_workers")
+def test_each_fold_has_its_threads_whichever_slot_it_has(run: Run) -> None:
+    run_folds(run, Slots(2, (1, 1, 1, 2)), train=[3, 0], predict=[3], say=print)
+    threads = {key: note["threads"] for key, note in notes(run).items()}
+    assert threads == {("train", 3): "2", ("train", 0): "1", ("predict", 3): "2"}
 
 
 def test_a_fold_that_fails_is_reported_and_the_others_finish(
@@ -122,7 +135,7 @@ def test_a_fold_that_fails_is_reported_and_the_others_finish(
     )
     with pytest.raises(KitError) as error:
         run_folds(
-            run, Slots(2, 1, ()), train=range(4), predict=range(4), splits=["test"], say=print
+            run, Slots(2, (1,) * 4), train=range(4), predict=range(4), splits=["test"], say=print
         )
     text = error.value.message
     assert "fold 0 failed (exit code 3; its log: " in text
@@ -142,7 +155,7 @@ def test_the_same_failure_is_told_once(run: Run, plan_workers: Callable[..., Non
     told = {"event": "error", "text": "encoder 'x' cannot be loaded"}
     plan_workers({f"train {fold}": {"code": 1, "events": [told]} for fold in range(3)})
     with pytest.raises(KitError) as error:
-        run_folds(run, Slots(3, 1, ()), train=range(3), say=print)
+        run_folds(run, Slots(3, (1,) * 4), train=range(3), say=print)
     assert error.value.message.count("cannot be loaded") == 1
     for fold in range(3):
         assert f"fold {fold} failed (exit code 1" in error.value.message
@@ -155,7 +168,7 @@ def test_a_fold_that_is_killed_is_a_failure(run: Run, plan_workers: Callable[...
         os.kill(int(event["text"].split()[1]), signal.SIGKILL)
 
     with pytest.raises(KitError, match="fold 0 failed .exit code -9"):
-        run_folds(run, Slots(1, 1, ()), train=[0], say=print, on_event=kill)
+        run_folds(run, Slots(1, (1,) * 4), train=[0], say=print, on_event=kill)
 
 
 def test_epochs_and_notes_are_told(run: Run, plan_workers: Callable[..., None]) -> None:
@@ -172,7 +185,7 @@ def test_epochs_and_notes_are_told(run: Run, plan_workers: Callable[..., None]) 
     plan_workers({"train 2": {"events": events}})
     said: list[str] = []
     seen: list[Event] = []
-    run_folds(run, Slots(1, 1, ()), train=[2], say=said.append, on_event=seen.append)
+    run_folds(run, Slots(1, (1,) * 4), train=[2], say=said.append, on_event=seen.append)
     assert said[:2] == [
         "fold 2: goes on after epoch 1",
         "fold 2 epoch 2: loss 0.5000, validation loss 0.6000, macro-F1 at 0.5 0.7000, "
@@ -190,7 +203,7 @@ def interrupt(run: Run, act: Callable[[], None]) -> list[int]:
         if len(pids) == 2:
             act()
 
-    run_folds(run, Slots(2, 1, ()), train=[0, 1], say=print, on_event=note)
+    run_folds(run, Slots(2, (1,) * 4), train=[0, 1], say=print, on_event=note)
     return pids
 
 
@@ -244,23 +257,38 @@ def test_a_process_that_ignores_the_signal_is_killed(
     assert all(gone(pid) for pid in pids)
 
 
-def test_one_process_is_started_by_accelerate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fanout, "_has_accelerate_config", lambda: False)
+def test_one_process_needs_no_launcher_and_no_config() -> None:
     command = launch_command(["train", "run", "0"], 1)
-    assert command[1:4] == ["-m", "accelerate.commands.launch", "--quiet"]
-    assert "--num_processes=1" in command
-    assert command[-5:] == ["-m", "semeval_kit.training.worker", "train", "run", "0"]
-    monkeypatch.setattr(fanout, "_has_accelerate_config", lambda: True)
-    assert [word for word in launch_command(["train", "run", "0"], 1) if "=" in word] == []
+    assert command == [sys.executable, "-m", "semeval_kit.training.worker", "train", "run", "0"]
+
+
+def test_several_processes_are_started_by_accelerate(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A person's config is honoured where it is for several machines; else the kit decides."""
+    from accelerate.commands.config import config_args
+
+    config = tmp_path / "default_config.yaml"
+    monkeypatch.setattr(config_args, "default_config_file", str(config))
+    monkeypatch.setattr(fanout, "_has_gpu", lambda: True)
+    alone = launch_command(["train", "run", "0"], 2)
+    assert alone[1:4] == ["-m", "accelerate.commands.launch", "--quiet"]
+    assert {"--num_processes=2", "--gpu_ids=all", "--num_machines=1"} <= set(alone)
+    assert alone[-5:] == ["-m", "semeval_kit.training.worker", "train", "run", "0"]
+    written = {"compute_environment": "LOCAL_MACHINE", "distributed_type": "MULTI_GPU"}
+    written |= {"num_processes": 8, "gpu_ids": "3", "mixed_precision": "no", "use_cpu": False}
+    config.write_text(json.dumps({**written, "num_machines": 1}), encoding="utf-8")
+    assert launch_command(["train", "run", "0"], 2) == alone
+    config.write_text(json.dumps({**written, "num_machines": 2}), encoding="utf-8")
+    several = launch_command(["train", "run", "0"], 2)
+    assert "--num_processes=2" in several
+    assert not any(word.startswith("--num_machines") for word in several)
 
 
 def test_several_processes_on_a_cpu_are_started_by_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fanout, "_has_gpu", lambda: False)
     command = launch_command(["train", "run", "0"], 2)
     assert command[1:5] == ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    monkeypatch.setattr(fanout, "_has_gpu", lambda: True)
-    monkeypatch.setattr(fanout, "_has_accelerate_config", lambda: False)
-    assert "--num_processes=2" in launch_command(["train", "run", "0"], 2)
 
 
 def test_predicting_needs_no_launcher() -> None:
@@ -273,7 +301,7 @@ def test_two_processes_give_every_row_once(make_plan: Callable[..., Any], tmp_pa
     plan = make_plan(("eng",), holdout=0.5, batch_size=3, eval_batch_size=4, epochs=2)
     run = stages.prepare(tmp_path / "run", plan, lambda _: None)
     said: list[str] = []
-    run_folds(run, Slots(1, 1, ()), train=[0], processes=2, say=said.append)
+    run_folds(run, Slots(1, (1,), (), 2), train=[0], say=said.append)
     with run.oof_file(0).open(encoding="utf-8", newline="") as file:
         ids = [row["id"] for row in csv.DictReader(file)]
     assert ids == [id_ for (_, id_), fold in run.read_folds().items() if fold == 0]
@@ -286,3 +314,79 @@ def test_two_processes_give_every_row_once(make_plan: Callable[..., Any], tmp_pa
     assert sum(line.startswith("fold 0 epoch") for line in said) == 2
     oof = run.read_oof()
     assert ((oof.values > 0) & (oof.values < 1)).all()
+
+
+STEP = {"event": "step", "epoch": 1, "step": 3, "steps": 10, "loss": 0.51234, "rows_per_second": 80}
+EPOCH = {
+    "event": "epoch",
+    "epoch": 1,
+    "train_loss": 0.5,
+    "val_loss": 0.4,
+    "macro_f1": 0.25,
+    "rows_per_second": 80.0,
+    "seconds": 3.2,
+}
+LINE = "fold 2 epoch 1: loss 0.5000, validation loss 0.4000, macro-F1 at 0.5 0.2500, 80 rows/s, 3 s"
+
+
+@pytest.fixture
+def job() -> Any:
+    return SimpleNamespace(fold=2, slot=0, error="", bar=None)
+
+
+def make(monkeypatch: pytest.MonkeyPatch, *, terminal: bool) -> tuple[_Display, io.StringIO, Any]:
+    stream = io.StringIO()
+    stream.isatty = lambda: terminal  # type: ignore[method-assign]
+    monkeypatch.setattr(fanout.sys, "stderr", stream)
+    said: list[str] = []
+    return _Display(said.append), stream, said
+
+
+def test_a_terminal_shows_loss_rate_and_time_left(
+    job: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown, stream, said = make(monkeypatch, terminal=True)
+    shown.show(job, STEP)
+    text = stream.getvalue()
+    assert "fold 2 epoch 1" in text
+    assert "3/10" in text
+    assert "loss 0.5123, 80 rows/s" in text
+    shown.show(job, EPOCH)
+    assert LINE in stream.getvalue()
+    first = job.bar
+    shown.show(job, {**STEP, "epoch": 2, "step": 1})
+    assert job.bar is not first
+    shown.show(job, {"event": "rows", "split": "test", "done": 64, "rows": 200})
+    assert "fold 2 test" in stream.getvalue()
+    assert "64/200" in stream.getvalue()
+    shown.close(job)
+    assert job.bar is None
+    assert said == []
+
+
+def test_elsewhere_there_is_a_line_per_epoch(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown, stream, said = make(monkeypatch, terminal=False)
+    for event in (
+        STEP,
+        EPOCH,
+        {"event": "resumed", "epoch": 4, "step": 0},
+        {"event": "resumed", "epoch": 4, "step": 30},
+        {"event": "note", "text": "falls back"},
+        {"event": "rows", "split": "test", "done": 64, "rows": 200},
+        {"event": "done", "fold": 2},
+    ):
+        shown.show(job, event)
+    shown.close(job)
+    assert said == [
+        LINE,
+        "fold 2: goes on after epoch 4",
+        "fold 2: goes on after epoch 4 and 30 steps",
+        "fold 2: falls back",
+    ]
+    assert stream.getvalue() == ""
+
+
+def test_an_error_is_kept_for_the_end(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown, _, said = make(monkeypatch, terminal=False)
+    shown.show(job, {"event": "error", "text": "the loss is nan"})
+    assert (job.error, said) == ("the loss is nan", [])

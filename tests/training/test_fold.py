@@ -21,6 +21,7 @@ from semeval_kit.task.task import load_task
 from semeval_kit.training import fold as encoder_fold
 from semeval_kit.training import worker
 from semeval_kit.training.checkpoint import find_fault
+from semeval_kit.training.head import read_targets
 
 Event = dict[str, Any]
 
@@ -49,10 +50,13 @@ def test_a_fold_leaves_exactly_this(prepare: Callable[..., Run]) -> None:
     events: list[Event] = []
     encoder_fold.train_fold(run, 0, events.append)
     assert files(run.fold_dir(0)) == [
+        "SHA256SUMS",
         "done.json",
         "history.jsonl",
         "model/MANIFEST.json",
         "model/config.json",
+        "model/head.json",
+        "model/head.safetensors",
         "model/model.safetensors",
         "model/tokenizer.json",
         "model/tokenizer_config.json",
@@ -93,6 +97,8 @@ def test_done_says_what_was_done(prepare: Callable[..., Run]) -> None:
     }
     assert done["oof_sha256"] == digest(run.oof_file(0))
     assert (done["threads"], done["processes"], done["precision"]) == (1, 1, "fp32")
+    dropouts = {name: done[f"{name}_dropout"] for name in ("hidden", "attention", "head")}
+    assert (done["peak_lr"], dropouts) == (5e-3, {"hidden": 0.1, "attention": 0.1, "head": 0.1})
     tables = (92 + 64 + 2) * 32 + 2 * 32  # words, positions, types; the norm
     assert 0 < done["parameters"] - done["trainable_parameters"] <= tables + 1000
     with run.oof_file(0).open(encoding="utf-8", newline="") as file:
@@ -106,9 +112,9 @@ def test_done_says_what_was_done(prepare: Callable[..., Run]) -> None:
 def test_the_model_says_its_labels(prepare: Callable[..., Run]) -> None:
     run = prepare()
     encoder_fold.train_fold(run, 0, lambda _: None)
-    config = json.loads((run.model_dir(0) / "config.json").read_text(encoding="utf-8"))
-    assert config["id2label"] == {str(i): name for i, name in enumerate(run.task.all_labels)}
-    assert config["problem_type"] == "multi_label_classification"
+    head = json.loads((run.model_dir(0) / "head.json").read_text(encoding="utf-8"))
+    target = {"kind": "multilabel", "names": list(run.task.all_labels), "n_levels": 1}
+    assert head == {"format": 1, "pooling": "mean", "targets": [target]}
 
 
 def test_the_same_fold_twice_gives_the_same_bytes(prepare: Callable[..., Run]) -> None:
@@ -124,7 +130,7 @@ def test_folds_of_a_run_learn_from_the_others(prepare: Callable[..., Run]) -> No
     run = prepare("run", "eng", "deu", holdout=0.0, folds=2, epochs=1)
     learnt: list[set[str]] = []
     for fold in (0, 1):
-        config = encoder_fold.make_config(run.recipe, "a test")
+        config = encoder_fold.make_recipe(run.recipe, "a test")
         tokenizer = encoder_fold.load_tokenizer(config)
         train, valid, held_out = encoder_fold._split_rows(run, fold, tokenizer, config)
         assert set(train.names) & set(valid.names) == set()
@@ -167,10 +173,10 @@ def test_what_is_watched_is_in_the_history(task: str, metric: str) -> None:
 
 
 def test_the_head_knows_the_kind_of_task() -> None:
-    intensity = encoder_fold.head_targets(load_task("demo-intensity"))
+    intensity = read_targets(load_task("demo-intensity"))
     assert len(intensity.names) == 15
-    assert (intensity.exclusive, intensity.n_levels) == (False, 3)
-    single = encoder_fold.head_targets(load_task("semeval2019-task3"))
+    assert (intensity.exclusive, intensity.parts[0].n_levels) == (False, 3)
+    single = read_targets(load_task("semeval2019-task3"))
     assert single.exclusive
     assert single.config_entries["problem_type"] == "single_label_classification"
 

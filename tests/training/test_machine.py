@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from semeval_kit import __version__
+from semeval_kit.errors import KitError
 from semeval_kit.training import machine
 from semeval_kit.training.machine import (
     Slots,
@@ -34,31 +35,50 @@ def on_cpu(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 def test_folds_run_side_by_side_on_a_cpu(on_cpu: pytest.MonkeyPatch) -> None:
-    assert plan_slots(5, None, None, MINILM) == Slots(5, 1, ())
-    assert plan_slots(2, None, None, MINILM) == Slots(2, 4, ())
+    assert plan_slots(5, None, None, MINILM) == Slots(5, (1,) * 5)
+    assert plan_slots(2, None, None, MINILM) == Slots(2, (4, 4))
     on_cpu.setattr(machine, "count_cores", lambda: 2)
-    assert plan_slots(5, None, None, MINILM) == Slots(2, 1, ())
-    assert plan_slots(1, None, None, MINILM) == Slots(1, 2, ())
+    assert plan_slots(1, None, None, MINILM) == Slots(1, (2,))
+
+
+def test_folds_that_are_left_over_share_all_cores(on_cpu: pytest.MonkeyPatch) -> None:
+    assert plan_slots(10, None, None, MINILM) == Slots(8, (1,) * 8 + (4, 4))
+    on_cpu.setattr(machine, "count_cores", lambda: 2)
+    assert plan_slots(5, None, None, MINILM) == Slots(2, (1, 1, 1, 1, 2))
+    assert str(plan_slots(5, None, None, MINILM)) == "2 at a time, 1 or 2 threads each"
+    assert plan_slots(5, None, 1, MINILM) == Slots(2, (1,) * 5)
 
 
 def test_no_more_folds_than_fit_into_memory(on_cpu: pytest.MonkeyPatch) -> None:
-    assert plan_slots(5, None, None, LARGE) == Slots(1, 8, ())
+    assert plan_slots(5, None, None, LARGE) == Slots(1, (8,) * 5)
     on_cpu.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=2e9))
     assert plan_slots(5, None, None, LARGE).jobs == 1
 
 
 def test_a_person_may_choose(on_cpu: pytest.MonkeyPatch) -> None:
-    assert plan_slots(5, 3, None, LARGE) == Slots(3, 2, ())
-    assert plan_slots(5, 3, 7, MINILM) == Slots(3, 7, ())
-    assert plan_slots(5, 16, None, MINILM) == Slots(16, 1, ())
+    assert plan_slots(6, 3, None, LARGE) == Slots(3, (2,) * 6)
+    assert plan_slots(5, 3, 7, MINILM) == Slots(3, (7,) * 5)
+    assert plan_slots(5, 16, None, MINILM).threads == (1,) * 5
+
+
+def test_processes_of_a_fold_are_counted(on_cpu: pytest.MonkeyPatch) -> None:
+    assert plan_slots(5, None, None, MINILM, 4) == Slots(2, (1, 1, 1, 1, 2), (), 4)
+    on_cpu.setattr(torch.cuda, "is_available", lambda: True)
+    on_cpu.setattr(torch.cuda, "device_count", lambda: 4)
+    assert plan_slots(5, None, None, LARGE, 4) == Slots(1, (2,) * 5, ((0, 1, 2, 3),), 4)
+    two = plan_slots(5, None, None, LARGE, 2)
+    assert two == Slots(2, (2,) * 5, ((0, 1), (2, 3)), 2)
+    assert str(two) == "2 at a time, 2 processes and 2 threads each"
+    with pytest.raises(KitError, match="--processes 5: .* this machine has 4"):
+        plan_slots(5, None, None, LARGE, 5)
 
 
 def test_one_fold_per_gpu(on_cpu: pytest.MonkeyPatch) -> None:
     on_cpu.setattr(torch.cuda, "is_available", lambda: True)
     on_cpu.setattr(torch.cuda, "device_count", lambda: 4)
-    assert plan_slots(5, None, None, LARGE) == Slots(4, 2, (0, 1, 2, 3))
-    assert plan_slots(2, None, None, LARGE) == Slots(2, 4, (0, 1))
-    assert plan_slots(9, 8, None, LARGE).devices == (0, 1, 2, 3, 0, 1, 2, 3)
+    assert plan_slots(5, None, None, LARGE) == Slots(4, (2,) * 5, ((0,), (1,), (2,), (3,)))
+    assert plan_slots(2, None, None, LARGE) == Slots(2, (4, 4), ((0,), (1,)))
+    assert plan_slots(9, 8, None, LARGE).devices == ((0,), (1,), (2,), (3,)) * 2
 
 
 def test_precision_is_the_fast_one_unless_it_is_set(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,11 +9,11 @@ import pytest
 from semeval_kit.errors import KitError
 from semeval_kit.training.recipe import (
     Comparison,
-    TrainConfig,
+    Recipe,
     list_recipes,
     load_comparison,
     load_recipe,
-    make_config,
+    make_recipe,
     peak_lr,
 )
 
@@ -28,7 +28,7 @@ def test_every_recipe_loads(name: str) -> None:
 
 
 def test_every_field_says_what_it_is() -> None:
-    for name, field in TrainConfig.model_fields.items():
+    for name, field in Recipe.model_fields.items():
         assert field.description, name
 
 
@@ -36,7 +36,7 @@ def test_flags_lie_over_the_recipe_and_the_recipe_over_the_defaults(tmp_path: Pa
     path = tmp_path / "own.toml"
     path.write_text("epochs = 7\nlr = 3e-5\n", encoding="utf-8")
     config = load_recipe(str(path), {"epochs": 9})
-    assert (config.epochs, config.lr, config.head_lr) == (9, 3e-5, TrainConfig().head_lr)
+    assert (config.epochs, config.lr, config.head_lr) == (9, 3e-5, Recipe().head_lr)
 
 
 def test_a_recipe_may_say_what_it_compares(tmp_path: Path) -> None:
@@ -78,11 +78,16 @@ def test_an_unknown_field_is_refused_with_the_known_ones(tmp_path: Path) -> None
         ({"head_dropout": 1.0}, "head_dropout"),
         ({"select_by": "auc"}, "select_by"),
         ({"patience": 2, "stop_by": "last"}, "stop_by"),
+        ({"lr": 2e5}, r"lr: Input should be less than or equal to 1; got 200000\.0"),
+        ({"lr": float("inf")}, "lr: Input should be a finite number; got inf"),
+        ({"head_lr": float("nan")}, "head_lr: Input should be a finite number; got nan"),
+        ({"weight_decay": float("inf")}, "weight_decay"),
+        ({"lr": -1e-3}, "lr"),
     ],
 )
 def test_values_out_of_range_are_refused(fields: dict[str, object], named: str) -> None:
     with pytest.raises(KitError, match=named):
-        make_config(fields, "a test")
+        make_recipe(fields, "a test")
 
 
 def test_a_recipe_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:
@@ -100,8 +105,26 @@ def test_a_recipe_that_is_no_toml_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_learning_rate_goes_by_the_width_unless_it_is_set() -> None:
-    config = make_config({"lr": 0.0}, "a test")
+    config = make_recipe({}, "a test")
+    assert config.lr is None
     assert peak_lr(config, 768) == pytest.approx(4e-5)
     assert peak_lr(config, 384) == pytest.approx(1.2e-4, rel=1e-3)
     assert peak_lr(config, 1024) == pytest.approx(2.535e-5, rel=1e-3)
-    assert peak_lr(make_config({"lr": 3e-5}, "a test"), 384) == 3e-5
+    assert peak_lr(make_recipe({"lr": 3e-5}, "a test"), 384) == 3e-5
+
+
+def test_what_older_runs_wrote_for_not_set_is_not_set() -> None:
+    """They had 0 for a learning rate by the width, and -1 for an encoder's own dropout."""
+    old = {"lr": 0.0, "hidden_dropout": -1.0, "attention_dropout": -1.0, "epochs": 3}
+    recipe = make_recipe(old, "an old run")
+    assert (recipe.lr, recipe.hidden_dropout, recipe.attention_dropout) == (None, None, None)
+    assert recipe.frozen() == make_recipe({"epochs": 3}, "a new run").frozen()
+    assert not {"lr", "hidden_dropout", "attention_dropout"} & set(recipe.frozen())
+
+
+def test_a_run_keeps_what_is_set() -> None:
+    frozen = make_recipe({"lr": 3e-5}, "a test").frozen()
+    assert frozen["lr"] == 3e-5
+    assert not {"hidden_dropout", "checkpoint_minutes"} & set(frozen)
+    assert make_recipe({"checkpoint_minutes": 1}, "a test").frozen()["checkpoint_minutes"] == 1
+    assert make_recipe(frozen, "again").frozen() == frozen

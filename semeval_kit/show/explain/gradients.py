@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semeval_kit.show.explain.pieces import Pieces, TextModel, count_rows, run_model
+from semeval_kit.show.explain.pieces import Pieces, TextModel, count_rows
 
 # With gradients a forward pass keeps what every layer computed: 2 GB for a large encoder.
 _MOST_TOKENS = 2048
@@ -34,20 +34,19 @@ def integrate_gradients(
     """
     import torch
 
-    model = member.model
-    layer = model.get_input_embeddings()
-    ids = torch.from_numpy(pieces.ids).to(model.device)
+    layer = member.embeddings
+    ids = torch.from_numpy(pieces.ids).to(next(layer.parameters()).device)
     masked = ids.clone()
-    masked[torch.from_numpy(pieces.places).to(model.device)] = mask_id
+    masked[torch.from_numpy(pieces.places).to(ids.device)] = mask_id
     with torch.no_grad():
         text, base = layer(torch.stack([ids, masked]))
-    shares = (torch.arange(steps, device=model.device, dtype=text.dtype) + 0.5) / steps
+    shares = (torch.arange(steps, device=ids.device, dtype=text.dtype) + 0.5) / steps
     total: Any = 0
-    with _frozen(model):
+    with _frozen(member.classifier):
         for part in torch.split(shares, count_rows(len(ids), _MOST_TOKENS)):  # type: ignore[no-untyped-call]
             points = (base + part[:, None, None] * (text - base)).requires_grad_()
             with torch.enable_grad(), _replaced_output(layer, points):
-                probs = run_model(model, ids.expand(len(points), -1))
+                probs = member.forward_probs(ids.expand(len(points), -1))
             slopes = [
                 torch.autograd.grad(column.sum(), points, retain_graph=True)[0].double().sum(dim=0)
                 for column in probs.unbind(dim=1)

@@ -92,10 +92,19 @@ def cut_pieces(tokenizer: Any, text: str, max_length: int) -> Pieces:
 
 
 class TextModel(Protocol):
-    """A classifier in evaluation mode and its tokenizer, as transformers loads them."""
+    """A model in evaluation mode and its tokenizer: what `training.predict.FoldModel` is."""
 
     tokenizer: Any
-    model: Any
+    classifier: Any  # the torch module that holds the weights
+
+    @property
+    def embeddings(self) -> Any:
+        """The layer that turns token ids into vectors."""
+        ...
+
+    def forward_probs(self, input_ids: Any) -> Any:
+        """Probabilities `(n, C)` in float64 of token ids `(n, n_ids)` without padding."""
+        ...
 
 
 class MaskedText:
@@ -117,20 +126,10 @@ class MaskedText:
         with torch.no_grad():
             for begin in range(0, len(ids), size):
                 batch = torch.from_numpy(ids[begin : begin + size])
-                parts = [run_model(m.model, batch.to(m.model.device)).cpu() for m in self.models]
+                parts = [model.forward_probs(batch).cpu() for model in self.models]
                 found.append(torch.stack(parts).mean(dim=0).numpy())
                 self.tell(len(batch) * len(self.models))
         return np.concatenate(found)
-
-
-def run_model(model: Any, ids: Any) -> Any:
-    """Probabilities `(n, C)` in float64 of token ids `(n, n_ids)` without padding."""
-    import torch
-
-    logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.double()
-    if model.config.problem_type == "single_label_classification":
-        return torch.softmax(logits, dim=-1)
-    return torch.sigmoid(logits)
 
 
 def count_rows(n_tokens: int, most_tokens: int = _MOST_TOKENS) -> int:
