@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +26,7 @@ class RunModels:
     Attributes:
         run: the run.
         models: one per fold that is used.
-        rule: the run's thresholds; None for a single-label task without any.
+        rule: the thresholds of the first target; None for a single-label task without any.
         words: "fold 0" or "the mean of 5 folds".
     """
 
@@ -34,6 +34,8 @@ class RunModels:
     models: tuple[FoldModel, ...]
     rule: Thresholds | None
     words: str
+    rules: Mapping[str, Thresholds] = field(default_factory=dict)
+    """Of each target, where there are several or one has numbers."""
 
     @property
     def target_names(self) -> tuple[str, ...]:
@@ -48,11 +50,18 @@ class RunModels:
     def decide(self, probs: Floats, language: str) -> NDArray[np.int64]:
         """Predictions `(n, L)` for probabilities `(n, C)` of texts in one language."""
         from semeval_kit.decision.rule import decode_probs
+        from semeval_kit.decision.targets import decide_labels
 
         task = self.run.task
-        return decode_probs(
+        if self.rules:
+            decided: NDArray[np.int64] = decide_labels(
+                task, self.rules, probs, [language] * len(probs)
+            )
+            return decided
+        answers: NDArray[np.int64] = decode_probs(
             task.kind, probs, self.rule, [language] * len(probs), task.max_intensity
         )
+        return answers
 
     def cuts(self, language: str) -> Floats:
         """Thresholds `(C,)` for a language, NaN where the answer does not come from one."""
@@ -87,6 +96,9 @@ def load_models(
     folds = range(run.n_folds) if fold is None else [fold]
     models: Any = load_voices(run, folds, language)
     words = f"the mean of {run.n_folds} folds" if len(models) > 1 else f"fold {folds[0]}"
+    rules = _read_rules(run)
+    if rules:
+        return RunModels(run, models, rules[run.task.main_targets[0].name], words, rules)
     return RunModels(run, models, _read_rule(run, models[0].target_names, say), words)
 
 
@@ -102,6 +114,18 @@ def check_language(run: Run, language: str | None, say: Callable[[str], None]) -
         return run.languages[0]
     say(f"no --language given, so thresholds over all of {' '.join(run.languages)} decide")
     return ""
+
+
+def _read_rules(run: Run) -> dict[str, Thresholds]:
+    """The rules of a task of several targets, or of numbers; of others none."""
+    from semeval_kit.decision.rule import NUMERIC
+    from semeval_kit.decision.targets import rules_from_json
+    from semeval_kit.run.directory import read_json
+
+    targets = run.task.targets
+    if len(targets) == 1 and targets[0].kind not in NUMERIC:
+        return {}
+    return rules_from_json(run.task, read_json(run.thresholds_file))
 
 
 def _read_rule(

@@ -19,8 +19,15 @@ from semeval_kit.decision.rule import join_levels
 from semeval_kit.decision.thresholds import Tuning
 from semeval_kit.decision.tuning import apply_rule, cross_fit, tune_rule, untuned_rule
 from semeval_kit.errors import KitError
+from semeval_kit.submission.metrics import NOTHING, Beside
 
-DEFAULT_METRIC = {"multilabel": "macro_f1", "singlelabel": "accuracy", "intensity": "pearson_r"}
+DEFAULT_METRIC = {
+    "multilabel": "macro_f1",
+    "singlelabel": "accuracy",
+    "intensity": "pearson_r",
+    "regression": "spearman",
+    "distribution": "jensen_shannon",
+}
 
 _PARTS = 5
 _MANY_ROWS = 10_000
@@ -89,8 +96,8 @@ class Estimate:
     gain: tuple[float, float, float]
     notes: tuple[str, ...]
     settings: dict[str, Any]
-    half: IntArray = field(repr=False)
-    tuned: IntArray = field(repr=False)
+    half: Any = field(repr=False)
+    tuned: Any = field(repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """The figures by name, tuples as lists; answers have a file of their own."""
@@ -110,6 +117,7 @@ class Judging:
         n_partitions: partitions in all; None: 5, or 2 above 10,000 rows, where they agree.
         n_resamples: bootstraps of the intervals.
         best_epoch_on_valid: whether the epoch was chosen on the validation fold.
+        beside: what the metric needs of each row beside gold and answers.
     """
 
     metric: str | None = None
@@ -117,6 +125,7 @@ class Judging:
     n_partitions: int | None = None
     n_resamples: int = 2000
     best_epoch_on_valid: bool = True
+    beside: Beside = NOTHING
 
 
 def estimate_score(rows: OofRows, tuning: Tuning, judging: Judging | None = None) -> Estimate:
@@ -142,6 +151,7 @@ def estimate_score(rows: OofRows, tuning: Tuning, judging: Judging | None = None
         labels = tuple(name.rsplit(">=", 1)[0] for name in labels[:: tuning.n_levels])
         gold = join_levels(gold, tuning.n_levels)
     board = Board.of(metric, gold, rows.languages, judging.scored, rows.groups)
+    board = replace(board, beside=judging.beside)
     partitioned = [replace(rows, folds=parts) for parts in _list_partitions(rows, tuning, judging)]
     half = apply_rule(untuned_rule(rows, tuning.kind), rows, tuning)
     in_sample = apply_rule(tune_rule(partitioned[0], tuning), rows, tuning)
@@ -171,7 +181,7 @@ def estimate_score(rows: OofRows, tuning: Tuning, judging: Judging | None = None
 
 def _choose_notes(kind: str, n_folds: int, best_epoch_on_valid: bool) -> tuple[str, ...]:
     """What a reader must know; argmax is not tuned, and a hold-out has one model only."""
-    tuned = kind != "singlelabel"
+    tuned = kind in ("multilabel", "intensity")
     chosen = (
         (OPTIMISTIC, tuned),
         (RESIDUAL_LEAK, tuned and n_folds > 1),
@@ -181,7 +191,7 @@ def _choose_notes(kind: str, n_folds: int, best_epoch_on_valid: bool) -> tuple[s
     return tuple(note for note, holds in chosen if holds)
 
 
-def _read(board: Board, labels: tuple[str, ...], preds: IntArray, drawn: FloatArray) -> Reading:
+def _read(board: Board, labels: tuple[str, ...], preds: Any, drawn: FloatArray) -> Reading:
     """The reading of answers `(n, L)` whose bootstrapped scores are `drawn`."""
     tables = {
         language: {

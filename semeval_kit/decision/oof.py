@@ -12,6 +12,7 @@ import io
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,7 +130,7 @@ class OofAnswers:
         ids: `(n,)`.
         languages: `(n,)`.
         labels: the L names.
-        half: `(n, L)`, by the rule without tuning (0.5, argmax).
+        half: `(n, L)`, by the rule without tuning (0.5, argmax); whole, but for numbers.
         tuned: `(n, L)`, cross-fitted on the first partition: each part by the rule tuned on the
             others.
     """
@@ -137,8 +138,8 @@ class OofAnswers:
     ids: tuple[str, ...]
     languages: tuple[str, ...]
     labels: tuple[str, ...]
-    half: IntArray
-    tuned: IntArray
+    half: Any
+    tuned: Any
 
 
 def write_oof_answers(path: Path, answers: OofAnswers) -> str:
@@ -177,8 +178,10 @@ def read_oof_answers(path: Path, sha256: str) -> OofAnswers:
         )
     header, *rows = csv.reader(io.StringIO(content.decode("utf-8"), newline=""))
     labels = tuple(name.partition(":")[2] for name in header if name.startswith("half:"))
-    values = np.array([row[2:] for row in rows], dtype=np.int64)
+    values = np.array([row[2:] for row in rows], dtype=np.float64)
     values = values.reshape(len(rows), 2 * len(labels))
+    if (values == np.rint(values)).all():
+        values = values.astype(np.int64)
     return OofAnswers(
         ids=tuple(row[1] for row in rows),
         languages=tuple(row[0] for row in rows),

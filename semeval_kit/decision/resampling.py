@@ -16,6 +16,7 @@ import numpy as np
 from semeval_kit.decision.oof import FloatArray, IntArray, Mask, index_groups, split_languages
 from semeval_kit.decision.tallies import find_metric, score_labels, score_rows
 from semeval_kit.errors import KitError
+from semeval_kit.submission.metrics import NOTHING, Beside
 
 # Cells of weights held at once.
 _BATCH_CELLS = 2_000_000
@@ -62,6 +63,7 @@ class Board:
         languages: `(n,)`; a score is the mean over languages.
         scored: `(L,)`, which labels count.
         groups: `(n,)`, the same number for rows that belong together.
+        beside: what the metric needs of each row beside gold and answers.
     """
 
     metric: str
@@ -69,6 +71,7 @@ class Board:
     languages: tuple[str, ...]
     scored: Mask
     groups: IntArray
+    beside: Beside = NOTHING
 
     @classmethod
     def of(
@@ -114,7 +117,11 @@ class Board:
         """The official score per language, each over the labels that it has."""
         return {
             language: score_rows(
-                self.metric, self.gold[rows], preds[rows], self.scored & self.present[language]
+                self.metric,
+                self.gold[rows],
+                preds[rows],
+                self.scored & self.present[language],
+                self.beside.take(rows),
             )
             for language, rows in self.rows_of.items()
         }
@@ -177,10 +184,11 @@ class Board:
     ) -> Iterator[tuple[str, FloatArray]]:
         """Per language, tallies summed per group `(G, S, U, K)`, groups by ascending number."""
         metric = find_metric(self.metric)
-        tallies = np.stack([metric.tally(self.gold, preds, self.scored) for preds in systems])
         for language, rows in self.rows_of.items():
+            gold, beside = self.gold[rows], self.beside.take(rows)
+            tallies = np.stack([metric.tally(gold, preds[rows], beside) for preds in systems])
             numbers, inverse = np.unique(self.groups[rows], return_inverse=True)
-            flat = np.moveaxis(tallies[:, rows], 1, 0).reshape(len(rows), -1)
+            flat = np.moveaxis(tallies, 1, 0).reshape(len(rows), -1)
             sums = np.zeros((len(numbers), flat.shape[1]))
             if len(numbers) == len(flat):
                 sums[inverse] = flat

@@ -11,6 +11,9 @@ import numpy as np
 from semeval_kit.decision.oof import FloatArray, IntArray
 from semeval_kit.errors import KitError
 
+NUMERIC = ("regression", "distribution")
+"""Kinds whose answers are real numbers."""
+
 
 @dataclass(frozen=True, eq=False)
 class IntensityRule:
@@ -144,19 +147,21 @@ def decode_probs(
     thresholds: Thresholds | None,
     languages: Sequence[str],
     n_levels: int = 3,
-) -> IntArray:
+) -> Any:
     """Decide every label of every row.
 
     Args:
         kind: "multilabel" (prob >= threshold), "singlelabel" (the highest prob among the labels of
-            the language, one-hot) or "intensity" (the rule stored with the thresholds).
+            the language, one-hot), "intensity" (the rule stored with the thresholds), or
+            "regression" and "distribution" (numbers, which are answers as they are).
         probs: `(n, C)`.
         thresholds: of the run; None only for "singlelabel", which then may choose any label.
         languages: `(n,)`; a language that was not tuned on gets the joint thresholds.
         n_levels: the highest level, for "intensity".
 
     Returns:
-        preds `(n, L)`, never negative; 0 for a label that the language does not have.
+        Whole numbers `(n, L)`, never negative; 0 for a label that the language does not have. Of
+        numbers, the numbers.
 
     Raises:
         KitError: shapes do not fit, or the kind is unknown.
@@ -178,6 +183,8 @@ def decode_probs(
         one_hot: IntArray = np.eye(n_targets, dtype=np.int64)[highest]
         return one_hot
     assert thresholds is not None
+    if kind in NUMERIC:
+        return probs
     if kind == "multilabel":
         return (probs >= thresholds.rows(languages)).astype(np.int64)
     if kind == "intensity":

@@ -2,7 +2,8 @@
 
 Every metric here is a function of sums of per-row tallies `(n, U, K)`: U is the number of labels
 (or 1), K the number of things counted. A resample of rows only reweighs the rows. Scores of whole
-sets of rows come from `submission.metrics`; the sums agree with it (tested).
+sets of rows come from `submission.metrics`; the sums agree with it (tested), but for Spearman's
+rho: there a resample keeps the ranks of the whole set.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from numpy.typing import NDArray
 from semeval_kit.decision.oof import FloatArray, Mask
 from semeval_kit.errors import KitError
 from semeval_kit.submission import metrics as official
+from semeval_kit.submission.metrics import NOTHING, Beside
+
+Preds = NDArray[np.generic]
 
 
 @dataclass(frozen=True)
@@ -24,13 +28,14 @@ class Metric:
 
     Attributes:
         name: as `submission.metrics` spells it.
-        tally: gold `(n, L)` with NaN for not annotated, preds `(n, L)` -> tallies `(n, U, K)`; the
-            last of the K counts annotated cells.
+        tally: gold `(n, L)` with NaN for not annotated, preds `(n, L)`, what stands beside them ->
+            tallies `(n, U, K)`; the last of the K counts annotated cells. Gold of labels may be
+            probabilities: the tallies are then the expected ones.
         combine: sums `(..., U, K)` and the units that count `(U,)` -> scores `(...)`.
     """
 
     name: str
-    tally: Callable[[FloatArray, NDArray[np.generic], Mask], FloatArray]
+    tally: Callable[[FloatArray, Preds, Beside], FloatArray]
     combine: Callable[[FloatArray, Mask], FloatArray]
 
     def score(self, sums: FloatArray, scored: Mask) -> FloatArray:
@@ -50,75 +55,83 @@ def find_metric(name: str) -> Metric:
     return _METRICS[name]
 
 
-def score_rows(name: str, gold: FloatArray, preds: NDArray[np.generic], scored: Mask) -> float:
+def score_rows(
+    name: str, gold: FloatArray, preds: Preds, scored: Mask, beside: Beside = NOTHING
+) -> float:
     """One score by the official arithmetic of `submission.metrics`; shapes as for `Metric`.
 
     Args:
         name: of the metric.
         gold: `(n, L)`, NaN for not annotated.
         preds: `(n, L)`.
-        scored: `(L,)`, which labels count.
+        scored: `(L,)`, which labels count; metrics of whole rows pass over it.
+        beside: what the metric needs of each row.
 
     Raises:
         KitError: the name is unknown.
     """
     find_metric(name)
-    truth, answers = gold[:, scored], preds[:, scored]
-    if not truth.size:
+    if not scored.any() or not len(gold):
         return 0.0
-    known = ~np.isnan(truth)
-    if name == "pearson_r":
-        return float(np.mean(list(score_labels(name, truth, answers))))
-    if not known.all():
-        # A cell that nobody judged is neither right nor wrong.
-        rows = known.any(axis=1)
-        truth, answers = np.where(known, truth, 0.0)[rows], np.where(known, answers, 0)[rows]
-    return float(official.METRICS[name](truth, answers))
+    return float(official.find(name)(gold, preds, scored, beside))
 
 
-def score_labels(name: str, gold: FloatArray, preds: NDArray[np.generic]) -> list[float]:
-    """F1 of every label `(L,)`, or Pearson's r for "pearson_r", by the official arithmetic."""
-    if name != "pearson_r":
+def score_labels(name: str, gold: FloatArray, preds: Preds) -> list[float]:
+    """The metric of every label `(L,)` alone, by the official arithmetic; F1 for classes."""
+    if name not in _BY_COLUMN:
         return [counts.f1 for counts in official.count_labels(gold, preds)]
-    known = ~np.isnan(gold)
-    columns = zip(gold.T, preds.T, known.T, strict=True)
-    return [
-        official.pearson(truth[own].astype(int).tolist(), answers[own].tolist())
-        for truth, answers, own in columns
-    ]
+    columns = range(gold.shape[1])
+    return [float(official.find(name)(gold[:, [c]], preds[:, [c]])) for c in columns]
 
 
-def _tally_cells(gold: FloatArray, preds: NDArray[np.generic], scored: Mask) -> FloatArray:
+def _tally_cells(gold: FloatArray, preds: Preds, beside: Beside) -> FloatArray:
     """True positives, false positives, false negatives, annotated: `(n, L, 4)`."""
     known = ~np.isnan(gold)
-    truth, called = known & (gold > 0), known & (preds.astype(np.float64) > 0)
-    parts = [truth & called, ~truth & called, truth & ~called, known]
+    truth = np.where(known, np.minimum(gold, 1.0), 0.0)
+    called = known & (preds.astype(np.float64) > 0)
+    parts = [truth * called, (1 - truth) * called, truth * ~called, known]
     return np.stack(parts, axis=-1).astype(np.float64)
 
 
-def _tally_moments(gold: FloatArray, preds: NDArray[np.generic], scored: Mask) -> FloatArray:
+def _tally_moments(gold: FloatArray, preds: Preds, beside: Beside) -> FloatArray:
     """Sums for Pearson's r `(n, L, 6)`: x, y, x^2, y^2, x y, annotated."""
     known = ~np.isnan(gold)
     x, y = np.where(known, preds.astype(np.float64), 0.0), np.where(known, gold, 0.0)
     return np.stack([x, y, x * x, y * y, x * y, known.astype(np.float64)], axis=-1)
 
 
-def _tally_exact(gold: FloatArray, preds: NDArray[np.generic], scored: Mask) -> FloatArray:
-    """Rows with every annotated label right `(n, 1, 2)`."""
-    known = ~np.isnan(gold) & scored
-    right = ((gold == preds.astype(np.float64)) | ~known).all(axis=1)
-    return np.stack([right & known.any(axis=1), known.any(axis=1)], axis=-1)[:, None].astype(float)
+def _tally_ranks(gold: FloatArray, preds: Preds, beside: Beside) -> FloatArray:
+    """The moments of the ranks among these rows, from -1 to 1."""
+    ranks = [np.full(gold.shape, np.nan) for _ in "xy"]
+    for column, known in enumerate((~np.isnan(gold)).T):
+        for side, values in zip(ranks, (preds, gold), strict=True):
+            order = official.average_ranks(values[known, column])
+            side[known, column] = 2 * order / max(len(order), 1) - 1
+    return _tally_moments(ranks[1], ranks[0], beside)
 
 
-def _tally_overlap(gold: FloatArray, preds: NDArray[np.generic], scored: Mask) -> FloatArray:
-    """Intersection over union of each row, 1 where both are empty `(n, 1, 2)`."""
-    known = ~np.isnan(gold) & scored
-    truth, called = known & (gold > 0), known & (preds.astype(np.float64) > 0)
-    union = (truth | called).sum(axis=1)
-    shared = (truth & called).sum(axis=1)
-    overlap = np.where(union > 0, shared / np.maximum(union, 1), 1.0)
-    counted = known.any(axis=1)
-    return np.stack([overlap * counted, counted.astype(np.float64)], axis=-1)[:, None]
+def _tally_gaps(power: int) -> Callable[[FloatArray, Preds, Beside], FloatArray]:
+    """Errors to a power, annotated: `(n, L, 2)`."""
+
+    def tally(gold: FloatArray, preds: Preds, beside: Beside) -> FloatArray:
+        known = ~np.isnan(gold)
+        gaps = np.where(known, np.abs(gold - preds.astype(np.float64)), 0.0) ** power
+        return np.stack([gaps, known.astype(np.float64)], axis=-1)
+
+    return tally
+
+
+def _tally_rows(name: str) -> Callable[[FloatArray, Preds, Beside], FloatArray]:
+    """The value of each row, counted: `(n, 1, 2)`, for metrics that are a mean over rows."""
+
+    def tally(gold: FloatArray, preds: Preds, beside: Beside) -> FloatArray:
+        by_row = official.find(name).by_row
+        assert by_row is not None
+        values = np.asarray(by_row(gold, preds, beside), dtype=np.float64)
+        counted = ~np.isnan(values)
+        return np.stack([np.where(counted, values, 0.0), counted], axis=-1)[:, None].astype(float)
+
+    return tally
 
 
 def _divide(part: FloatArray, whole: FloatArray) -> FloatArray:
@@ -161,6 +174,13 @@ def _weigh_labels(values: FloatArray, sums: FloatArray, scored: Mask) -> FloatAr
     return _divide((values[..., scored] * support).sum(axis=-1), support.sum(axis=-1))
 
 
+def _combine_gaps(root: float) -> Callable[[FloatArray, Mask], FloatArray]:
+    def combine(sums: FloatArray, scored: Mask) -> FloatArray:
+        return _mean_labels(_divide(sums[..., 0], sums[..., 1]) ** root, scored)
+
+    return combine
+
+
 def _combine_rate(sums: FloatArray, scored: Mask) -> FloatArray:
     return _divide(sums[..., 0, 0], sums[..., 0, 1])
 
@@ -177,6 +197,16 @@ def _micro(sums: FloatArray, scored: Mask) -> FloatArray:
     return _find_f1(sums[..., scored, :].sum(axis=-2))
 
 
+_BY_COLUMN = ("pearson_r", "pearson", "spearman", "rmse", "mae")
+_BY_ROW = (
+    "accuracy",
+    "exact_match",
+    "jaccard",
+    "within_sd",
+    "jensen_shannon",
+    "soft_cons",
+    "hard_cons",
+)
 _METRICS = {
     metric.name: metric
     for metric in (
@@ -186,7 +216,10 @@ _METRICS = {
         Metric("weighted_recall", _tally_cells, _weighted(_find_recall)),
         Metric("weighted_f1", _tally_cells, _weighted(_find_f1)),
         Metric("pearson_r", _tally_moments, _macro(_correlate)),
-        Metric("accuracy", _tally_exact, _combine_rate),
-        Metric("jaccard", _tally_overlap, _combine_rate),
+        Metric("pearson", _tally_moments, _macro(_correlate)),
+        Metric("spearman", _tally_ranks, _macro(_correlate)),
+        Metric("rmse", _tally_gaps(2), _combine_gaps(0.5)),
+        Metric("mae", _tally_gaps(1), _combine_gaps(1.0)),
+        *(Metric(name, _tally_rows(name), _combine_rate) for name in _BY_ROW),
     )
 }

@@ -33,7 +33,8 @@ class Tuning:
     """How a rule is tuned.
 
     Attributes:
-        kind: of the task: "multilabel", "singlelabel" or "intensity".
+        kind: of the target: "multilabel", "singlelabel", "intensity", "regression" or
+            "distribution".
         seed: of every random choice.
         n_levels: the highest level, for "intensity".
         n_bags: bootstraps per optimum; 0 takes the exact optimum.

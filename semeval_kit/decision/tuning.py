@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from semeval_kit.decision.intensity import tune_intensity
 from semeval_kit.decision.oof import IntArray, OofRows
-from semeval_kit.decision.rule import Thresholds, decode_probs
+from semeval_kit.decision.rule import NUMERIC, Thresholds, decode_probs
 from semeval_kit.decision.thresholds import Tuning, baseline_thresholds, tune_thresholds
 from semeval_kit.errors import KitError
 
@@ -18,14 +19,13 @@ def tune_rule(rows: OofRows, tuning: Tuning) -> Thresholds:
 
     Args:
         rows: out-of-fold.
-        tuning: its kind decides: "multilabel" (`tune_thresholds`), "intensity" (`tune_intensity`)
-            or "singlelabel" (argmax, nothing to tune: 0 for a label that a language has, NaN for
-            one that it lacks).
+        tuning: its kind decides: "multilabel" (`tune_thresholds`), "intensity" (`tune_intensity`),
+            or `untuned_rule` where there is nothing to tune.
 
     Raises:
         KitError: a prob is not a number in 0..1, or the kind is unknown.
     """
-    if tuning.kind == "singlelabel":
+    if tuning.kind in ("singlelabel", *NUMERIC):
         return untuned_rule(rows, tuning.kind)
     if tuning.kind == "intensity":
         return tune_intensity(rows, tuning)
@@ -35,20 +35,27 @@ def tune_rule(rows: OofRows, tuning: Tuning) -> Thresholds:
 
 
 def untuned_rule(rows: OofRows, kind: str) -> Thresholds:
-    """The rule without any tuning: 0.5 for every target, argmax for "singlelabel"."""
+    """The rule without any tuning.
+
+    0.5 for every target; for "singlelabel" argmax (0 for a label that a language has, NaN for one
+    that it lacks); numbers are answers as they are.
+    """
+    if kind in NUMERIC:
+        nothing: Any = np.zeros(len(rows.target_names))
+        return Thresholds(rows.target_names, "identity", 0.0, nothing, {}, nothing.astype(int), {})
     if kind == "singlelabel":
         return replace(baseline_thresholds("all_positive", rows), rule="argmax")
     return baseline_thresholds("half", rows)
 
 
-def apply_rule(rule: Thresholds, rows: OofRows, tuning: Tuning) -> IntArray:
+def apply_rule(rule: Thresholds, rows: OofRows, tuning: Tuning) -> Any:
     """Answers `(n, L)` of a rule."""
     return decode_probs(tuning.kind, rows.probs, rule, rows.languages, tuning.n_levels)
 
 
-def cross_fit(rows: OofRows, tuning: Tuning) -> IntArray:
+def cross_fit(rows: OofRows, tuning: Tuning) -> Any:
     """Answers `(n, L)` of each fold by the rule tuned on the other folds."""
-    answers: list[tuple[IntArray, IntArray]] = []
+    answers: list[tuple[IntArray, Any]] = []
     for fold in np.unique(rows.folds):
         held_out = np.flatnonzero(rows.folds == fold)
         rule = tune_rule(rows.take(np.flatnonzero(rows.folds != fold)), tuning)

@@ -14,16 +14,27 @@ from semeval_kit.data.texts import number_groups
 from semeval_kit.decision.drift import measure_drift
 from semeval_kit.decision.estimate import Judging, estimate_score
 from semeval_kit.decision.oof import OofAnswers, OofRows, write_oof_answers
-from semeval_kit.decision.rule import Thresholds, decode_probs, join_levels
+from semeval_kit.decision.rule import NUMERIC, Thresholds
+from semeval_kit.decision.targets import (
+    Rules,
+    answers_of_probs,
+    decide_labels,
+    rules_from_json,
+    rules_to_json,
+)
 from semeval_kit.decision.thresholds import Tuning
-from semeval_kit.decision.tuning import apply_rule, tune_rule
+from semeval_kit.decision.tuning import tune_rule
 from semeval_kit.errors import KitError
 from semeval_kit.files import remove_kept
-from semeval_kit.run.directory import Run, read_json, write_json
+from semeval_kit.run.directory import Probs, Run, read_json, write_json
 from semeval_kit.run.plan import SPLITS, Say
+from semeval_kit.submission.metrics import METRICS, Beside, pair_swapped
 from semeval_kit.submission.pack import pack_submission, write_predictions
 from semeval_kit.submission.score import Score, score_submission
-from semeval_kit.task.codec import encode_labels
+from semeval_kit.task.codec import column_names, decode_targets, encode_labels
+from semeval_kit.task.metric_facts import METRIC_FACTS
+from semeval_kit.task.schema import Target
+from semeval_kit.task.task import Task
 
 
 def tune(run: Run, say: Say) -> dict[str, Any]:
@@ -36,22 +47,32 @@ def tune(run: Run, say: Say) -> dict[str, Any]:
     Returns:
         The estimate, as estimate.json holds it.
     """
-    task, rows, tuning = run.task, read_oof_rows(run), plan_tuning(run)
-    rule = tune_rule(rows, tuning)
-    for warning in rule.warnings:
-        say(f"warning: {warning}")
-    judging = Judging(
-        metric=task.scoring.metrics[0],
-        scored=tuple(label not in task.scoring.excluded_labels for label in task.all_labels),
-        best_epoch_on_valid=run.recipe.get("select_by", "last") != "last",
+    task, oof = run.task, run.read_oof()
+    examples, folds = oof_examples(run)
+    rules, judged = {}, {}
+    for target in task.main_targets:
+        rows = _target_rows(task, target, oof, examples, folds)
+        tuning = _plan_tuning(run, target)
+        rules[target.name] = tune_rule(rows, tuning)
+        judging = _plan_judging(run, target, examples)
+        judged[target.name] = estimate_score(rows, tuning, judging)
+        for warning in rules[target.name].warnings:
+            say(f"warning: {warning}")
+    answers = OofAnswers(
+        ids=oof.ids,
+        languages=oof.languages,
+        labels=tuple(name for target in task.main_targets for name in target.label_names),
+        half=np.concatenate([found.half for found in judged.values()], axis=1),
+        tuned=np.concatenate([found.tuned for found in judged.values()], axis=1),
     )
-    judged = estimate_score(rows, tuning, judging)
-    ids = run.read_oof().ids
-    answers = OofAnswers(ids, rows.languages, task.all_labels, judged.half, judged.tuned)
-    estimate = judged.to_json()
+    # The figures of the first target stand at the top: a task of one target has no others.
+    figures = {name: found.to_json() for name, found in judged.items()}
+    estimate = dict(figures.pop(task.main_targets[0].name))
+    if figures:
+        estimate["targets"] = figures
     # What was judged is kept beside its figures: no page decides it again.
     estimate["answers_sha256"] = write_oof_answers(run.oof_answers_file, answers)
-    write_json(run.thresholds_file, rule.to_json())
+    write_json(run.thresholds_file, rules_to_json(rules))
     write_json(run.estimate_file, estimate)
     return estimate
 
@@ -71,13 +92,13 @@ def pack(run: Run, say: Say) -> Path | None:
             has seen a language that it predicts.
     """
     _require_unseen(run)
-    rule = Thresholds.from_json(read_json(run.thresholds_file))
+    rules = read_rules(run)
     packed: dict[str, Path] = {}
     for split in SPLITS:
         if not all(run.probs_file(split, language).is_file() for language in run.languages):
             continue
         examples = run.read_split(split)
-        preds = decode_split(run, rule, split, examples)
+        preds = decode_split(run, rules, split, examples)
         languages = np.asarray(examples.languages)
         for language in run.languages:
             rows = np.flatnonzero(languages == language)
@@ -86,7 +107,7 @@ def pack(run: Run, say: Say) -> Path | None:
             if split == "test":
                 packed[language] = path
         if split == "test":
-            _tell_drift(run, rule, examples, preds, say)
+            _tell_drift(run, rules, examples, preds, say)
     if not packed:
         say(f"{run.path}: no test predictions, so there is no zip yet")
         return None
@@ -114,8 +135,8 @@ def pack_files(run: Run, files: Mapping[str, Path], say: Say) -> Path:
     return Path(run.zip_file)
 
 
-def decode_split(run: Run, rule: Thresholds, split: str, examples: Examples) -> Any:
-    """Decide the labels of a split: integers `(n_examples, n_labels)` in the order of examples."""
+def decode_split(run: Run, rules: Rules, split: str, examples: Examples) -> Any:
+    """Decide the labels of a split, `(n_examples, n_labels)` in the order of examples."""
     parts = {language: run.read_probs(split, language) for language in run.languages}
     for language, probs in parts.items():
         own = tuple(
@@ -127,8 +148,7 @@ def decode_split(run: Run, rule: Thresholds, split: str, examples: Examples) -> 
                 "any more. Run `semeval-kit probs` again."
             )
     values = np.concatenate([parts[g].values for g in dict.fromkeys(examples.languages)])
-    task = run.task
-    return decode_probs(task.kind, values, rule, list(examples.languages), task.max_intensity)
+    return decide_labels(run.task, rules, values, examples.languages)
 
 
 def score(run: Run, gold: Path | None, say: Say) -> Score | None:
@@ -148,24 +168,13 @@ def score(run: Run, gold: Path | None, say: Say) -> Score | None:
     return result
 
 
-def plan_tuning(run: Run) -> Tuning:
-    """How the run's rule is tuned."""
-    task = run.task
-    return Tuning(kind=task.kind, seed=int(run.settings["seed"]), n_levels=task.max_intensity)
+def read_rules(run: Run) -> dict[str, Thresholds]:
+    """The rule of each target that the run predicts.
 
-
-def read_oof_rows(run: Run) -> OofRows:
-    """The out-of-fold rows of a trained run, in the order of `run.read_oof()`."""
-    oof = run.read_oof()
-    examples, folds = oof_examples(run)
-    return OofRows.of(
-        oof.values,
-        encode_labels(run.task, examples.labels),
-        oof.languages,
-        oof.target_names,
-        groups=number_groups(examples),
-        folds=folds,
-    )
+    Raises:
+        KitError: the run is not tuned.
+    """
+    return rules_from_json(run.task, read_json(run.thresholds_file))
 
 
 def oof_examples(run: Run) -> tuple[Examples, Any]:
@@ -196,20 +205,74 @@ def _require_unseen(run: Run) -> None:
         )
 
 
-def _tell_drift(run: Run, rule: Thresholds, examples: Examples, preds: Any, say: Say) -> None:
-    task, rows = run.task, read_oof_rows(run)
-    gold = rows.targets
-    if task.kind == "intensity":
-        gold = join_levels(gold, task.max_intensity)
-    answers = apply_rule(rule, rows, plan_tuning(run))
-    for drift in measure_drift(
-        gold, answers, rows.languages, preds, examples.languages, task.all_labels
-    ):
-        if drift.notable:
-            say(
-                f"warning: {drift.language} '{drift.label}': {drift.oof_rate:.1%} of the "
-                f"out-of-fold rows are positive, but {drift.test_rate:.1%} of the test rows."
-            )
+def _plan_tuning(run: Run, target: Target) -> Tuning:
+    return Tuning(target.kind, int(run.settings["seed"]), target.max_intensity)
+
+
+def _plan_judging(run: Run, target: Target, examples: Examples) -> Judging:
+    """The first metric that answers to this target can be scored by, and what it needs."""
+    scoring = run.task.scoring
+    fitting = (
+        name
+        for name in scoring.metrics
+        if name in METRICS and target.kind in METRIC_FACTS[name].kinds
+    )
+    return Judging(
+        metric=next(fitting, None),
+        scored=tuple(label not in scoring.excluded_labels for label in target.labels),
+        best_epoch_on_valid=run.recipe.get("select_by", "last") != "last",
+        beside=_find_beside(run.task, target, examples),
+    )
+
+
+def _find_beside(task: Task, target: Target, examples: Examples) -> Beside:
+    """What metrics need of out-of-fold rows: the spread of ratings, the row with texts swapped."""
+    spreads = reverse = None
+    if task.scoring.spread_column in examples.kept:
+        cells = examples.kept[task.scoring.spread_column]
+        spreads = np.array([float(cell) if cell.strip() else np.nan for cell in cells])
+    if task.rules.reversal and examples.pairs:
+        keys = list(zip(examples.languages, number_groups(examples).tolist(), strict=True))
+        reverse = pair_swapped(keys, examples.texts, examples.pairs)
+    number = {label: i for i, label in enumerate(target.labels)}
+    reversal = tuple(number.get(task.rules.reversal.get(label, ""), -1) for label in target.labels)
+    return Beside(spreads, reverse, reversal)
+
+
+def _target_rows(task: Task, target: Target, oof: Probs, examples: Examples, folds: Any) -> OofRows:
+    """The out-of-fold rows of one target; of numbers, the numbers."""
+    targets = encode_labels(task, examples.labels)[:, task.target_slices[target.name]]
+    return OofRows.of(
+        answers_of_probs(target, oof.values[:, task.target_slices[target.name]]),
+        decode_targets(target, targets) if target.kind in NUMERIC else targets,
+        oof.languages,
+        column_names(target),
+        groups=number_groups(examples),
+        folds=folds,
+    )
+
+
+def _tell_drift(run: Run, rules: Rules, examples: Examples, preds: Any, say: Say) -> None:
+    task, oof = run.task, run.read_oof()
+    gold_examples, _ = oof_examples(run)
+    answers = decide_labels(task, rules, oof.values, oof.languages)
+    for target in task.main_targets:
+        columns = task.label_slices[target.name]
+        if target.kind in NUMERIC:
+            continue
+        for drift in measure_drift(
+            gold_examples.labels[:, columns],
+            answers[:, columns],
+            oof.languages,
+            preds[:, columns],
+            examples.languages,
+            target.label_names,
+        ):
+            if drift.notable:
+                say(
+                    f"warning: {drift.language} '{drift.label}': {drift.oof_rate:.1%} of the "
+                    f"out-of-fold rows are positive, but {drift.test_rate:.1%} of the test rows."
+                )
 
 
 def _hash(path: Path) -> str:

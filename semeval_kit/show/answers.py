@@ -11,7 +11,8 @@ from semeval_kit.data.examples import Examples, find_file, read_examples
 from semeval_kit.data.reference import Reference, find_references, read_reference
 from semeval_kit.data.texts import number_groups
 from semeval_kit.decision.oof import OofRows, read_oof_answers
-from semeval_kit.decision.rule import Thresholds, decode_probs
+from semeval_kit.decision.rule import Thresholds
+from semeval_kit.decision.targets import answers_of_probs, decide_labels, rules_from_json
 from semeval_kit.decision.tuning import untuned_rule
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Probs, Run, read_json
@@ -87,13 +88,12 @@ def read_answers(run: Run, split: str) -> Answers | None:
         values=np.concatenate([p.values for p in read]),
     )
     examples = _align(run, examples, probs)
-    thresholds = Thresholds.from_json(read_json(run.thresholds_file))
-    targets = encode_labels(run.task, examples.labels)
-    rows = OofRows.of(probs.values, targets, probs.languages, probs.target_names)
-    half = _decode(run, probs, untuned_rule(rows, run.task.kind))
-    tuned = _decode(run, probs, thresholds)
-    groups = tuple(number_groups(examples).tolist())
-    return Answers(split, examples, probs, half, tuned, groups)
+    rules = rules_from_json(run.task, read_json(run.thresholds_file))
+    tuned = decide_labels(run.task, rules, probs.values, probs.languages)
+    half = decide_labels(
+        run.task, _untuned_rules(run, probs, examples), probs.values, probs.languages
+    )
+    return _narrow(run, Answers(split, examples, probs, half, tuned, _groups(examples)))
 
 
 def _read_oof(run: Run) -> Answers:
@@ -108,8 +108,11 @@ def _read_oof(run: Run) -> Answers:
             f"{run.oof_answers_file}: holds other rows than the folds' oof.csv. "
             f"Run `semeval-kit tune {run.path}`."
         )
-    groups = tuple(number_groups(examples).tolist())
-    return Answers("oof", examples, probs, kept.half, kept.tuned, groups)
+    width = len(run.task.label_names)
+    half, tuned = (np.zeros((len(examples), width), v.dtype) for v in (kept.half, kept.tuned))
+    columns = [run.task.label_names.index(label) for label in kept.labels]
+    half[:, columns], tuned[:, columns] = kept.half, kept.tuned
+    return _narrow(run, Answers("oof", examples, probs, half, tuned, _groups(examples)))
 
 
 def _read_gold(run: Run, split: str, language: str) -> Examples | None:
@@ -138,15 +141,49 @@ def _with_labels(run: Run, examples: Examples, reference: Reference) -> Examples
             f"{reference.place}: its {len(reference.ids)} ids are not those of the "
             f"{len(examples)} rows. Give the gold labels of these rows."
         )
-    columns = [run.task.all_labels.index(label) for label in reference.labels]
-    labels = np.full((len(examples), len(run.task.all_labels)), np.nan)
+    task, names = run.task, run.task.label_names
+    main = dict(zip(task.main_targets[0].labels, task.main_targets[0].label_names, strict=True))
+    columns = [names.index(main.get(label, label)) for label in reference.labels]
+    labels = np.full((len(examples), len(names)), np.nan)
     labels[:, columns] = reference.gold[list(rows)]
     return replace(examples, labels=labels)
 
 
-def _decode(run: Run, probs: Probs, rule: Thresholds) -> IntArray:
-    n_levels = run.task.max_intensity
-    return decode_probs(run.task.kind, probs.values, rule, list(probs.languages), n_levels)
+def _untuned_rules(run: Run, probs: Probs, examples: Examples) -> dict[str, Thresholds]:
+    targets = encode_labels(run.task, examples.labels)
+    rules = {}
+    for target in run.task.main_targets:
+        columns = run.task.target_slices[target.name]
+        values = answers_of_probs(target, probs.values[:, columns])
+        names = probs.target_names[columns]
+        rows = OofRows.of(values, targets[:, columns], probs.languages, names)
+        rules[target.name] = untuned_rule(rows, target.kind)
+    return rules
+
+
+def _narrow(run: Run, answers: Answers) -> Answers:
+    """Of several targets pages show the first that is predicted."""
+    task = run.task
+    if len(task.targets) == 1:
+        return answers
+    name = task.main_targets[0].name
+    labels, columns = task.label_slices[name], task.target_slices[name]
+    probs = replace(
+        answers.probs,
+        target_names=answers.probs.target_names[columns],
+        values=answers.probs.values[:, columns],
+    )
+    examples = replace(
+        answers.examples,
+        labels=answers.gold[:, labels],
+        label_names=task.main_targets[0].labels,
+    )
+    half, tuned = answers.half[:, labels], answers.tuned[:, labels]
+    return replace(answers, examples=examples, probs=probs, half=half, tuned=tuned)
+
+
+def _groups(examples: Examples) -> tuple[int, ...]:
+    return tuple(number_groups(examples).tolist())
 
 
 def _align(run: Run, examples: Examples, probs: Probs) -> Examples:

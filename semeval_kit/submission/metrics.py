@@ -108,7 +108,7 @@ def macro_auc(gold: Matrix, probs: Matrix) -> float:
         positive = np.asarray(gold)[:, column] > 0
         n_positive, n_negative = int(positive.sum()), int((~positive).sum())
         if n_positive and n_negative:
-            ranks = _average_ranks(np.asarray(probs)[:, column])
+            ranks = average_ranks(np.asarray(probs)[:, column])
             wins = ranks[positive].sum() - n_positive * (n_positive + 1) / 2
             areas.append(float(wins / (n_positive * n_negative)))
     return _mean(areas) if areas else math.nan
@@ -147,7 +147,7 @@ def spearman(gold: Sequence[float], preds: Sequence[float]) -> float:
     """Spearman's rho, ties by their average rank; NaN if a column is constant or has NaN."""
     if np.isnan(preds).any():
         return math.nan
-    return correlation(_average_ranks(np.asarray(gold)), _average_ranks(np.asarray(preds)))
+    return correlation(average_ranks(np.asarray(gold)), average_ranks(np.asarray(preds)))
 
 
 def correlation(gold: Matrix, preds: Matrix) -> float:
@@ -396,7 +396,8 @@ def _weighted(gold: Matrix, preds: Matrix, value: Callable[[Counts], float]) -> 
     return sum(value(c) * c.support for c in counts) / total if total else 0.0
 
 
-def _average_ranks(values: Matrix) -> NDArray[np.float64]:
+def average_ranks(values: Matrix) -> NDArray[np.float64]:
+    """Ranks `(n,)` from 1, ties by their average."""
     _, inverse, sizes = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(sizes)
     return np.asarray((last - (sizes - 1) / 2)[inverse.reshape(-1)], dtype=np.float64)

@@ -8,6 +8,7 @@ from sklearn import metrics
 
 from semeval_kit.decision.tallies import find_metric, score_labels, score_rows
 from semeval_kit.errors import KitError
+from semeval_kit.submission.metrics import NOTHING, Beside
 
 
 def score(name: str, gold: np.ndarray, preds: np.ndarray, scored=None) -> float:
@@ -15,7 +16,7 @@ def score(name: str, gold: np.ndarray, preds: np.ndarray, scored=None) -> float:
     metric = find_metric(name)
     mask = np.ones(gold.shape[1], dtype=bool) if scored is None else scored
     gold = gold.astype(float)
-    found = float(metric.score(metric.tally(gold, preds, mask).sum(axis=0), mask))
+    found = float(metric.score(metric.tally(gold, preds, NOTHING).sum(axis=0), mask))
     assert found == pytest.approx(score_rows(name, gold, preds, mask), abs=1e-9)
     return found
 
@@ -68,7 +69,7 @@ def test_pearson_equals_numpy_and_counts_constants_as_the_scorer_does(
 def test_not_annotated_cells_count_for_nothing() -> None:
     gold = np.array([[1, np.nan], [0, np.nan], [1, 1.0]])
     preds = np.array([[1, 1], [0, 1], [0, 1]])
-    sums = find_metric("macro_f1").tally(gold, preds, np.ones(2, dtype=bool)).sum(axis=0)
+    sums = find_metric("macro_f1").tally(gold, preds, NOTHING).sum(axis=0)
     assert sums.tolist() == [[1, 0, 1, 3], [1, 0, 0, 1]]
     assert score_labels("macro_f1", gold, preds) == [pytest.approx(2 / 3), 1.0]
 
@@ -78,6 +79,31 @@ def test_labels_that_do_not_count() -> None:
     gold = np.eye(3)[[0, 1, 2, 2]]
     preds = np.eye(3, dtype=int)[[0, 2, 2, 1]]
     assert score("micro_f1", gold, preds, np.array([True, True, False])) == 2 * 1 / (2 + 1 + 1)
+
+
+@pytest.mark.parametrize("name", ["pearson", "spearman", "rmse", "mae", "jensen_shannon"])
+def test_sums_of_numbers_agree_with_the_official_arithmetic(name: str) -> None:
+    rng = np.random.default_rng(1)
+    gold = np.round(rng.dirichlet(np.ones(3), 60), 1)
+    preds = np.round(0.5 * gold + 0.5 * rng.dirichlet(np.ones(3), 60), 1)
+    gold[5] = np.nan
+    score(name, gold, preds)
+
+
+def test_what_stands_beside_the_rows_is_used() -> None:
+    gold, preds = np.array([[1.0], [2.0], [4.0]]), np.array([[1.5], [4.5], [2.0]])
+    beside = Beside(spreads=np.array([0.1, 3.0, 1.0]))
+    metric = find_metric("within_sd")
+    assert metric.tally(gold, preds, beside)[:, 0, 0].tolist() == [1, 1, 0]
+    assert score_rows("within_sd", gold, preds, np.ones(1, bool), beside) == 2 / 3
+
+
+def test_gold_may_be_probabilities() -> None:
+    """Expected counts: 100 draws of each row give 100 times as many."""
+    shares = np.array([[0.25], [0.5], [1.0]])
+    preds = np.array([[1], [0], [1]])
+    sums = find_metric("macro_f1").tally(shares, preds, NOTHING).sum(axis=0)
+    assert sums.tolist() == [[1.25, 0.75, 0.5, 3]]
 
 
 def test_unknown_metric() -> None:
