@@ -6,15 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from semeval_kit.run.directory import Run
+    from semeval_kit.show.results import RunResults
 
-_NAMES = {
-    "macro_f1": "macro-F1",
-    "micro_f1": "micro-F1",
-    "weighted_f1": "weighted F1",
-    "accuracy": "accuracy",
-    "jaccard": "Jaccard accuracy",
-    "pearson_r": "Pearson r",
-}
+_N_PUBLISHED = 3
 
 
 def summarise(run: Run) -> str:
@@ -25,7 +19,8 @@ def summarise(run: Run) -> str:
     if run.estimate_file.is_file():
         estimate = read_json(run.estimate_file)
         scores = estimate["cross_fitted"]["languages"]
-        lines += [describe_estimate(run, estimate), *_describe_languages(run, scores), ""]
+        lines += [describe_estimate(run, estimate, in_full=False)]
+        lines += [*_describe_languages(run, scores), *_describe_results(run), ""]
     elif run.settings.get("per_language"):
         lines += [*_describe_languages(run, _read_parts(run)), ""]
     if run.before_dir.is_dir():
@@ -40,22 +35,81 @@ def summarise(run: Run) -> str:
     return "\n".join(lines)
 
 
-def describe_estimate(run: Run, estimate: dict[str, Any]) -> str:
-    """The three readings side by side, with the one to believe marked; one where none is tuned."""
-    metric = _NAMES.get(estimate["metric"], estimate["metric"])
+def describe_estimate(run: Run, estimate: dict[str, Any], *, in_full: bool = True) -> str:
+    """The three readings side by side, with the one to believe marked; one where none is tuned.
+
+    Args:
+        run: whose estimate it is.
+        estimate: as estimate.json holds it.
+        in_full: with its notes; else only how many there are.
+    """
+    from semeval_kit.show.wording import find_wording, name_measure
+
+    metric = name_measure(estimate["metric"], run.task.kind)
     rows = [
         ("untuned (0.5)", estimate["at_half"], ""),
         ("tuned, in-sample", estimate["tuned_in_sample"], "optimistic"),
         ("tuned, cross-fitted", estimate["cross_fitted"], "expect this"),
     ]
-    if run.task.kind == "singlelabel":
+    if not find_wording(run.task).tuned:
         rows = [("the most probable label", estimate["cross_fitted"], "expect this")]
     lines = [f"Out-of-fold {metric} on {estimate['n_examples']} rows (95% interval):"]
     for name, reading, remark in rows:
         interval = f"[{reading['low']:.4f}, {reading['high']:.4f}]"
         lines.append(f"  {name:<24} {reading['score']:.4f} {interval}  {remark}".rstrip())
-    lines += [f"  note: {note}" for note in estimate["notes"]]
+    notes = estimate["notes"]
+    if in_full:
+        lines += [f"  note: {note}" for note in notes]
+    elif notes:
+        lines.append(f"  {len(notes)} caveat{'s' * (len(notes) != 1)}: see the report.")
     return "\n".join(lines)
+
+
+def _describe_results(run: Run) -> list[str]:
+    """Dev's score where its labels are at hand, the nearest published results, and findings."""
+    from semeval_kit.errors import KitError
+    from semeval_kit.show.answers import read_answers
+    from semeval_kit.show.findings import N_SHOWN, list_findings
+    from semeval_kit.show.results import read_results
+    from semeval_kit.show.tables_of_scores import describe_use
+
+    try:
+        answers = {split: read_answers(run, split) for split in ("oof", "dev")}
+        results = read_results(run, ("oof", "dev"), answers=answers, n_resamples=0)
+        oof = answers["oof"]
+        findings = list_findings(run, results, oof)[:N_SHOWN] if oof is not None else ()
+    except KitError as error:
+        return [f"  note: {error.message}"]
+    lines = []
+    dev = results.split_score("dev")
+    if dev is not None:
+        use = describe_use(results, "dev")
+        remark = f"{dev.n_examples} rows{f'; {use}' if use else ''}"
+        lines.append(f"  {f'dev {results.metric_name}':<24} {dev.score:.4f} ({remark})")
+    if not run.score_file.is_file():  # else they stand beside the score
+        lines += _describe_published(results)
+    if findings:
+        lines += ["", "What would score higher?"]
+    for number, finding in enumerate(findings, start=1):
+        command = finding.command.replace("DATA", str(run.data))
+        command = command.replace("submissions/", f"{run.path.parent}/")
+        lines += [f"  {number}. {finding.title}. {finding.sentence}", f"       {command}"]
+    return lines
+
+
+def _describe_published(results: RunResults) -> list[str]:
+    """The published results nearest to the expected score of a single language."""
+    expected = results.split_score("oof")
+    if expected is None or len(expected.languages) != 1:
+        return []
+    ((language, own),) = expected.languages.items()
+    published = results.task.baselines_for(language, results.metric)
+    nearest = sorted(published, key=lambda pair: abs(pair[0] - own))[:_N_PUBLISHED]
+    lines = [
+        f"    {value:.4f} ({own - value:+.4f} expected) {baseline.system} [{baseline.source}]"
+        for value, baseline in sorted(nearest, key=lambda pair: -pair[0])
+    ]
+    return ["  published, on the official test split:", *lines] if lines else []
 
 
 def _describe_before(run: Run) -> str:

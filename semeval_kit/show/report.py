@@ -16,6 +16,7 @@ from semeval_kit.show.before_after import find_before, tabulate_before
 from semeval_kit.show.drafts import load_jinja, read_template
 from semeval_kit.show.figures.palette import embed_figure
 from semeval_kit.show.figures.pictures import draw_figures, read_all_answers
+from semeval_kit.show.findings import N_SHOWN, list_findings
 from semeval_kit.show.markup import shorten
 from semeval_kit.show.mistakes import find_hardest, find_wrong
 from semeval_kit.show.results import RunResults, read_results
@@ -84,7 +85,9 @@ def render_report(run: Run, before: Run | None = None) -> str:
         task=run.task.title,
         summary=_summarize(run, results),
         tiles=list_tiles(results),
+        findings=list_findings(run, results, oof)[:N_SHOWN] if oof else (),
         notes=results.estimate.get("notes", ()),
+        zip=_describe_zip(run),
         most=_MOST_NOTES,
         tables={table.key.partition("-")[0]: _trust(table.to_html()) for table in tables},
         warnings=thresholds.warnings,
@@ -155,6 +158,18 @@ def list_tiles(results: RunResults) -> list[dict[str, str]]:
             reading = {"score": score.score, "low": low, "high": high}
             tiles.append(_tile(f"{split.capitalize()} {metric}", reading, detail))
     return tiles
+
+
+def _describe_zip(run: Run) -> dict[str, str]:
+    """Where the zip lies, and how to know it again."""
+    if not run.zip_file.is_file():
+        return {}
+    content = run.zip_file.read_bytes()
+    return {
+        "path": f"submissions/{run.name}/{run.zip_file.name}",
+        "size": f"{len(content)}",
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
 
 
 def _summarize(run: Run, results: RunResults) -> str:

@@ -176,8 +176,8 @@ def tabulate_measures(results: RunResults) -> Table:
                 (
                     SPLIT_TITLES[split],
                     *([decided] if tuned else []),
-                    str(score.n_examples),
                     *numbers,
+                    str(score.n_examples),
                 )
             )
     names = next((rules["tuned"].measures for rules in results.splits.values()), {})
@@ -187,8 +187,8 @@ def tabulate_measures(results: RunResults) -> Table:
         (
             "split",
             *(["thresholds"] if tuned else []),
-            "examples",
             *(name_measure(name, results.task.kind) for name in names),
+            "rows",
         ),
         tuple(rows),
         n_text=1 + tuned,

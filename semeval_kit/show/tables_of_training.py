@@ -13,6 +13,7 @@ from semeval_kit.show.wording import name_encoder, name_measure
 from semeval_kit.task.task import Task
 
 _FOLD_MEASURES = ("macro_f1", "micro_f1", "weighted_f1", "subset_accuracy")
+_MACHINE = {"cpu": "processor", "memory_gb": "memory, GB", "gpu": "GPU"}
 # What it means where a recipe leaves a field open: None, in older runs 0 or less.
 _OPEN = {
     "lr": "by the encoder's width",
@@ -76,9 +77,11 @@ def tabulate_folds(results: RunResults) -> Table:
     return Table(
         "folds",
         "Per fold",
-        ("fold", "kept epoch", "training loss", "validation loss", *titles, "time", "memory"),
+        ("fold", "epoch", "train loss", "val. loss", *titles, "time", "memory"),
         tuple(rows),
-        notes=(f"Measures on the rows held out, {results.wording.untuned}.",),
+        notes=(
+            f"At the epoch that was kept; measures on rows held out, {results.wording.untuned}.",
+        ),
     )
 
 
@@ -127,7 +130,7 @@ def tabulate_machine(results: RunResults) -> Table:
         "models": str(len(results.folds)),
         "time of all folds": show_seconds(results.seconds),
         "largest memory of a fold": f"{results.peak_rss_mb:.0f} MB",
-        **{f"machine: {name}": show_value(value) for name, value in machine.items()},
+        **{_MACHINE.get(name, name): show_value(value) for name, value in machine.items()},
         **{f"version of {name}": show_value(value) for name, value in versions.items()},
     }
     title = "Hardware, time, size and versions"
@@ -143,8 +146,8 @@ def tabulate_files(results: RunResults) -> Table:
     return Table(
         "data",
         "Files that the run was made with",
-        ("file", "sha256 (first 16 digits)"),
-        tuple((str(name), str(value)[:16]) for name, value in hashes.items()),
+        ("file", "sha256"),
+        tuple((str(name), str(value)) for name, value in hashes.items()),
         n_text=2,
     )
 

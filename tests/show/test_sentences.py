@@ -40,7 +40,7 @@ RATES = {
 # Of another subject than the run: style, captions, and what the estimate's own tests hold.
 FIXED = (
     "Intervals at 95 percent are from",
-    "Measures on the rows held out",
+    "At the epoch that was kept",
     "Written by semeval-kit",
     "One threshold per label is tuned",
 )

@@ -1,0 +1,256 @@
+"""What would score higher: findings from a run's own numbers, each with the command to try."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from semeval_kit.decision.oof import OofRows
+from semeval_kit.decision.rule import Thresholds, decode_probs
+from semeval_kit.decision.tuning import untuned_rule
+from semeval_kit.errors import KitError
+from semeval_kit.run.directory import Run, read_json
+from semeval_kit.show.answers import Answers
+from semeval_kit.show.results import LabelResult, RunResults, score_answers
+from semeval_kit.show.wording import name_encoder
+from semeval_kit.task.codec import encode_labels
+from semeval_kit.task.task import list_tasks
+
+N_SHOWN = 3
+# What is worth a finding: changes of loss, shares of cut texts, gains of a second member.
+_LEAST_CHANGE = 0.01
+_LEAST_CUT = 0.01
+_LEAST_GAIN = 0.002
+_FEW_POSITIVES = 100
+_FAR = 0.2
+_MOST_SIBLINGS = 12
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that may cost score.
+
+    Attributes:
+        title: in two or three words.
+        sentence: what was found, with its numbers.
+        command: what to try; DATA stands for the data folder.
+    """
+
+    title: str
+    sentence: str
+    command: str
+
+
+def list_findings(run: Run, results: RunResults, oof: Answers) -> tuple[Finding, ...]:
+    """What would score higher, what is surest to help first; pages show the first `N_SHOWN`.
+
+    Args:
+        run: finished.
+        results: of it, with the split "oof".
+        oof: its out-of-fold answers.
+    """
+    finders = (
+        _judge_epochs(run),
+        _judge_cut_texts(run),
+        _judge_labels(run, results, oof),
+        _judge_members(run, results, oof),
+        _judge_thresholds(run, results),
+        _judge_encoder(run, results),
+    )
+    return tuple(finding for findings in finders for finding in findings)
+
+
+def write_command(run: Run, name: str, flags: str) -> str:
+    """The command that makes the run again under another name with other flags."""
+    task = str(run.settings["task"])
+    if task not in list_tasks():
+        task = f"submissions/{run.name}/{run.task_file.name}"
+    return (
+        f"semeval-kit run --task {task} --data DATA --langs {','.join(run.languages)} "
+        f"--recipe submissions/{run.name}/{run.recipe_file.name} --run {run.name}-{name} {flags}"
+    )
+
+
+def _judge_epochs(run: Run) -> Iterator[Finding]:
+    """Whether validation loss rises before the last epoch, or still falls in it."""
+    histories = [run.read_history(fold) for fold in range(run.n_folds)]
+    n_epochs = min((len(history) for history in histories), default=0)
+    rows = [[entry.get("val_loss") for entry in history[:n_epochs]] for history in histories]
+    if n_epochs < 2 or any(value is None for row in rows for value in row):
+        return
+    losses = np.mean(np.array(rows, dtype=np.float64), axis=0)
+    best, last = int(losses.argmin()), n_epochs - 1
+    if best < last and losses[last] > losses[best] * (1 + _LEAST_CHANGE):
+        yield Finding(
+            "Overfitting",
+            f"Validation loss is lowest after epoch {best + 1} ({losses[best]:.3f}) and rises to "
+            f"{losses[last]:.3f} by epoch {n_epochs}: fewer epochs, or more dropout.",
+            write_command(run, f"{best + 1}-epochs", f"--epochs {best + 1}"),
+        )
+    elif best == last and losses[last] < losses[last - 1] * (1 - _LEAST_CHANGE):
+        yield Finding(
+            "Stopped early",
+            f"Validation loss still falls in the last epoch, from {losses[last - 1]:.3f} to "
+            f"{losses[last]:.3f} in epoch {n_epochs}: more epochs.",
+            write_command(run, f"{n_epochs + 2}-epochs", f"--epochs {n_epochs + 2}"),
+        )
+
+
+def _judge_cut_texts(run: Run) -> Iterator[Finding]:
+    done = run.read_done(0)
+    n_cut, n_rows = done.get("n_cut") or 0, done.get("n_train") or 0
+    length = run.recipe.get("max_length")
+    if length and n_rows and n_cut > _LEAST_CUT * n_rows:
+        longer = min(2 * int(length), 512)
+        yield Finding(
+            "Cut texts",
+            f"{n_cut} of {n_rows} training texts ({100 * n_cut / n_rows:.0f}%) are longer than "
+            f"{length} tokens and lose their end.",
+            write_command(run, f"{longer}-tokens", f"--max-length {longer}"),
+        )
+
+
+def _judge_labels(run: Run, results: RunResults, oof: Answers) -> Iterator[Finding]:
+    """The weakest label, and why: few positives, low recall or precision, what it is taken for."""
+    score = results.split_score("oof")
+    if score is None or len(score.labels) < 2:
+        return
+    weakest = min(score.labels, key=lambda label: label.score)
+    name = results.wording.label_score
+    parts = [f"{name} {weakest.score:.3f}", f"{weakest.positives} positives of {len(oof)} rows"]
+    if weakest.recall is not None and weakest.precision is not None:
+        parts.append(f"recall {weakest.recall:.2f}, precision {weakest.precision:.2f}")
+    sentence = f"“{weakest.label}” is the weakest label: {', '.join(parts)}."
+    sentence += _describe_confusion(run, oof, weakest)
+    few = weakest.positives < _FEW_POSITIVES or weakest.positives < 0.05 * len(oof)
+    missed = (weakest.recall or 0) < (weakest.precision or 0)
+    if results.member == "encoder" and results.wording.tuned and (few or missed):
+        command = write_command(run, "weighted", "--positive-weight sqrt")
+    else:
+        command = f"semeval-kit explain submissions/{run.name} --global 200 --split dev"
+    yield Finding("Weakest label", sentence, command)
+
+
+def _describe_confusion(run: Run, oof: Answers, weakest: LabelResult) -> str:
+    """What rows of the label were answered as, where it was missed."""
+    labels = run.task.all_labels
+    column = labels.index(weakest.label)
+    missed = np.flatnonzero((oof.gold[:, column] > 0) & (oof.tuned[:, column] <= 0))
+    if not len(missed):
+        return ""
+    wrong = (oof.tuned[missed] > 0) & (oof.gold[missed] <= 0)
+    counts = wrong.sum(axis=0)
+    n_empty = int((oof.tuned[missed] <= 0).all(axis=1).sum())
+    if max(n_empty, counts.max()) < 2:
+        return ""
+    if n_empty >= counts.max():
+        return f" Of its {len(missed)} missed rows {n_empty} got no label at all."
+    other = labels[int(counts.argmax())]
+    return f" Of its {len(missed)} missed rows {counts.max()} were answered as “{other}”."
+
+
+def _judge_members(run: Run, results: RunResults, oof: Answers) -> Iterator[Finding]:
+    """Another run on the same rows whose mean with this one scores higher, untuned."""
+    own = _score_untuned(run, oof)
+    best_gain, best = _LEAST_GAIN, None
+    for sibling in _find_siblings(run):
+        try:
+            probs = sibling.read_oof()
+        except KitError:
+            continue
+        position = {
+            key: row for row, key in enumerate(zip(probs.languages, probs.ids, strict=True))
+        }
+        if set(position) != set(oof.keys) or probs.target_names != oof.probs.target_names:
+            continue
+        values = probs.values[[position[key] for key in oof.keys]]
+        mean = replace(oof.probs, values=(oof.probs.values + values) / 2)
+        gain = _score_untuned(run, replace(oof, probs=mean)) - own
+        if gain > best_gain:
+            best_gain, best = gain, sibling
+    if best is not None:
+        yield Finding(
+            "Another member",
+            f"The mean of its probabilities with those of {best.name} scores "
+            f"{own + best_gain:.4f} {results.wording.untuned} instead of {own:.4f}.",
+            f"semeval-kit blend submissions/{run.name} submissions/{best.name}",
+        )
+        return
+    spread = results.fold_values("macro_f1")
+    if results.member == "encoder" and len(spread) > 1:
+        seed = int(run.recipe.get("seed", 0)) + 1
+        yield Finding(
+            "More members",
+            f"This is one encoder with one seed; its folds' macro-F1 lies between "
+            f"{min(spread):.3f} and {max(spread):.3f}. Members that err elsewhere even that out: "
+            "another encoder, another seed, n-grams (--model tfidf).",
+            write_command(run, f"seed-{seed}", f"--seed {seed}"),
+        )
+
+
+def _score_untuned(run: Run, oof: Answers) -> float:
+    probs = oof.probs
+    targets = encode_labels(run.task, oof.gold)
+    rows = OofRows.of(probs.values, targets, probs.languages, probs.target_names)
+    rule = untuned_rule(rows, run.task.kind)
+    half = decode_probs(
+        run.task.kind, probs.values, rule, list(probs.languages), run.task.max_intensity
+    )
+    answers = replace(oof, half=half)
+    return score_answers(run.task, answers, "half", n_resamples=0, by_label=False).score
+
+
+def _find_siblings(run: Run) -> list[Run]:
+    """Finished runs of the same task beside this one."""
+    folders = sorted(run.path.absolute().parent.iterdir())
+    siblings = [Run(path) for path in folders if path.name != run.path.absolute().name]
+    return [
+        sibling
+        for sibling in siblings
+        if sibling.settings_file.is_file()
+        and sibling.estimate_file.is_file()
+        and sibling.settings.get("task") == run.settings["task"]
+    ][:_MOST_SIBLINGS]
+
+
+def _judge_thresholds(run: Run, results: RunResults) -> Iterator[Finding]:
+    """Thresholds far from 0.5: the probabilities lean to one side."""
+    gain = results.estimate.get("gain")
+    if not results.wording.tuned or not gain or results.member != "encoder":
+        return
+    thresholds = Thresholds.from_json(read_json(run.thresholds_file))
+    if thresholds.intensity is not None and thresholds.intensity.method == "expected_value":
+        return
+    far = [
+        (name, float(cut))
+        for name, cut in zip(thresholds.target_names, thresholds.joint, strict=True)
+        if abs(cut - 0.5) > _FAR
+    ]
+    if far:
+        far.sort(key=lambda pair: -abs(pair[1] - 0.5))
+        shown = ", ".join(f"{name} {cut:.2f}" for name, cut in far[:3])
+        yield Finding(
+            "Thresholds far from 0.5",
+            f"{len(far)} of {len(thresholds.target_names)} thresholds lie far from 0.5 ({shown}); "
+            f"tuning them gains {gain[0]:+.4f}. Weighted positives bring the probabilities nearer.",
+            write_command(run, "weighted", "--positive-weight sqrt"),
+        )
+
+
+def _judge_encoder(run: Run, results: RunResults) -> Iterator[Finding]:
+    """The nearest published result that is better, for the embedded encoder."""
+    score = results.split_score("test") or results.split_score("oof")
+    if score is None or results.encoder != "embedded" or len(score.languages) != 1:
+        return
+    ((language, own),) = score.languages.items()
+    better = [pair for pair in run.task.baselines_for(language, results.metric) if pair[0] > own]
+    if better:
+        value, baseline = min(better, key=lambda pair: pair[0])
+        yield Finding(
+            "A larger encoder",
+            f"{name_encoder(results.encoder)} is small; the next better published result is "
+            f"{value:.4f} ({baseline.system}), {value - own:.4f} above this run.",
+            write_command(run, "base", "--model roberta-base"),
+        )
