@@ -21,7 +21,8 @@ def describe_score(task: Task, score: Score) -> list[str]:
     lines = [f"{task.title} (rules: {score.rules})", ""]
     lines += _show_languages(score)
     for result in score.languages:
-        lines += ["", *_show_labels(result), *_show_baselines(task, result)]
+        labels = _show_labels(result) if result.labels else []
+        lines += ["", *labels, *_show_baselines(task, result)]
     lines += ["", *_show_average(score), *_show_official(score)]
     return [*lines, *(f"warning: {warning}" for warning in score.warnings)]
 

@@ -206,7 +206,8 @@ def _find_hazard(info: zipfile.ZipInfo) -> Hazard | None:
         ),
         (".." in PurePosixPath(name).parts, "parent", f"has '..' in its path. {below}"),
         (
-            not (_unpacked_name(name) or info.is_dir()) or any(ord(mark) < 32 for mark in name),
+            not (_unpacked_name(name) or name.endswith("/"))
+            or any(ord(mark) < 32 for mark in name),
             "bad_name",
             "has control characters in its name, or none. Rename the file",
         ),
@@ -239,7 +240,7 @@ def _unpacked_name(name: str) -> str:
 
 def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, contents: Contents) -> None:
     name = _unpacked_name(info.filename)
-    if info.is_dir():
+    if info.filename.endswith("/"):
         if is_macos_remains(name):
             contents.passed_over.append(info.filename)
         elif name:

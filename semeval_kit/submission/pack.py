@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,54 +18,62 @@ from semeval_kit.data.reference import Place, Reference
 from semeval_kit.errors import KitError
 from semeval_kit.files import write_atomic
 from semeval_kit.submission.archive import make_zip, read_zip
-from semeval_kit.submission.layout import expected_header, read_predictions
+from semeval_kit.submission.layout import (
+    Block,
+    answer_labels,
+    header_of,
+    is_shared,
+    lay_out,
+    read_predictions,
+)
 from semeval_kit.submission.validate import Validation, validate_contents
+from semeval_kit.task.schema import Member
 from semeval_kit.task.task import Task
 
 
 def write_predictions(
     task: Task, language: str, examples: Examples, preds: ArrayLike, path: str | Path
 ) -> Path:
-    """Write the prediction file of a language in the organisers' header and row order.
+    """Write the prediction files of a language in the organisers' header and row order.
 
-    `preds` is (n_examples, n_labels) of whole numbers, with rows as `examples` (those of other
-    languages are passed over) and columns as `examples.label_names`; labels that the language does
-    not have are not written. Written atomically, with LF, and only if it reads back the same.
+    `preds` is (n_examples, n_labels), with rows as `examples` (those of other languages are passed
+    over) and columns as `examples.label_names` or those of the main targets; labels that the
+    language does not have are not written. Where the zip has several kinds of file, each has one
+    beside the first, see `layout_path`. Written atomically, with LF, and only if it reads back the
+    same.
 
     Raises:
-        KitError: a prediction is no whole number in range, or a row has not exactly one label.
+        KitError: a prediction is no number that its target can have, or a row has not exactly one
+            label.
     """
     path = Path(path)
-    values = np.asarray(preds)
-    if values.shape != examples.labels.shape:
-        raise KitError(
-            f"{path}: predictions have shape {values.shape}; the examples need "
-            f"{examples.labels.shape}."
-        )
+    values = _main_columns(task, examples, np.asarray(preds), path)
     rows = [i for i, other in enumerate(examples.languages) if other == language]
-    labels = examples.label_order.get(language) or task.labels_for(language)
-    columns = [examples.label_names.index(label) for label in labels]
-    layout = task.submission
-    ids = tuple(examples.ids[i] for i in rows)
-    whole = _check_values(task, path, ids, labels, values[rows][:, columns])
-    if layout.none_word in labels:
-        # The word for "nothing" may be a label itself, such as neutral.
-        whole[~whole.any(axis=1), labels.index(layout.none_word)] = 1
+    labels = answer_labels(task, language)
+    if len(task.main_targets) == 1:
+        labels = examples.label_order.get(language) or labels
+        main = task.main_targets[0]
+        plain = dict(zip(main.label_names, main.labels, strict=True))
+        order = [plain.get(name, name) for name in examples.label_names]
+        values = values[:, [order.index(label) for label in labels]]
     reference = Reference(
         language=language,
         place="the test examples",
-        ids=ids if layout.id_column else tuple(str(i + 1) for i in range(len(ids))),
+        ids=tuple(examples.ids[i] for i in rows),
         labels=labels,
         gold=None,
         cells=tuple(examples.cells[i] for i in rows) if examples.cells else (),
     )
-    data = _format_predictions(task, reference, whole)
-    back = read_predictions(task, data, str(path), language, reference)
-    back.problems.raise_if_any()
-    if not np.array_equal(back.preds, whole):
-        raise KitError(f"{path}: predictions read back differ from those written.")
-    write_atomic(path, data)
+    for number, layout in enumerate(task.submission.layouts):
+        if layout.filled:
+            _write_member(task, layout, reference, values[rows], layout_path(path, number))
     return path
+
+
+def layout_path(path: str | Path, number: int) -> Path:
+    """Where the file of the zip's n-th kind lies, from 0, if the first kind lies at `path`."""
+    path = Path(path)
+    return path if number == 0 else path.with_name(f"{path.stem}.{number + 1}{path.suffix}")
 
 
 def pack_submission(
@@ -87,12 +98,14 @@ def pack_submission(
     zip_path = Path(zip_path)
     if not files:
         raise KitError(f"{zip_path}: no prediction files to pack. Predict a language first.")
-    members = {}
-    for language, path in files.items():
-        try:
-            members[task.submission.member_for(language)] = Path(path).read_bytes()
-        except OSError as error:
-            raise KitError(f"{path}: cannot be read ({error.strerror}).") from error
+    members: dict[str, bytes] = {}
+    for number, layout in enumerate(task.submission.layouts):
+        if layout.filled:
+            parts = {code: _read(layout_path(path, number)) for code, path in files.items()}
+            if is_shared(task, layout):
+                members[layout.member] = _join(layout, [parts[code] for code in sorted(parts)])
+            else:
+                members |= {layout.member_for(code): data for code, data in parts.items()}
     content = make_zip(members)
     back = read_zip(content, str(zip_path))
     if back.hazards or back.files != members:
@@ -107,43 +120,126 @@ def pack_submission(
     return validation
 
 
+def _main_columns(
+    task: Task, examples: Examples, preds: NDArray[np.generic], path: Path
+) -> NDArray[np.generic]:
+    """The columns of the targets that are predicted."""
+    slices, n_labels = task.label_slices, len(examples.label_names)
+    columns = [k for target in task.main_targets for k in range(n_labels)[slices[target.name]]]
+    if preds.shape == (len(examples), n_labels):
+        return preds[:, columns]
+    if preds.shape != (len(examples), len(columns)):
+        raise KitError(
+            f"{path}: predictions have shape {preds.shape}; the examples need "
+            f"{(len(examples), n_labels)}."
+        )
+    return preds
+
+
+def _write_member(
+    task: Task, layout: Member, reference: Reference, values: NDArray[np.generic], path: Path
+) -> None:
+    blocks = lay_out(task, layout, reference.labels)
+    answers = values.astype(np.float64)
+    for block in blocks:
+        own = answers[:, block.columns]
+        _check_values(path, reference.ids, block, own)
+        if block.target.layout == "joined" and block.target.none_word in block.target.labels:
+            # The word for "nothing" may be a label itself, such as neutral.
+            own[~own.any(axis=1), block.target.labels.index(block.target.none_word)] = 1
+    data = _format_predictions(task, layout, blocks, reference, answers)
+    expected = reference
+    if not layout.id_column:
+        expected = replace(reference, ids=tuple(str(i + 1) for i in range(len(reference.ids))))
+    back = read_predictions(task, data, str(path), reference.language, expected, layout)
+    back.problems.raise_if_any()
+    for block in blocks:
+        wanted = answers[:, block.columns]
+        if block.numeric:
+            wanted = np.array(
+                [[float(layout.number_format.format(v)) for v in row] for row in wanted]
+            )
+        if not np.array_equal(back.preds[:, block.columns], wanted):
+            raise KitError(f"{path}: predictions read back differ from those written.")
+    write_atomic(path, data)
+
+
 def _check_values(
-    task: Task,
-    path: Path,
-    ids: tuple[str, ...],
-    labels: tuple[str, ...],
-    values: NDArray[np.generic],
-) -> NDArray[np.int64]:
+    path: Path, ids: tuple[str, ...], block: Block, values: NDArray[np.float64]
+) -> None:
+    target = block.target
+    largest = target.max_intensity if target.kind == "intensity" else 1
     with np.errstate(invalid="ignore"):
-        whole = values.astype(np.int64)
-    allowed = (whole == values) & (whole >= 0) & (whole <= task.max_value)
+        allowed = np.isfinite(values)
+        if not block.numeric:
+            allowed &= (values == np.floor(values)) & (values >= 0) & (values <= largest)
     if not allowed.all():
         i, j = (int(k) for k in np.argwhere(~allowed)[0])
+        wanted = "a number" if block.numeric else f"a whole number from 0 to {largest}"
         raise KitError(
-            f"{path}: id {ids[i]}: label '{labels[j]}' is {values[i, j]}; expected "
-            f"a whole number from 0 to {task.max_value}."
+            f"{path}: id {ids[i]}: label '{target.labels[j]}' is {values[i, j]:g}; expected "
+            f"{wanted}."
         )
-    if task.submission.label_layout == "name" and not (whole.sum(axis=1) == 1).all():
-        i = int(np.argmax(whole.sum(axis=1) != 1))
+    if target.kind == "singlelabel" and not (values.sum(axis=1) == 1).all():
+        i = int(np.argmax(values.sum(axis=1) != 1))
         raise KitError(f"{path}: id {ids[i]}: exactly one label must be 1.")
-    return whole
 
 
-def _format_predictions(task: Task, reference: Reference, preds: NDArray[np.int64]) -> bytes:
-    layout = task.submission
+def _format_predictions(
+    task: Task,
+    layout: Member,
+    blocks: tuple[Block, ...],
+    reference: Reference,
+    answers: NDArray[np.float64],
+) -> bytes:
+    header = header_of(layout, blocks)
     echoed = [task.data.text_columns.index(name) for name in layout.text_columns]
-    lines = [list(expected_header(task, reference.language, reference))] if layout.header else []
-    for i, row_id in enumerate(reference.ids):
-        cells = [row_id] if layout.id_column else []
+    lines: list[list[str]] = []
+    for i in _order(layout, reference.ids):
+        cells = [reference.ids[i]] if layout.id_column else []
         cells += [reference.cells[i][position] for position in echoed]
-        if layout.label_layout == "columns":
-            cells += [str(int(value)) for value in preds[i]]
-        else:
-            present = [reference.labels[j] for j in np.flatnonzero(preds[i])]
-            cells.append(layout.label_joiner.join(present) if present else layout.none_word)
+        for block in blocks:
+            cells += block.spell(answers[i], layout.number_format)
         lines.append(cells)
+    if layout.format == "jsonl":
+        numbers = {name for block in blocks if block.numeric for name in block.header}
+        rows = [
+            ", ".join(
+                f"{json.dumps(name)}: {cell if name in numbers else json.dumps(cell)}"
+                for name, cell in zip(header, line, strict=True)
+            )
+            for line in lines
+        ]
+        return "".join(f"{{{row}}}\n" for row in rows).encode()
+    if layout.header:
+        lines.insert(0, list(header))
     if not layout.quoted:
         return "".join(layout.delimiter.join(line) + "\n" for line in lines).encode()
     buffer = io.StringIO(newline="")
     csv.writer(buffer, delimiter=layout.delimiter, lineterminator="\n").writerows(lines)
     return buffer.getvalue().encode()
+
+
+def _order(layout: Member, ids: tuple[str, ...]) -> list[int]:
+    """Positions of the rows in the order of the file; ids that end in numbers count by them."""
+    if layout.order == "test":
+        return list(range(len(ids)))
+    keys = [
+        [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in re.split(r"(\d+)", row_id)]
+        for row_id in ids
+    ]
+    return sorted(range(len(ids)), key=keys.__getitem__)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise KitError(f"{path}: cannot be read ({error.strerror}).") from error
+
+
+def _join(layout: Member, parts: list[bytes]) -> bytes:
+    """Files of several languages as one, with the first one's header."""
+    if layout.format == "jsonl" or not layout.header:
+        return b"".join(parts)
+    return b"".join(part if i == 0 else part.partition(b"\n")[2] for i, part in enumerate(parts))

@@ -16,9 +16,12 @@ from semeval_kit.errors import KitError
 from semeval_kit.submission import metrics
 from semeval_kit.submission import rules as official
 from semeval_kit.submission.archive import Contents, read_submission
-from semeval_kit.submission.layout import read_predictions
+from semeval_kit.submission.layout import join_references, match_member, read_predictions
+from semeval_kit.submission.metrics import Beside
 from semeval_kit.submission.rules import Rejected
-from semeval_kit.task.schema import Rules
+from semeval_kit.task.codec import NUMERIC
+from semeval_kit.task.metric_facts import METRIC_FACTS
+from semeval_kit.task.schema import Member, Rules, Target
 from semeval_kit.task.task import Task
 
 
@@ -122,24 +125,14 @@ def score_submission(
         return _reject(task, chosen, str(rejection))
 
 
-def find_members(
-    task: Task, contents: Contents, rules: str, languages: tuple[str, ...]
-) -> dict[str, str]:
-    """Language -> member, as the rules find them.
+@dataclass(frozen=True)
+class _Answers:
+    """What a submission answers in one language, beside its gold."""
 
-    Raises:
-        Rejected: there is none, or one is of a language that is not supported.
-    """
-    if rules == "2026":
-        members = official.find_members_2026([*contents.files, *contents.all_folders()])
-    else:
-        members = _find_by_pattern(task, contents)
-    if rules == "2025":
-        _check_folder(task, contents, members)
-    unsupported = sorted(language for language in members if language not in languages)
-    if unsupported:
-        raise Rejected(f"Unsupported prediction files for languages: {', '.join(unsupported)}")
-    return {language: members[language] for language in sorted(members)}
+    reference: Reference
+    gold: NDArray[Any]
+    preds: NDArray[Any]
+    """Both `(n_examples, n_labels)`; NaN for targets that the submission leaves out."""
 
 
 def _score(
@@ -149,26 +142,32 @@ def _score(
     rules: str,
     probs: Mapping[str, NDArray[np.float64]],
 ) -> Score:
-    members = find_members(task, contents, rules, task.scoring.languages)
-    references = find_references(task, gold, only=members)
-    unscored = tuple(language for language in members if language not in references)
-    results = [
-        _score_language(task, contents, members[language], references[language], rules, probs)
-        for language in members
-        if language not in unscored
-    ]
-    if not results:
+    members = _find_members(task, contents, rules)
+    codes = {code for _, code in members if code is not None} or set(task.scoring.languages)
+    references = find_references(task, gold, only=codes)
+    shared = any(code is None for _, code in members)
+    submitted = sorted(references if shared else codes)
+    unscored = tuple(language for language in submitted if language not in references)
+    if len(unscored) == len(submitted):
         raise KitError(
-            f"there is no gold for the submission's languages ({', '.join(members)}). Give gold "
+            f"there is no gold for the submission's languages ({', '.join(submitted)}). Give gold "
             "for one of them."
         )
-    denominator = _denominator(task, rules, len(members))
+    read = _read_shared(task, contents, members, references)
+    answers = [
+        _read_language(task, contents, members, references[language], rules)
+        if rules != "generic" or language not in read
+        else read[language]
+        for language in submitted
+        if language not in unscored
+    ]
+    results = [_score_language(task, found, rules, probs) for found in answers]
     warnings = [
         f"{language}: not scored, since there is no gold for it; the averages count it as 0"
         for language in unscored
     ]
-    if "macro_auc" in task.scoring.metrics and not probs:
-        warnings.append("macro_auc needs probabilities, which a submission does not hold")
+    warnings += _list_unmet(task, answers[0], probs)
+    denominator = _denominator(task, rules, len(submitted))
     return Score(
         task=task.name,
         rules=rules,
@@ -176,39 +175,223 @@ def _score(
         scores=_summarise(task, rules, results, denominator),
         languages=tuple(results),
         denominator=denominator,
-        missing=tuple(name for name in task.scoring.languages if name not in members),
+        missing=tuple(name for name in task.scoring.languages if name not in submitted),
         unscored=unscored,
         warnings=tuple(warnings),
     )
 
 
-def _score_language(
+def _find_members(task: Task, contents: Contents, rules: str) -> dict[tuple[int, str | None], str]:
+    """(kind of file, language) -> member, as the rules find them.
+
+    Raises:
+        Rejected: there is none, or one is of a language that is not supported.
+    """
+    members: dict[tuple[int, str | None], str] = {}
+    if rules == "2026":
+        found = official.find_members_2026([*contents.files, *contents.all_folders()])
+        members = {(0, language): member for language, member in found.items()}
+    else:
+        for member in sorted(contents.files):
+            match = match_member(task, member)
+            if match and task.submission.layouts[match[0]].filled:
+                members[match] = member
+        if not members:
+            name = PurePosixPath(task.submission.layouts[0].member).name
+            raise Rejected(f"no prediction files named {name}")
+    if rules == "2025":
+        _check_folder(task, contents, members)
+    named = [code for _, code in members if code is not None]
+    unsupported = sorted(code for code in named if code not in task.scoring.languages)
+    if unsupported:
+        raise Rejected(f"Unsupported prediction files for languages: {', '.join(unsupported)}")
+    return members
+
+
+def _read_shared(
     task: Task,
     contents: Contents,
-    member: str,
+    members: Mapping[tuple[int, str | None], str],
+    references: Mapping[str, Reference],
+) -> dict[str, _Answers]:
+    """Answers per language of files that hold all languages."""
+    answers: dict[str, _Answers] = {}
+    for (number, language), member in members.items():
+        if language is not None:
+            continue
+        ordered = [references[code] for code in sorted(references)]
+        layout = task.submission.layouts[number]
+        whole = join_references(ordered)
+        preds = _read_generic(task, contents.files[member], member, whole, layout)
+        start = 0
+        for reference in ordered:
+            own = preds[start : start + len(reference.ids)]
+            start += len(own)
+            earlier = answers.get(reference.language)
+            own = own if earlier is None else _merge(earlier.preds, own)
+            answers[reference.language] = _Answers(reference, require_gold(reference), own)
+    return answers
+
+
+def _read_language(
+    task: Task,
+    contents: Contents,
+    members: Mapping[tuple[int, str | None], str],
     reference: Reference,
     rules: str,
-    probs: Mapping[str, NDArray[np.float64]],
+) -> _Answers:
+    gold, preds = require_gold(reference), None
+    for (number, language), member in members.items():
+        if language != reference.language:
+            continue
+        name = PurePosixPath(member).name
+        if member not in contents.files:
+            raise Rejected(f"IsADirectoryError: [Errno 21] Is a directory: '{member}'")
+        data = contents.files[member]
+        if rules == "2026":
+            own: NDArray[Any] = official.read_2026(data, name, reference, task.max_value)
+        elif rules == "2025":
+            intensity = task.kind == "intensity"
+            rows, own = official.read_2025(data, name, reference, intensity=intensity)
+            gold = gold[rows]
+        else:
+            own = _read_generic(task, data, name, reference, task.submission.layouts[number])
+        preds = own if preds is None else _merge(preds, own)
+    assert preds is not None
+    return _Answers(reference, gold, preds)
+
+
+def _read_generic(
+    task: Task, data: bytes, name: str, reference: Reference, layout: Member
+) -> NDArray[Any]:
+    found = read_predictions(task, data, name, reference.language, reference, layout)
+    if found.problems.count:
+        raise Rejected("\n".join(found.problems.lines))
+    return found.preds
+
+
+def _merge(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
+    """Answers of files that hold different targets."""
+    return np.where(np.isnan(first), second, first)
+
+
+def _score_language(
+    task: Task, answers: _Answers, rules: str, probs: Mapping[str, NDArray[np.float64]]
 ) -> LanguageScore:
-    name, gold = PurePosixPath(member).name, require_gold(reference)
-    if member not in contents.files:
-        raise Rejected(f"IsADirectoryError: [Errno 21] Is a directory: '{member}'")
-    data = contents.files[member]
-    if rules == "2026":
-        preds: NDArray[Any] = official.read_2026(data, name, reference, task.max_value)
-    elif rules == "2025":
-        rows, preds = official.read_2025(data, name, reference, intensity=task.kind == "intensity")
-        gold = gold[rows]
+    reference, gold, preds = answers.reference, answers.gold, answers.preds
+    if rules == "2025":
+        scored = _scored(task, reference)
+        values = {
+            name: official.METRICS_2025[name](gold[:, scored], preds[:, scored])
+            for name in task.scoring.metrics
+        }
     else:
-        found = read_predictions(task, data, name, reference.language, reference)
-        if found.problems.count:
-            raise Rejected("\n".join(found.problems.lines))
-        preds = found.preds
-    values = _measure(task, reference, gold, preds, rules)
+        values = measure_answers(task, reference, preds, gold)
     if "macro_auc" in task.scoring.metrics and reference.language in probs:
         values["macro_auc"] = metrics.macro_auc(gold, probs[reference.language])
-    labels = _score_labels(task, reference, gold, preds)
-    return LanguageScore(reference.language, len(gold), values, labels)
+    return LanguageScore(reference.language, len(gold), values, _score_labels(task, answers))
+
+
+def measure_answers(
+    task: Task, reference: Reference, preds: NDArray[Any], gold: NDArray[Any]
+) -> dict[str, float]:
+    """The task's metrics of the answers of one language.
+
+    With several targets each has its own, named `target_metric`, and each metric of
+    `scoring.metrics` is the mean over the targets that have it. Excluded labels leave F1, precision
+    and recall; whole rows are compared as they are.
+
+    Args:
+        task: metrics, targets and what they need.
+        reference: groups and columns that metrics need.
+        preds: `(n_examples, n_labels)`, NaN where a target is left out.
+        gold: the same shape, NaN where not annotated.
+    """
+    beside = find_beside(task, reference)
+    main = task.main_targets
+    values: dict[str, float] = {}
+    start = 0
+    for target in main:
+        width = len(reference.labels) if len(main) == 1 else len(target.labels)
+        own = slice(start, start + width)
+        start += width
+        scored = _scored(task, reference)[own]
+        if np.isnan(preds[:, own]).all():
+            continue
+        for name in _metrics_of(task, target):
+            if name in metrics.METRICS and not _is_unmet(name, beside):
+                key = name if len(main) == 1 else f"{target.name}_{name}"
+                metric = metrics.find(name)
+                rows = _group_rows(task, reference, len(gold))
+                parts = [metric(gold[r, own], preds[r, own], scored, beside.take(r)) for r in rows]
+                values[key] = sum(parts) / len(parts)
+    if len(main) > 1:
+        for name in task.scoring.metrics:
+            keys = [k for k in (f"{target.name}_{name}" for target in main) if k in values]
+            if keys:
+                values[name] = sum(values[key] for key in keys) / len(keys)
+    return values
+
+
+def find_beside(task: Task, reference: Reference) -> Beside:
+    """What metrics need of a gold file beside its labels, where it has that."""
+    scoring, kept = task.scoring, reference.kept
+    spreads = reverse = None
+    if scoring.spread_column in kept:
+        spreads = np.array([_to_number(cell) for cell in kept[scoring.spread_column]])
+    if scoring.reverse_column in kept:
+        reverse = metrics.pair_rows(reference.ids, kept[scoring.reverse_column])
+    labels = task.main_targets[0].labels
+    turned = (task.rules.reversal.get(label) for label in labels)
+    reversal = tuple(labels.index(label) if label in labels else -1 for label in turned)
+    return Beside(spreads, reverse, reversal)
+
+
+def _to_number(cell: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        return math.nan
+
+
+def _metrics_of(task: Task, target: Target) -> tuple[str, ...]:
+    if target.name in task.scoring.by_target:
+        return task.scoring.by_target[target.name]
+    return tuple(k for k in task.scoring.metrics if target.kind in METRIC_FACTS[k].kinds)
+
+
+def _group_rows(task: Task, reference: Reference, n_rows: int) -> list[NDArray[np.intp]]:
+    """The rows that each figure runs over: all, or those of each group."""
+    if task.scoring.average == "rows" or not reference.groups:
+        return [np.arange(n_rows)]
+    groups = np.asarray(reference.groups)
+    return [np.flatnonzero(groups == group) for group in dict.fromkeys(reference.groups)]
+
+
+def _scored(task: Task, reference: Reference) -> NDArray[np.bool_]:
+    return np.array([label not in task.scoring.excluded_labels for label in reference.labels])
+
+
+def _is_unmet(name: str, beside: Beside) -> bool:
+    needs = METRIC_FACTS[name].needs
+    return (needs == "spread" and beside.spreads is None) or (
+        needs == "reverse" and beside.reverse is None
+    )
+
+
+def _list_unmet(
+    task: Task, answers: _Answers, probs: Mapping[str, NDArray[np.float64]]
+) -> list[str]:
+    """Why a metric of the task is not computed."""
+    beside = find_beside(task, answers.reference)
+    warnings = [
+        f"{name} is not computed: {answers.reference.place} lacks the column that it needs"
+        for name in task.scoring.metrics
+        if _is_unmet(name, beside)
+    ]
+    if "macro_auc" in task.scoring.metrics and not probs:
+        warnings.append("macro_auc needs probabilities, which a submission does not hold")
+    return warnings
 
 
 def require_gold(reference: Reference) -> NDArray[np.int64]:
@@ -226,32 +409,32 @@ def require_gold(reference: Reference) -> NDArray[np.int64]:
     return reference.gold
 
 
-def _measure(
-    task: Task, reference: Reference, gold: NDArray[Any], preds: NDArray[Any], rules: str
-) -> dict[str, float]:
-    """Excluded labels leave F1, precision and recall; whole rows are compared as they are."""
-    scored = np.array([label not in task.scoring.excluded_labels for label in reference.labels])
-    values: dict[str, float] = {}
-    for name in task.scoring.metrics:
-        if rules == "2025":
-            values[name] = official.METRICS_2025[name](gold[:, scored], preds[:, scored])
-        elif name in metrics.METRICS:
-            values[name] = metrics.find(name)(gold, preds, scored)
-    return values
-
-
-def _score_labels(
-    task: Task, reference: Reference, gold: NDArray[Any], preds: NDArray[Any]
-) -> tuple[LabelScore, ...]:
+def _score_labels(task: Task, answers: _Answers) -> tuple[LabelScore, ...]:
+    """Counts of each label; none of targets that are real numbers."""
+    gold, preds, main = answers.gold, answers.preds, task.main_targets
+    kinds = [target.kind for target in main for _ in target.labels]
+    if len(main) == 1:
+        kinds = [main[0].kind] * len(answers.reference.labels)
     counts = metrics.count_labels(gold, preds)
-    intensity = task.kind == "intensity"
-    r: list[float | None] = [None] * len(counts)
-    if intensity:
-        r = list(metrics.pearson_by_label(gold, preds))
-    return tuple(
-        LabelScore(label, c.support, c.tp + c.fp, c.precision, c.recall, c.f1, value)
-        for label, c, value in zip(reference.labels, counts, r, strict=True)
-    )
+    scores = []
+    for i, (label, count) in enumerate(zip(answers.reference.labels, counts, strict=True)):
+        r = None
+        if kinds[i] in NUMERIC:
+            continue
+        if kinds[i] == "intensity":
+            r = metrics.pearson(gold[:, i].tolist(), preds[:, i].tolist())
+        scores.append(
+            LabelScore(
+                label,
+                count.support,
+                count.tp + count.fp,
+                count.precision,
+                count.recall,
+                count.f1,
+                r,
+            )
+        )
+    return tuple(scores)
 
 
 def _summarise(
@@ -259,16 +442,20 @@ def _summarise(
 ) -> dict[str, float | int]:
     """The official keys and rounding: once, at 6 decimals (2026), or at 4 (2025)."""
     digits = 4 if rules == "2025" else 6
-    computed = [metric for metric in task.scoring.metrics if metric in results[0].metrics]
+    there = results[0].metrics
+    computed = [name for name in task.scoring.metrics if name in there]
+    computed += [name for name in there if name not in computed]
     scores: dict[str, float | int] = {}
-    for metric in computed:
-        total = sum(result.metrics[metric] for result in results)
-        scores[f"avg_{metric}"] = round(total / denominator, digits)
+    for name in computed:
+        # An error cannot count a missing language as 0: that would be the best value.
+        low = any(name.endswith(k) and METRIC_FACTS[k].low_is_better for k in METRIC_FACTS)
+        total = sum(result.metrics[name] for result in results)
+        scores[f"avg_{name}"] = round(total / (len(results) if low else denominator), digits)
     scores["languages_scored"] = len(results)
     shown = computed[:1] if rules == "2026" else computed
     for result in results:
-        for metric in shown:
-            scores[f"{result.language}_{metric}"] = round(result.metrics[metric], digits)
+        for name in shown:
+            scores[f"{result.language}_{name}"] = round(result.metrics[name], digits)
     return scores
 
 
@@ -280,7 +467,10 @@ def _denominator(task: Task, rules: str, n_submitted: int) -> int:
 
 
 def _reject(task: Task, rules: str, message: str) -> Score:
-    zeros: dict[str, float | int] = {f"avg_{metric}": 0.0 for metric in task.scoring.metrics}
+    zeros: dict[str, float | int] = {
+        f"avg_{name}": math.nan if METRIC_FACTS[name].low_is_better else 0.0
+        for name in task.scoring.metrics
+    }
     return Score(
         task=task.name,
         rules=rules,
@@ -296,23 +486,11 @@ def _reject(task: Task, rules: str, message: str) -> Score:
     )
 
 
-def _find_by_pattern(task: Task, contents: Contents) -> dict[str, str]:
-    """Members whose file name fits the task's pattern; a name without {lang} is its only one."""
-    pattern = task.submission.name_pattern
-    found = {}
-    for member in sorted(contents.files):
-        match = pattern.fullmatch(PurePosixPath(member).name)
-        if match:
-            language = match.groupdict().get("lang", task.scoring.languages[0])
-            found[language] = member
-    if not found:
-        raise Rejected(f"no prediction files named {PurePosixPath(task.submission.member).name}")
-    return found
-
-
-def _check_folder(task: Task, contents: Contents, members: Mapping[str, str]) -> None:
-    wanted = PurePosixPath(task.submission.folder).name
-    for member in members.values():
+def _check_folder(
+    task: Task, contents: Contents, members: Mapping[tuple[int, str | None], str]
+) -> None:
+    for (number, _), member in members.items():
+        wanted = PurePosixPath(task.submission.layouts[number].folder).name
         folder = PurePosixPath(member).parent.name
         if not folder and not contents.is_zip:
             folder = Path(contents.place).resolve().name

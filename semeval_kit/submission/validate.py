@@ -12,8 +12,15 @@ from semeval_kit.data.examples import find_file, read_file
 from semeval_kit.data.reference import Place, Reference, find_references
 from semeval_kit.submission import rules
 from semeval_kit.submission.archive import Contents, read_submission
-from semeval_kit.submission.layout import Predictions, read_predictions
+from semeval_kit.submission.layout import (
+    Predictions,
+    is_shared,
+    join_references,
+    match_member,
+    read_predictions,
+)
 from semeval_kit.submission.rules import Rejected
+from semeval_kit.task.codec import NUMERIC
 from semeval_kit.task.task import Task, nearest
 
 STRICTER = {
@@ -123,25 +130,25 @@ def validate_contents(
         validation.warnings.append(f"the zip is named '{name}'; the site expects '{wanted}'")
     _check_folder_names(task, contents, validation)
     members = _find_members(task, contents, validation)
-    references = {} if reference is None else find_references(task, reference, only=members)
-    for language, member in members.items():
-        found = read_predictions(
-            task, contents.files[member], member, language, references.get(language)
-        )
-        _judge_member(task, contents.files[member], found, references.get(language), validation)
+    languages = {code for _, code in members if code is not None} or set(task.scoring.languages)
+    references = {} if reference is None else find_references(task, reference, only=languages)
+    for (number, language), member in members.items():
+        layout = task.submission.layouts[number]
+        if not layout.filled:
+            validation.infos.append(f"{member}: is there; not read, since it is made elsewhere")
+            continue
+        expected = references.get(language or "")
+        if language is None and references:
+            expected = join_references([references[code] for code in sorted(references)])
+        content = contents.files[member]
+        found = read_predictions(task, content, member, language or "", expected, layout)
+        _judge_member(task, content, found, expected, validation)
         if not found.problems.count:
-            validation.infos.append(
-                f"{member}: {len(found.preds)} rows, labels {', '.join(found.labels)}"
-            )
-            shares = _train_shares(task, data, language, found.labels)
+            shown = ", ".join(name for block in found.blocks for name in block.target.labels)
+            validation.infos.append(f"{member}: {len(found.preds)} rows, labels {shown}")
+            shares = _train_shares(task, data, language or "", found.labels)
             validation.warnings += [f"{member}: {text}" for text in _odd_columns(found, shares)]
-    languages = task.scoring.languages
-    missing = [language for language in languages if language not in members]
-    if missing and members and task.scoring.missing_languages == "zero":
-        validation.warnings.append(
-            f"{len(members)} of {len(languages)} languages: the average counts the missing "
-            f"{len(missing)} as 0 ({', '.join(missing)})"
-        )
+    _note_missing(task, members, contents, validation)
     return validation
 
 
@@ -171,35 +178,68 @@ def _judge_member(
         validation.warnings.append(f"{member}: ids were not checked (no test file at hand)")
 
 
-def _find_members(task: Task, contents: Contents, validation: Validation) -> dict[str, str]:
-    pattern = task.submission.name_pattern
-    expected = PurePosixPath(task.submission.member).name
-    members: dict[str, str] = {}
+def _find_members(
+    task: Task, contents: Contents, validation: Validation
+) -> dict[tuple[int, str | None], str]:
+    """(kind of file, language) -> path of the prediction files."""
+    expected = " or ".join(PurePosixPath(k.member).name for k in task.submission.layouts)
+    members: dict[tuple[int, str | None], str] = {}
     for path in sorted(contents.files, key=PurePosixPath):
-        match = pattern.fullmatch(PurePosixPath(path).name)
-        language = match.groupdict().get("lang", task.scoring.languages[0]) if match else ""
+        match = match_member(task, path)
         if match is None:
             message = (
                 f"'{path}' is no prediction file. Name it {expected}, spelled exactly so, or "
                 "leave it out."
             )
             validation.refuse(task, "other_file", message, None)
-        elif language not in task.scoring.languages:
-            hint = nearest(language, task.scoring.languages)
+        elif match[1] is not None and match[1] not in task.scoring.languages:
+            hint = nearest(match[1], task.scoring.languages)
             message = (
-                f"'{path}' is of language '{language}', which {task.name} does not have{hint}."
+                f"'{path}' is of language '{match[1]}', which {task.name} does not have{hint}."
             )
             validation.refuse(task, "language", message, "Unsupported prediction files")
         else:
-            if language in members:
-                message = f"'{members[language]}' and '{path}' are of one language. Keep one."
+            if match in members:
+                message = f"'{members[match]}' and '{path}' are of one language. Keep one."
                 validation.refuse(task, "two_files", message, None)
-            members[language] = path
-            _check_folder(task, path, contents, validation)
+            members[match] = path
+            _check_folder(task, match[0], path, contents, validation)
     if not members and not contents.hazards:
-        message = f"{contents.place}: no prediction file. Expected {task.submission.member}."
+        first = task.submission.layouts[0].member
+        message = f"{contents.place}: no prediction file. Expected {first}."
         validation.refuse(task, "no_predictions", message, "No prediction files")
     return dict(sorted(members.items()))
+
+
+def _note_missing(
+    task: Task,
+    members: dict[tuple[int, str | None], str],
+    contents: Contents,
+    validation: Validation,
+) -> None:
+    """Languages without a file, and kinds of file that a language or the zip lacks."""
+    if not members:
+        return
+    languages, layouts = task.scoring.languages, task.submission.layouts
+    there = {code for _, code in members if code is not None}
+    missing = [language for language in languages if language not in there]
+    if there and missing and task.scoring.missing_languages == "zero":
+        validation.warnings.append(
+            f"{len(there)} of {len(languages)} languages: the average counts the missing "
+            f"{len(missing)} as 0 ({', '.join(missing)})"
+        )
+    for number, layout in enumerate(layouts):
+        shared = is_shared(task, layout)
+        wanted = [None] if shared else [code for code in languages if code in there]
+        lacking = [code for code in wanted or languages[:1] if (number, code) not in members]
+        names = ", ".join(layout.member_for(code or "") for code in lacking)
+        if lacking and not layout.filled:
+            validation.warnings.append(
+                f"the zip is incomplete: {names} is not made by a text model. Add it by hand"
+            )
+        elif lacking:
+            message = f"{contents.place}: {names} is missing. Predict its targets too."
+            validation.refuse(task, "missing_member", message, None)
 
 
 def _check_folder_names(task: Task, contents: Contents, validation: Validation) -> None:
@@ -210,22 +250,24 @@ def _check_folder_names(task: Task, contents: Contents, validation: Validation) 
     except Rejected:
         taken = {}
     for folder in folders:
-        match = task.submission.name_pattern.fullmatch(PurePosixPath(folder).name)
+        match = match_member(task, folder)
         if match:
-            language = match.groupdict().get("lang", "")
+            language = match[1]
             passed_over = language in task.scoring.languages and taken.get(language) != folder
             message = f"'{folder}' is a folder named like a prediction file. Rename it."
             official = None if passed_over else "IsADirectoryError"
             validation.refuse(task, "folder_named_so", message, official)
 
 
-def _check_folder(task: Task, path: str, contents: Contents, validation: Validation) -> None:
+def _check_folder(
+    task: Task, number: int, path: str, contents: Contents, validation: Validation
+) -> None:
     folder = str(PurePosixPath(path).parent)
-    folder = "" if folder == "." else folder
-    if folder == task.submission.folder or not contents.is_zip:
+    wanted = task.submission.layouts[number].folder
+    if ("" if folder == "." else folder) == wanted or not contents.is_zip:
         return
-    wanted = f"in '{task.submission.folder}/'" if task.submission.folder else "at the zip's root"
-    message = f"'{path}' should lie {wanted}."
+    place = f"in '{wanted}/'" if wanted else "at the zip's root"
+    message = f"'{path}' should lie {place}."
     if task.scoring.rules == "2026":
         validation.warnings.append(f"{message} The scorer of 2026 takes any folder.")
     else:
@@ -236,7 +278,8 @@ def _train_shares(
     task: Task, data: str | Path | None, language: str, labels: tuple[str, ...]
 ) -> NDArray[np.float64] | None:
     """Share of positives per label in the language's own train split, if it is there."""
-    path = None if data is None else find_file(task, data, "train", language)
+    single = len(task.targets) == 1 and task.targets[0].kind not in NUMERIC
+    path = find_file(task, data, "train", language) if data and language and single else None
     if path is None:
         return None
     examples = read_file(task, path, language, "train")
@@ -248,20 +291,23 @@ def _train_shares(
 
 def _odd_columns(found: Predictions, shares: NDArray[np.float64] | None) -> list[str]:
     """Warnings on columns that look like a mistake: constant, all zero, or far from train."""
-    preds = found.preds
+    names = [label for block in found.blocks for label in block.target.labels]
+    width = found.preds.shape[1]
+    columns = [k for block in found.blocks for k in range(width)[block.columns]]
+    preds = np.asarray(found.preds[:, columns], dtype=np.float64)
     if not preds.any():
         return ["every prediction is 0, so the score will be 0"]
     notes = []
-    predicted = (preds > 0).mean(axis=0)
     constant = [
-        f"'{label}' ({preds[0, i]})"
-        for i, label in enumerate(found.labels)
+        f"'{label}' ({preds[0, i]:g})"
+        for i, label in enumerate(names)
         if len(preds) > 1 and (preds[:, i] == preds[0, i]).all()
     ]
     if constant:
         notes.append(f"label {', '.join(constant)} is the same in every row")
     if shares is not None:
-        for label, mine, train in zip(found.labels, predicted, shares, strict=True):
+        predicted = (preds > 0).mean(axis=0)
+        for label, mine, train in zip(names, predicted, shares, strict=True):
             if _is_far(float(mine), float(train), len(preds)):
                 notes.append(
                     f"label '{label}' is positive in {mine:.1%} of the rows, but in {train:.1%} of "

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from semeval_kit.errors import KitError
 from semeval_kit.task.codec import LAYOUTS
 from semeval_kit.task.metric_facts import METRIC_FACTS, list_metrics
-from semeval_kit.task.schema import FILE_KINDS, SPLITS, Target, template_columns
+from semeval_kit.task.schema import FILE_KINDS, SPLITS, Member, Target, template_columns
 
 if TYPE_CHECKING:
     from semeval_kit.task.task import Task
@@ -124,14 +124,37 @@ def _split_errors(task: Task) -> Iterator[str]:
 
 
 def _member_errors(task: Task) -> Iterator[str]:
-    yield from _path_errors("submission.member", task.submission.member)
-    names = Counter(task.submission.member_for(code).casefold() for code in task.predict_languages)
-    for name, count in names.items():
+    main = [target.name for target in task.main_targets]
+    codes = task.predict_languages
+    paths: Counter[str] = Counter()
+    for layout in task.submission.layouts:
+        yield from _path_errors("submission.member", layout.member)
+        together = "{lang}" not in layout.member and task.data.language_column
+        names = Counter(layout.member_for(code).casefold() for code in codes)
+        paths.update(set(names))
+        for name, count in names.items():
+            if count > 1 and not together:
+                yield f"submission.member: '{name}' serves {count} languages. Put {{lang}} in it."
+            if count > 1 and together and not layout.id_column:
+                yield f"submission.member: '{name}' serves {count} languages and needs ids."
+        for name in layout.targets:
+            if name not in main:
+                yield f"submission.targets: '{name}' is no target that is predicted. Correct it."
+        for error in _format_errors(layout.number_format):
+            yield f"submission.number_format: '{layout.number_format}' {error}. Correct it."
+    for name, count in paths.items():
         if count > 1:
-            yield f"submission.member: '{name}' serves {count} languages. Put {{lang}} into it."
+            yield f"submission.members: '{name}' is there {count} times. Name each once."
     zip_name = task.submission.zip_name
     if zip_name and (not zip_name.endswith(".zip") or "/" in zip_name):
         yield f"submission.zip_name: '{zip_name}' is no file name that ends in .zip. Correct it."
+
+
+def _format_errors(number_format: str) -> Iterator[str]:
+    try:
+        float(number_format.format(0.123))
+    except (ValueError, IndexError, KeyError, AttributeError):
+        yield "is no format of a number, such as '{:.2f}'"
 
 
 def _path_errors(key: str, pattern: str) -> Iterator[str]:
@@ -238,15 +261,19 @@ def _rule_errors(task: Task) -> Iterator[str]:
 
 def _layout_errors(task: Task) -> Iterator[str]:
     data, submission = task.data, task.submission
-    if submission.label_layout not in LAYOUTS[task.kind]:
-        yield (
-            f"submission.label_layout: '{submission.label_layout}' does not fit kind "
-            f"'{task.kind}'. Change one."
-        )
-    sections: tuple[tuple[str, Any, str], ...] = (
-        ("data", data, data.label_layout),
-        ("submission", submission, submission.label_layout),
-    )
+    sections: list[tuple[str, Any, str]] = [("data", data, data.label_layout)]
+    kinds = {target.name: target.kind for target in task.main_targets}
+    for member in submission.layouts:
+        targets = member.targets or tuple(kinds)
+        kind = kinds.get(targets[0]) if len(targets) == 1 else None
+        if kind:
+            sections.append(("submission", member, member.label_layout))
+        if kind and member.label_layout not in LAYOUTS[kind]:
+            yield (
+                f"submission.label_layout: '{member.label_layout}' does not fit kind '{kind}'. "
+                "Change one."
+            )
+        yield from _echo_errors(task, member)
     for section, keys, layout in sections:
         mark = {"joined": keys.label_joiner, "name": keys.delimiter}.get(layout)
         for label in task.all_labels if mark is not None else ():
@@ -258,10 +285,14 @@ def _layout_errors(task: Task) -> Iterator[str]:
         yield "data.columns: leave it out, because the file has a header line."
     if data.split_from_right and data.quoted:
         yield "data.split_from_right: needs data.quoted = false."
-    if submission.id_column and not data.id_column:
+
+
+def _echo_errors(task: Task, member: Member) -> Iterator[str]:
+    """What a file of the zip repeats of the data files."""
+    if member.id_column and not task.data.id_column:
         yield "submission.id_column: the data files have no id column. Set it to ''."
-    for column in submission.text_columns:
-        if column not in data.text_columns:
+    for column in member.text_columns:
+        if column not in task.data.text_columns:
             yield f"submission.text_columns: '{column}' is not in data.text_columns. Add it there."
 
 
@@ -331,6 +362,10 @@ def _scoring_errors(task: Task) -> Iterator[str]:
                 f"scoring.metrics: '{metric}' goes with kind {' or '.join(goes)}, not with "
                 f"{shown}; that has: {', '.join(sorted(suited))}."
             )
+    yield from _by_target_errors(task)
+    several = len(task.main_targets) > 1 or len(task.submission.layouts) > 1
+    if scoring.rules != "generic" and several:
+        yield f"scoring.rules: '{scoring.rules}' knows one target and file. Choose 'generic'."
     for language in set(scoring.languages) - set(task.predict_languages):
         yield f"scoring.languages: '{language}' is not in predict_languages. Correct it."
     for label in set(scoring.excluded_labels) - set(task.all_labels):
@@ -348,6 +383,17 @@ def _scoring_errors(task: Task) -> Iterator[str]:
         )
         if key and not getattr(scoring, key):
             yield f"scoring.{key}: metric '{metric}' needs it. Name the column of the gold file."
+
+
+def _by_target_errors(task: Task) -> Iterator[str]:
+    by_name = {target.name: target for target in task.main_targets}
+    for name, named in task.scoring.by_target.items():
+        if name not in by_name:
+            yield f"scoring.by_target: '{name}' is no target that is predicted. Correct it."
+        for metric in named if name in by_name else ():
+            if by_name[name].kind not in METRIC_FACTS[metric].kinds:
+                kind = by_name[name].kind
+                yield f"scoring.by_target.{name}: '{metric}' is not for kind '{kind}'. Drop it."
 
 
 def _hub_errors(task: Task) -> Iterator[str]:

@@ -6,35 +6,35 @@ import re
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
+
+from semeval_kit.task.metric_facts import METRIC_FACTS
 
 Kind = Literal["multilabel", "singlelabel", "intensity", "regression", "distribution"]
 Layout = Literal["columns", "name", "joined", "scoped"]
 Rules = Literal["2026", "2025", "generic"]
-Metric = Literal[
-    "macro_f1",
-    "micro_f1",
-    "jaccard",
-    "accuracy",
-    "weighted_precision",
-    "weighted_recall",
-    "weighted_f1",
-    "macro_auc",
-    "exact_match",
-    "soft_cons",
-    "hard_cons",
-    "pearson_r",
-    "spearman",
-    "pearson",
-    "rmse",
-    "mae",
-    "within_sd",
-    "jensen_shannon",
-]
 SPLITS = ("train", "dev", "test")
 FILE_KINDS = (*SPLITS, "gold")
 """What a data file may be: a split, or the labels of the test split where they lie apart."""
 Char = Annotated[str, Field(min_length=1, max_length=1)]
+
+
+def _check_metric(name: str) -> str:
+    if name not in METRIC_FACTS:
+        raise ValueError(f"there is no such metric; known are {', '.join(METRIC_FACTS)}")
+    return name
+
+
+Metric = Annotated[str, AfterValidator(_check_metric)]
+"""A name in `metric_facts`."""
 
 
 def _as_tuple(value: Any) -> Any:
@@ -247,29 +247,42 @@ class Data(Section):
         )
 
 
-class Submission(Section):
-    """How a prediction file and the zip around it are spelled."""
+class Member(Section):
+    """How a file in the zip is spelled."""
 
     member: str = "pred_{lang}.csv"
-    """Path in the zip, `{lang}` where the language stands."""
-    zip_name: str = ""
-    """The name that the zip must have; empty if any will do."""
+    """Path in the zip, `{lang}` where the language stands; without it one file for all."""
+    targets: tuple[str, ...] = ()
+    """The targets whose answers it holds, in this order; empty means all that are predicted."""
+    filled: bool = True
+    """False: what it holds is made elsewhere (by a model of pictures), so that a zip without it is
+    incomplete."""
+    format: Literal["table", "jsonl"] = "table"
+    """jsonl: one JSON object per row, with the columns as keys."""
     delimiter: Char = ","
     quoted: bool = True
     header: bool = True
+    header_check: Literal["exact", "loose"] = "exact"
+    """loose: the scorer only counts columns, and knows the id column in any case."""
+    blank_lines: Literal["skipped", "refused"] = "skipped"
     id_column: str = "id"
     """Name of the id column; empty means that row order counts."""
     text_columns: tuple[str, ...] = ()
     """Text columns of the test file that are echoed, between id and labels."""
     label_layout: Layout = "columns"
+    """Of a file with one target; several are laid out as in the data."""
     label_column: str = "label"
     label_joiner: str = "/"
     none_word: str = ""
     """What a row without labels says in the layout joined; it may be a label, such as neutral."""
-    site: str = ""
-    """Address of the competition on a Codabench site, where it is not the task's url."""
-    uploads_per_day: int | None = None
-    uploads_total: int | None = None
+    columns: dict[str, str] = {}
+    """Label or target -> name of its column, where that differs."""
+    values: dict[str, str] = {}
+    """Label -> its spelling in this file, such as positive = "1"."""
+    number_format: str = "{:.6g}"
+    """Of real numbers, such as "{:.2f}"."""
+    order: Literal["test", "id"] = "test"
+    """Rows as in the test file, or by id."""
 
     @property
     def name_pattern(self) -> re.Pattern[str]:
@@ -289,12 +302,46 @@ class Submission(Section):
         return fill_language(self.member, language)
 
 
+class Submission(Member):
+    """The zip, and how its files are spelled: one kind of file, or several `members`."""
+
+    zip_name: str = ""
+    """The name that the zip must have; empty if any will do."""
+    members: tuple[Member, ...] = ()
+    """`[[submission.members]]`: several kinds of file; what one does not say is as above."""
+    site: str = ""
+    """Address of the competition on a Codabench site, where it is not the task's url."""
+    uploads_per_day: int | None = None
+    uploads_total: int | None = None
+
+    @property
+    def layouts(self) -> tuple[Member, ...]:
+        """The kinds of file in the zip, at least one."""
+        return self.members or (self,)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _share_keys(cls, content: Any) -> Any:
+        """A member takes from the section what it does not say itself."""
+        if not isinstance(content, dict) or not isinstance(content.get("members"), list | tuple):
+            return content
+        shared = {key: content[key] for key in Member.model_fields if key in content}
+        members = [
+            shared | member if isinstance(member, dict) else member for member in content["members"]
+        ]
+        return content | {"members": members}
+
+
 class Scoring(Section):
     """What the leaderboard computes."""
 
     metrics: tuple[Metric, ...] = Field(min_length=1)
     """The first one ranks."""
     rules: Rules = "generic"
+    by_target: dict[str, tuple[Metric, ...]] = {}
+    """Target -> its metrics, where several targets are scored by different ones."""
+    average: Literal["rows", "groups"] = "rows"
+    """groups: within a language the mean over groups of rows, not one figure of all rows."""
     excluded_labels: tuple[str, ...] = ()
     """Labels that do not count in F1, precision and recall (others, neutral)."""
     languages: tuple[str, ...] = Field(min_length=1)

@@ -45,6 +45,7 @@ def test_a_plain_zip_is_read():
         ("C:/pred_eng.csv", "absolute", "has an absolute path"),
         ("a\\pred_eng.csv", "backslash", "'a\\pred_eng.csv' has a backslash"),
         ("pred_\neng.csv", "bad_name", "control characters"),
+        (".", "bad_name", "in its name, or none"),
     ],
 )
 def test_unsafe_paths_are_refused_by_name(name, rule, words):
@@ -52,6 +53,13 @@ def test_unsafe_paths_are_refused_by_name(name, rule, words):
     assert [hazard.rule for hazard in contents.hazards] == [rule]
     assert words in contents.hazards[0].message
     assert contents.files == {}
+
+
+def test_a_member_without_a_name_is_refused():
+    data = bytearray(zip_bytes(("x", CSV)))
+    central = data.index(b"PK\x01\x02")
+    data[central + 28 : central + 32] = struct.pack("<HH", 0, 1)
+    assert rules_of(bytes(data)) == ["bad_name"]
 
 
 def test_symlinks_are_refused():

@@ -21,7 +21,8 @@ RIGHT = HEADER + f"{IDS[0]},1,0,0\n{IDS[1]},0,1,1\n{IDS[2]},0,0,1\n"
 NAMES = [
     "track_a/pred_eng.csv", "pred_eng.csv", "./track_a/pred_eng.csv", "track_a//pred_eng.csv",
     "a/./pred_eng.csv", "pred_deu.csv", "pred_ENG.csv", "eng.csv", "._pred_eng.csv", ".DS_Store",
-    "__MACOSX/._pred_eng.csv", "track_a/", "./", ".", "pred_eng.csv/x", "pred_\u00e9.csv", " ", "x" * 300,
+    "__MACOSX/._pred_eng.csv", "track_a/", "./", ".", "pred_eng.csv/x", "pred_\u00e9.csv", " ",
+    "x" * 300,
     "../pred_eng.csv", "/pred_eng.csv", "a\\pred_eng.csv", "pred_.csv", "pred_eng.csv/",
 ]  # fmt: skip
 PIECES = ["0", "1", "2", ",", "\n", "\r", '"', "", " ", "\ufeff", "x", "\x00", IDS[0], HEADER]
