@@ -1,9 +1,58 @@
-"""The one error that people see: what went wrong, where, and what to do."""
+"""Errors that people see: what went wrong, where, and what to do."""
 
 from __future__ import annotations
 
+import errno
+import os
+
 import click
+
+DEBUG = "SEMEVAL_KIT_DEBUG"
+_REMEDIES = {
+    errno.EACCES: "no permission. Change its permissions, or work on a copy that is yours.",
+    errno.EPERM: "no permission. Change its permissions, or work on a copy that is yours.",
+    errno.EROFS: "the disk is read-only. Work on a copy elsewhere.",
+    errno.ENOSPC: "the disk is full. Make room and run the same command: it goes on.",
+    errno.EDQUOT: "your share of the disk is full. Make room and run the same command: it goes on.",
+    errno.ENAMETOOLONG: "the name is too long for the file system. Choose a shorter one.",
+    errno.ENOENT: "no such file or folder. Check the path.",
+    errno.ENOTDIR: "a part of the path is a file. Check the path.",
+    errno.EISDIR: "is a folder where a file is expected. Check the path.",
+    errno.ELOOP: "a link that leads to itself, or that is not followed. Remove it.",
+    errno.EMFILE: "too many open files. Close other programs, or raise `ulimit -n`.",
+    errno.EIO: "the disk cannot be read or written. Check it, and keep a copy of what is there.",
+    errno.ESTALE: "the shared folder was unmounted or changed. Mount it and run the command again.",
+}
 
 
 class KitError(click.ClickException):
     """An error with a remedy; click prints it without a traceback and exits with 1."""
+
+
+def explain_error(error: Exception) -> KitError:
+    """An error that nobody foresaw, as a person reads it: what, where and what to do.
+
+    Args:
+        error: anything but a KitError, which says so itself.
+    """
+    if isinstance(error, KitError):
+        return error
+    if isinstance(error, OSError) and error.errno is not None:
+        place = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
+        words = _REMEDIES.get(error.errno, f"{error.strerror}. Check it and run the command again.")
+        return KitError(f"{_shorten(place)}: {words}" if place else words[0].upper() + words[1:])
+    if isinstance(error, UnicodeDecodeError):
+        return KitError(f"a file is not UTF-8 (byte {error.start + 1}). Save it as UTF-8.")
+    if isinstance(error, RecursionError):
+        return KitError("a file is nested too deeply. Check that it is the right file.")
+    if isinstance(error, MemoryError):
+        return KitError("out of memory. Close other programs, or give smaller batches or files.")
+    told = " ".join(str(error).split())
+    return KitError(
+        f"{type(error).__name__}: {_shorten(told)}\nThis is a fault of semeval-kit. Please report "
+        f"it with what `{DEBUG}=1` before the same command shows."
+    )
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= 300 else f"{text[:200]}...{text[-60:]}"

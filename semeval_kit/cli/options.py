@@ -17,6 +17,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 # Recipe fields that are flags by their own name; the encoder is --model.
 _FIELDS = {name: field for name, field in Recipe.model_fields.items() if name != "encoder"}
+# Of a run's name: the zip is named by it, and while it is written a little more.
+_MOST_BYTES = 200
 
 
 def plan_options(command: Command) -> Command:
@@ -128,8 +130,9 @@ def read_plan(given: dict[str, Any]) -> tuple[Path, Plan]:
         train_splits=tuple(given.pop("train_splits").replace(",", " ").split()),
         before=load_comparison(recipe).before if before is None else before,
     )
-    name = name or _name_run(task.name, languages, config.encoder, Path(recipe).stem)
-    return given.pop("submissions") / name, plan
+    if name is None:
+        name = _name_run(task.name, languages, config.encoder, Path(recipe).stem)
+    return given.pop("submissions") / _check_name(name), plan
 
 
 def read_engine(given: dict[str, Any]) -> Engine:
@@ -139,6 +142,16 @@ def read_engine(given: dict[str, Any]) -> Engine:
     return Engine(
         jobs=given.pop("jobs"), threads=given.pop("threads"), processes=given.pop("processes")
     )
+
+
+def data_option(command: Command) -> Command:
+    """Add the option that says where the organisers' files of a finished run lie now."""
+    return click.option(
+        "--data",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        default=None,
+        help="Folder of the organisers' files. Default: where they were when the run was made.",
+    )(command)
 
 
 def say(text: str) -> None:
@@ -156,6 +169,24 @@ def _read_languages(text: str | None, every: tuple[str, ...]) -> tuple[str, ...]
 
 def _ask_for_languages(every: tuple[str, ...]) -> tuple[str, ...]:
     raise click.UsageError(f"--langs is missing: name one or more of {' '.join(every)}, or 'all'.")
+
+
+def _check_name(name: str) -> str:
+    if (
+        not name
+        or Path(name).name != name
+        or "\\" in name
+        or "\0" in name
+        or name.startswith((".", "-"))
+    ):
+        raise click.UsageError(
+            f"--run '{name}': expected a plain name. Where runs are kept is said by --submissions."
+        )
+    if len(name.encode("utf-8", errors="replace")) > _MOST_BYTES:
+        raise click.UsageError(
+            f"--run: a name has at most {_MOST_BYTES} bytes. Give a shorter one."
+        )
+    return name
 
 
 def _name_run(task: str, languages: tuple[str, ...], encoder: str, recipe: str) -> str:

@@ -19,7 +19,7 @@ from semeval_kit.run.directory import (
 )
 from semeval_kit.run.frozen import hash_files
 from semeval_kit.run.plan import SPLITS, Engine, Say
-from semeval_kit.run.prepare import require_same_data, require_same_encoder
+from semeval_kit.run.prepare import require_same_encoder
 from semeval_kit.training.fanout import run_folds
 from semeval_kit.training.machine import Slots, plan_slots
 from semeval_kit.training.source import weights_bytes
@@ -38,7 +38,6 @@ def train(run: Run, engine: Engine, say: Say, splits: Sequence[str] = ()) -> Non
     Raises:
         KitError: a fold fails; finished folds and checkpoints are kept.
     """
-    require_same_data(run)
     if not engine.folds:  # else other folds may be at work
         _clear_leftovers(run)
     wanted = engine.folds or tuple(range(run.n_folds))
@@ -161,7 +160,10 @@ def _slots(run: Run, engine: Engine) -> Slots:
 
     The number of threads decides the last bits of the results.
     """
-    size = weights_bytes(str(run.recipe["encoder"]))
+    try:
+        size = weights_bytes(str(run.recipe["encoder"]))
+    except KitError:  # it lies elsewhere, and predicting needs it no more
+        size = weights_bytes(str(run.model_dir(0)))
     return plan_slots(run.n_folds, engine.jobs, engine.threads, size, engine.processes)
 
 

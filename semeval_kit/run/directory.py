@@ -33,7 +33,7 @@ from semeval_kit.probs import Probs as Probs
 from semeval_kit.probs import read_probs as read_probs
 from semeval_kit.probs import write_probs as write_probs
 from semeval_kit.run.frozen import Frozen, hash_files, list_differences
-from semeval_kit.run.rows import pack_rows, read_rows, unpack_rows
+from semeval_kit.run.kept_rows import pack_rows, read_rows, unpack_rows
 from semeval_kit.task.codec import target_names
 from semeval_kit.task.task import Task, load_task
 
@@ -81,7 +81,7 @@ class Run:
         *,
         task_text: str,
         recipe: Mapping[str, Any],
-        settings: Row,
+        settings: Mapping[str, Any],
         files: Mapping[str, str] | None = None,
     ) -> Run:
         """Freeze a new run, or open the one that is there if its settings are the same.

@@ -16,8 +16,8 @@ from semeval_kit.data.texts import normalize_text, number_groups
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run, spell_folds
 from semeval_kit.run.frozen import Frozen, hash_files
+from semeval_kit.run.kept_rows import pack_rows, read_rows
 from semeval_kit.run.plan import SPLITS, Plan, Say
-from semeval_kit.run.rows import pack_rows, read_rows
 from semeval_kit.task.codec import encode_labels, target_names
 from semeval_kit.task.task import Task, load_task, read_task_source
 from semeval_kit.training.machine import describe_machine, describe_versions
@@ -65,7 +65,9 @@ def prepare(path: Path, plan: Plan, say: Say) -> Run:
     asked = Frozen(read_task_source(plan.task)[1], freeze_recipe(config), settings)
     if Run(path).goes_on_with(asked):
         run = Run.open(path)
-        _note_places(run, asked, say)
+        if run.settings.get("data_sha256") and not settings["data_sha256"]:
+            say(f"{data}: no training files; the rows that the run keeps are used")
+        move_run(run, data, str(asked.recipe["encoder"]))
         return run
     if Run(path).settings_file.is_file():
         say(f"{path}: no fold has begun, so the run is made anew with these settings")
@@ -95,18 +97,19 @@ def prepare(path: Path, plan: Plan, say: Say) -> Run:
     return run
 
 
-def _note_places(run: Run, asked: Frozen, say: Say) -> None:
-    """Note where the data and a local encoder lie now, if that is not where they lay before."""
-    missing = run.settings["data_sha256"].keys() - asked.settings["data_sha256"].keys()
-    if missing and not asked.settings["data_sha256"]:
-        say(f"{asked.settings['data']}: no training files; the rows that the run keeps are used")
-    places = {}
-    if str(run.data) != asked.settings["data"]:
-        places["data"] = asked.settings["data"]
-    if run.recipe["encoder"] != asked.recipe["encoder"]:
-        places["encoder"] = asked.recipe["encoder"]
-    if places:
-        run.set_places(**places)
+def move_run(run: Run, data: Path | None = None, encoder: str | None = None) -> None:
+    """Note where the data or a local encoder lie now, after seeing that they are the same bytes.
+
+    Raises:
+        KitError: a file is another than the one that the run was made with.
+    """
+    if data is not None and str(data.resolve()) != str(run.data):
+        require_same_data(Run(run.path, data.resolve()))
+        run.set_places(data=str(data.resolve()))
+    if encoder is not None and encoder != run.recipe["encoder"]:
+        if hash_encoder(encoder) != run.settings.get("encoder_sha256", {}):
+            raise KitError(f"encoder '{encoder}': is not the one that the run was made with.")
+        run.set_places(encoder=str(Path(encoder).expanduser().resolve()))
 
 
 def _assign(examples: Examples, targets: Any, config: Recipe) -> Any:
@@ -256,7 +259,13 @@ def require_same_encoder(run: Run) -> None:
         KitError: a file has changed or is gone.
     """
     name, made_with = run.recipe["encoder"], run.settings.get("encoder_sha256", {})
-    now = hash_encoder(name)
+    try:
+        now = hash_encoder(name)
+    except KitError as error:
+        raise KitError(
+            f"{error.message}\nIf the folder lies elsewhere now: `semeval-kit train {run.path} "
+            "--model FOLDER`."
+        ) from error
     changed = sorted(n for n in made_with.keys() | now.keys() if made_with.get(n) != now.get(n))
     if changed:
         raise KitError(

@@ -6,7 +6,7 @@ Each stage reads what the ones before it wrote, skips what is finished, and can 
 from semeval_kit.run.compute import predict, train
 from semeval_kit.run.decide import decode_split, oof_examples, pack, score, tune
 from semeval_kit.run.plan import SPLITS, Engine, Plan, Say
-from semeval_kit.run.prepare import prepare
+from semeval_kit.run.prepare import move_run, prepare, require_same_data
 from semeval_kit.run.whole import present, run_all, run_each_language
 
 __all__ = [
@@ -15,11 +15,13 @@ __all__ = [
     "Plan",
     "Say",
     "decode_split",
+    "move_run",
     "oof_examples",
     "pack",
     "predict",
     "prepare",
     "present",
+    "require_same_data",
     "run_all",
     "run_each_language",
     "score",

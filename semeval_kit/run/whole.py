@@ -9,9 +9,10 @@ from semeval_kit.errors import KitError
 from semeval_kit.run.compute import predict, train
 from semeval_kit.run.decide import pack, pack_files, score, tune
 from semeval_kit.run.directory import Run, hold_lock, remove_tree
+from semeval_kit.run.frozen import Frozen
 from semeval_kit.run.plan import SPLITS, Engine, Plan, Say
 from semeval_kit.run.prepare import describe_moment, freeze_recipe, pin_encoder, prepare
-from semeval_kit.task.task import load_task, read_task_source
+from semeval_kit.task.task import Task, load_task, read_task_source
 
 
 def run_all(path: Path, plan: Plan, engine: Engine, gold: Path | None, say: Say) -> Run:
@@ -55,6 +56,9 @@ def run_each_language(path: Path, plan: Plan, engine: Engine, gold: Path | None,
     task = load_task(plan.task)
     languages = task.check_languages(plan.languages)
     plan = replace(plan, config=pin_encoder(path, plan.config))
+    plans = {g: replace(plan, languages=(g,), train_languages=()) for g in languages}
+    if plan.train_languages:
+        plans = {g: replace(p, train_languages=_unseen(task, plan, g)) for g, p in plans.items()}
     settings = {
         "task": task.name,
         "languages": list(languages),
@@ -65,30 +69,35 @@ def run_each_language(path: Path, plan: Plan, engine: Engine, gold: Path | None,
         "seed": plan.config.seed,
         **describe_moment(path),
     }
-    _, text = read_task_source(plan.task)
-    whole = Run.create(path, task_text=text, recipe=freeze_recipe(plan.config), settings=settings)
+    asked = Frozen(read_task_source(plan.task)[1], freeze_recipe(plan.config), settings)
+    if not Run(path).goes_on_with(asked):
+        for language in languages:  # all is read and checked before any of it is trained
+            prepare(Run(path).language_dir(language), plans[language], say)
+    whole = Run.create(
+        path, task_text=asked.task_text, recipe=asked.recipe, settings=asked.settings
+    )
     files = {}
-
-    def learnt_from(language: str) -> tuple[str, ...]:
-        unseen = [g for g in plan.train_languages if not task.cross_lingual or g != language]
-        if plan.train_languages and not unseen:
-            raise KitError(
-                f"task {task.name} is cross-lingual: {language} cannot be learnt from "
-                f"{language}. Name more --train-langs."
-            )
-        return tuple(unseen)
-
     with hold_lock(whole.path):
         for language in languages:
             say(f"{language}:")
-            own = replace(plan, languages=(language,), train_languages=learnt_from(language))
-            part = run_all(whole.language_dir(language), own, engine, gold, say)
+            part = run_all(whole.language_dir(language), plans[language], engine, gold, say)
             if part.pred_file("test", language).is_file():
                 files[language] = part.pred_file("test", language)
         if files:
             pack_files(whole, files, say)
             score(whole, gold, say)
     return whole
+
+
+def _unseen(task: Task, plan: Plan, language: str) -> tuple[str, ...]:
+    """The named training languages; for a cross-lingual task without the one to be predicted."""
+    unseen = tuple(g for g in plan.train_languages if not task.cross_lingual or g != language)
+    if not unseen:
+        raise KitError(
+            f"task {task.name} is cross-lingual: {language} cannot be learnt from "
+            f"{language}. Name more --train-langs."
+        )
+    return unseen
 
 
 def _measure_before(run: Run, plan: Plan, engine: Engine, say: Say) -> None:

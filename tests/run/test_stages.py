@@ -200,7 +200,7 @@ def test_changed_training_data_is_refused(
     path = data / "track_a" / "train" / "eng.csv"
     path.write_text(path.read_text(encoding="utf-8").replace("bara", "dotu"), encoding="utf-8")
     with pytest.raises(KitError, match=r"changed since the run was made: track_a/train/eng\.csv"):
-        stages.train(run, Engine(), lambda _: None)
+        stages.require_same_data(run)
     run.checkpoint_dir(0).mkdir(parents=True)
     with pytest.raises(KitError, match=r"data_sha256\.track_a/train/eng\.csv"):
         finish(run.path, plan)
