@@ -1,0 +1,147 @@
+"""No traceback reaches a person: what nobody foresaw is told, with what to do."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from semeval_kit import files
+from semeval_kit.cli import main
+from semeval_kit.errors import KitError, explain_error
+from semeval_kit.run import stages
+
+
+def call(*words: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+@pytest.fixture
+def copied(trained_run: Path, tmp_path: Path) -> Path:
+    """A copy of the finished tiny run, to be changed."""
+    return Path(shutil.copytree(trained_run, tmp_path / "tiny"))
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "a/b"), "a/b: no permission. Change"),
+        (OSError(errno.EROFS, "Read-only", "a"), "a: the disk is read-only."),
+        (OSError(errno.ENOSPC, "No space left on device"), "The disk is full. Make room"),
+        (OSError(errno.ENAMETOOLONG, "long", "x" * 999), "the name is too long for the file"),
+        (OSError(errno.EBUSY, "Device or resource busy", "a"), "a: Device or resource busy. Check"),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"), "not UTF-8 (byte 1)"),
+        (RecursionError(), "nested too deeply"),
+        (MemoryError(), "out of memory"),
+        (ZeroDivisionError("division by zero"), "ZeroDivisionError: division by zero\nThis is a"),
+        (KitError("as it is"), "as it is"),
+    ],
+)
+def test_what_nobody_foresaw_says_what_to_do(error: Exception, told: str) -> None:
+    assert told in explain_error(error).message
+    assert len(explain_error(error).message) < 500
+
+
+def test_the_command_line_tells_it_without_a_traceback(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(copied / "estimate.json"))
+
+    monkeypatch.setattr(stages, "tune", fail)
+    result = call("tune", copied)
+    assert result.exit_code == 1
+    assert result.output == (
+        f"Error: {copied}/estimate.json: the disk is full. Make room and run the same command: "
+        "it goes on.\n"
+    )
+    monkeypatch.setenv("SEMEVAL_KIT_DEBUG", "1")
+    assert isinstance(call("tune", copied).exception, OSError)
+
+
+@pytest.mark.parametrize("stage", ["train", "tune"])
+def test_an_interrupt_ends_with_130_and_says_how_to_go_on(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stages, stage, interrupt)
+    result = call(stage, copied)
+    assert result.exit_code == 130
+    assert "interrupted; the same command goes on where it stopped" in result.stderr
+
+
+@pytest.mark.parametrize("stage", ["tune", "pack"])
+def test_a_full_disk_leaves_the_run_as_it_was(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    """The disk takes nothing any more: the old files stay, and no half-written ones."""
+    before = {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()}
+    if stage == "tune":
+        for path in (copied / "estimate.json", copied / "thresholds.json"):
+            files.remove_kept(path)
+            before.pop(path)
+        before[copied / "SHA256SUMS"] = (copied / "SHA256SUMS").read_bytes()
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    result = call(stage, copied)
+    assert result.exit_code == 1, result.output
+    assert "he disk is full. Make room" in result.output
+    monkeypatch.undo()
+    after = {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()}
+    assert after == before
+    assert call(stage, copied).exit_code == 0
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="not a POSIX system")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGUSR1"])
+def test_signals_that_end_a_program_say_how_to_go_on(name: str) -> None:
+    code = (
+        "import os, signal, semeval_kit.cli as cli\n"
+        f"cli.main = lambda: os.kill(os.getpid(), signal.{name})\n"
+        "cli.start()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 128 + getattr(signal, name)
+    assert ended.stderr == f"\nstopped by {name}; the same command goes on where it stopped\n"
+
+
+READERS: dict[str, Callable[[Path], list[Any]]] = {
+    "prepare": lambda run: ["--task", "demo", "--submissions", run.parent, "--run", run.name],
+    "tune": lambda run: [run],
+    "pack": lambda run: [run],
+    "probs": lambda run: [run],
+    "train": lambda run: [run],
+    "report": lambda run: [run],
+    "card": lambda run: [run],
+    "paper": lambda run: [run],
+    "figures": lambda run: [run],
+    "compare": lambda run: [run],
+}
+
+
+@pytest.mark.parametrize("command", READERS)
+@pytest.mark.parametrize("content", ["{}", "{", "[]", '{"task": 1}', "", "nul\0", "\u00ff"])
+def test_a_damaged_run_json_is_told(copied: Path, command: str, content: str) -> None:
+    (copied / "run.json").write_bytes(content.encode("latin-1"))
+    for noted in (False, True):
+        if noted:
+            files.note_kept(copied / "run.json")
+        result = call(command, *READERS[command](copied))
+        assert result.exit_code == 1, result.output
+        assert "run.json" in result.output
+        assert isinstance(result.exception, SystemExit)
+        assert "fault of semeval-kit" not in result.output
