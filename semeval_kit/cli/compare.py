@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from semeval_kit.cli.options import say
+from semeval_kit.cli.options import data_option, say
 
 _SORTS = (
     "score", "run", "encoder", "parameters", "train_loss", "val_loss", "seconds", "peak_rss_mb",
@@ -24,6 +24,7 @@ _SORTS = (
     required=True,
     type=click.Path(exists=True, path_type=Path),
 )
+@data_option
 @click.option(
     "--split",
     type=click.Choice(["oof", "dev"]),
@@ -39,6 +40,7 @@ _SORTS = (
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 def compare(
     runs: tuple[Path, ...],
+    data: Path | None,
     split: str,
     sort: str,
     csv_path: Path | None,
@@ -62,11 +64,11 @@ def compare(
     )
     from semeval_kit.show.tabulate import draw_tables
 
-    opened = [Run.open(path) for path in runs if (path / "run.json").is_file()]
+    opened = [Run.open(path, data) for path in runs if (path / "run.json").is_file()]
     for other in sorted(set(runs) - {run.path for run in opened}):
         say(f"left out: {other} is no run")
     comparison = compare_runs(
-        opened or [Run.open(path) for path in runs],
+        opened or [Run.open(path, data) for path in runs],
         split,
         sort=sort,
         resampling=Resampling(seed=seed),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from semeval_kit.cli.options import say
+from semeval_kit.cli.options import data_option, say
 
 if TYPE_CHECKING:
     from semeval_kit.cli.run_models import RunModels
@@ -32,6 +32,7 @@ Example:
 @click.argument(
     "run_path", metavar="RUN", type=click.Path(exists=True, file_okay=False, path_type=Path)
 )
+@data_option
 @click.option("--text", "texts", multiple=True, help="A text to explain; may be repeated.")
 @click.option(
     "--file",
@@ -81,7 +82,7 @@ def explain(run_path: Path, **given: Any) -> None:
     from semeval_kit.show.explain.page import Heading
 
     clock = _Clock()
-    run = Run.open(run_path)
+    run = Run.open(run_path, given["data"])
     if run.member != "encoder":
         raise KitError(
             f"{run.path}: its member is {run.member}, which has no tokens to hide. "

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from semeval_kit.cli.options import say
+from semeval_kit.cli.options import data_option, say
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
@@ -16,6 +16,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     "--compare submissions/best-seed-1"
 )
 @click.argument("run_path", metavar="RUN", type=_FOLDER)
+@data_option
 @click.option(
     "--compare",
     "others",
@@ -23,7 +24,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     type=_FOLDER,
     help="Another run: an ablation, or the same recipe with another seed. Repeat it.",
 )
-def paper(run_path: Path, others: tuple[Path, ...]) -> None:
+def paper(run_path: Path, data: Path | None, others: tuple[Path, ...]) -> None:
     """Write paper.md, paper.tex and references.bib into RUN/paper.
 
     What the kit cannot know (rank, team, search bounds) stands there as a visible TODO.
@@ -32,8 +33,8 @@ def paper(run_path: Path, others: tuple[Path, ...]) -> None:
     from semeval_kit.show.paper import write_paper
 
     written = write_paper(
-        Run.open(run_path),
-        [Run.open(path) for path in others],
+        Run.open(run_path, data),
+        [Run.open(path, data) for path in others],
         tell=lambda name: say(f"comparing {name}"),
     )
     for path in written:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from semeval_kit.cli.options import say
+from semeval_kit.cli.options import data_option, say
 
 _RUN = click.argument(
     "run_path", metavar="RUN", type=click.Path(exists=True, file_okay=False, path_type=Path)
@@ -22,13 +22,14 @@ _LICENCE = click.option(
 
 @click.command(epilog="Example:  semeval-kit card submissions/my-run --licence cc-by-4.0")
 @_RUN
+@data_option
 @_LICENCE
-def card(run_path: Path, licence: str) -> None:
+def card(run_path: Path, data: Path | None, licence: str) -> None:
     """Write the model card (README.md) of a finished run."""
     from semeval_kit.run.directory import Run
     from semeval_kit.show.card import write_card
 
-    run = Run.open(run_path)
+    run = Run.open(run_path, data)
     write_card(run, licence)
     click.echo(run.card_file)
 
