@@ -21,7 +21,7 @@ _COMMANDS = {
     "demo": ("demo:demo", "The main job on the data that comes with the kit."),
     "run": ("main_job:run", "All stages: from the organisers' files to the zip and its score."),
     "sweep": ("main_job:sweep", "Several encoders under one recipe, compared in one table."),
-    "prepare": ("stages:prepare", "Check the data, make the folds, freeze the run."),
+    "prepare": ("main_job:prepare", "Check the data, make the folds, freeze the run."),
     "train": ("stages:train", "Train the folds that are not finished."),
     "probs": ("stages:probs", "Probabilities of the dev and test splits."),
     "tune": ("stages:tune", "Thresholds, and an honest estimate of their score."),

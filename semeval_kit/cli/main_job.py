@@ -66,6 +66,18 @@ def run(gold: Path | None, per_language: bool, report: bool, **given: Any) -> No
 
 
 @click.command(
+    epilog="Example:  semeval-kit prepare --task semeval2025-task11-a --data official --langs eng"
+)
+@plan_options
+def prepare(**given: Any) -> None:
+    """Read and check the data, make the folds, and freeze the run's settings."""
+    from semeval_kit.run import stages
+
+    path, plan = read_plan(given)
+    click.echo(stages.prepare(path, plan, say).path)
+
+
+@click.command(
     epilog="Example:  semeval-kit sweep --model roberta-base --model bert-base-cased "
     "--task semeval2025-task11-a --data official --langs eng"
 )

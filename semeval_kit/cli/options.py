@@ -8,15 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
 import click
 
-from semeval_kit.training.recipe import Recipe
-
 if TYPE_CHECKING:
     from semeval_kit.run.stages import Engine, Plan
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-# Recipe fields that are flags by their own name; the encoder is --model.
-_FIELDS = {name: field for name, field in Recipe.model_fields.items() if name != "encoder"}
 # Of a run's name: the zip is named by it, and while it is written a little more.
 _MOST_BYTES = 200
 
@@ -34,7 +30,7 @@ def plan_options(command: Command) -> Command:
 
 def sweep_options(command: Command) -> Command:
     """Add the options of `plan_options` but the encoder, of which a sweep has several."""
-    for name, field in reversed(_FIELDS.items()):
+    for name, field in reversed(_list_fields().items()):
         flag, kind = f"--{name.replace('_', '-')}", _flag_type(field.annotation)
         command = click.option(flag, name, type=kind, default=None, help=field.description)(command)
     for option in reversed(
@@ -84,6 +80,13 @@ def sweep_options(command: Command) -> Command:
     return command
 
 
+def _list_fields() -> dict[str, Any]:
+    """Recipe fields that are flags by their own name; the encoder is --model."""
+    from semeval_kit.training.recipe import Recipe
+
+    return {name: field for name, field in Recipe.model_fields.items() if name != "encoder"}
+
+
 def _flag_type(annotation: Any) -> Any:
     """The type of a flag for a recipe field: what may also be not set is as what it is if set."""
     if get_origin(annotation) is Literal:
@@ -112,7 +115,7 @@ def read_plan(given: dict[str, Any]) -> tuple[Path, Plan]:
     from semeval_kit.task.task import load_task
     from semeval_kit.training.recipe import load_comparison, load_recipe
 
-    fields = {name: given.pop(name) for name in _FIELDS}
+    fields = {name: given.pop(name) for name in _list_fields()}
     fields["encoder"] = given.pop("model")
     overrides = {name: value for name, value in fields.items() if value is not None}
     task_name, recipe, name = given.pop("task"), given.pop("recipe"), given.pop("run_name")

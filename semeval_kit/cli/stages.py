@@ -1,4 +1,4 @@
-"""The stages of a run as commands of their own."""
+"""The stages after `prepare` as commands of their own: train, probs, tune and pack."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ import click
 from semeval_kit.cli.options import (
     data_option,
     engine_options,
-    plan_options,
     read_engine,
-    read_plan,
     say,
 )
 
@@ -22,18 +20,6 @@ if TYPE_CHECKING:
 _RUN = click.argument(
     "run_path", metavar="RUN", type=click.Path(exists=True, file_okay=False, path_type=Path)
 )
-
-
-@click.command(
-    epilog="Example:  semeval-kit prepare --task semeval2025-task11-a --data official --langs eng"
-)
-@plan_options
-def prepare(**given: Any) -> None:
-    """Read and check the data, make the folds, and freeze the run's settings."""
-    from semeval_kit.run import stages
-
-    path, plan = read_plan(given)
-    click.echo(stages.prepare(path, plan, say).path)
 
 
 @click.command(epilog="Example:  semeval-kit train submissions/my-run --fold 0 --fold 1")

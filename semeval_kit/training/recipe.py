@@ -12,7 +12,6 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from semeval_kit.errors import KitError
-from semeval_kit.run.directory import drop_old_sentinels
 
 # In a recipe file, beside the fields.
 _COMPARED = ("sweep", "before")
@@ -82,6 +81,8 @@ class Recipe(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _read_old_sentinels(cls, fields: Any) -> Any:
+        from semeval_kit.run.directory import drop_old_sentinels  # not for --help: numpy is slow
+
         return drop_old_sentinels(fields)
 
     @model_validator(mode="after")

@@ -20,8 +20,7 @@ heavy = ("torch", "transformers", "accelerate", "datasets", "sklearn", "scipy", 
 heavy += ("matplotlib", "jinja2", "shap", "captum", "huggingface_hub", "pydantic")
 answers = []
 
-def ask(command, words):
-    before = set(sys.modules)
+def ask(command, words, before):
     result = CliRunner().invoke(main, [*words, "--help"])
     loaded = sorted(name for name in heavy if name in sys.modules and name not in before)
     error = repr(result.exception) if result.exception else ""
@@ -30,11 +29,12 @@ def ask(command, words):
         context = click.Context(command)
         for name in command.list_commands(context):
             try:
-                ask(command.get_command(context, name), [*words, name])
+                before = set(sys.modules)
+                ask(command.get_command(context, name), [*words, name], before)
             except ImportError as error:
                 answers.append([" ".join([*words, name]), 1, "", [], repr(error)])
 
-ask(main, [])
+ask(main, [], set(sys.modules))
 json.dump(answers, sys.stdout)
 """
 
@@ -66,8 +66,10 @@ def test_every_help_has_an_example(answers: dict[str, dict[str, Any]]) -> None:
 
 
 def test_no_help_loads_what_takes_long(answers: dict[str, dict[str, Any]]) -> None:
+    """But for what makes the flags of a recipe out of its fields."""
     loading = {name: answer["loaded"] for name, answer in answers.items() if answer["loaded"]}
-    assert loading == {}
+    assert {name for names in loading.values() for name in names} <= {"pydantic"}
+    assert all("--recipe" in answers[name]["text"] for name in loading), loading
 
 
 def test_every_command_is_in_the_list(answers: dict[str, dict[str, Any]]) -> None:
