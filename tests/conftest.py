@@ -25,6 +25,12 @@ SHARED = Path(os.environ.get("SEMEVAL_KIT_SHARED", Path(__file__).parents[2] / "
 
 
 @pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder that holds the organisers' data of several tasks, where it is on this machine."""
+    return SHARED / "data"
+
+
+@pytest.fixture(scope="session")
 def official_data() -> Path:
     """The folder that holds track_a, track_b and track_c of SemEval-2025 Task 11."""
     folder = SHARED / "data" / "semeval2025-task11"

@@ -127,7 +127,9 @@ def new(path: Path, **given: str | None) -> None:
 def _find_shape(given: dict[str, str]) -> dict[str, Any]:
     """Keys of a task file from the options of `new`."""
     kind = given.get("kind", "multilabel")
-    shape: dict[str, Any] = {"kind": kind, "scoring.metrics": [given.get("metric", KINDS[kind])]}
+    shape: dict[str, Any] = {"kind": kind} if "kind" in given else {}
+    if "kind" in given or "metric" in given:
+        shape["scoring.metrics"] = [given.get("metric", KINDS[kind])]
     if kind == "singlelabel":
         shape |= {"data.label_layout": "name", "submission.label_layout": "name"}
     if kind == "regression":
@@ -139,8 +141,11 @@ def _find_shape(given: dict[str, str]) -> dict[str, Any]:
         shape["scoring.languages"] = codes
     if "labels" in given:
         shape["labels.default"] = [label.strip() for label in given["labels"].split(",")]
-    text = given.get("text", "text")
-    shape |= {"data.text": text} if "{" in text else {"data.text_columns": [text]}
+    if "text" in given:
+        template = "{" in given["text"]
+        shape |= (
+            {"data.text": given["text"]} if template else {"data.text_columns": [given["text"]]}
+        )
     if "id_column" in given:
         shape |= dict.fromkeys(("data.id_column", "submission.id_column"), given["id_column"])
     if "delimiter" in given:
@@ -162,12 +167,12 @@ def _show_findings(name: str) -> int:
     """Print what a check finds; return the number of errors."""
     from semeval_kit.errors import KitError
     from semeval_kit.task.check import find_warnings
-    from semeval_kit.task.task import load_task
+    from semeval_kit.task.task import load_task, read_task_source
 
     errors: list[str] = []
     warnings: list[str] = []
     try:
-        warnings = list(find_warnings(load_task(name)))
+        warnings = list(find_warnings(load_task(name), read_task_source(name)[1]))
     except KitError as error:
         errors = error.message.splitlines()
     click.echo(f"{name}: {len(errors)} errors, {len(warnings)} warnings")

@@ -76,6 +76,8 @@ class LabelReader:
         self.needs = [name for name in takes if name not in optional] if needed else []
         if target.auxiliary:
             self.needs = []
+        self._told = [header[name] for name in takes if name in header and target.drop]
+        """Positions of the cells that may say that the row is left out."""
         self.named = {*takes, *(label for label in self.foreign)}
         if in_columns and is_main:
             self.named |= {label for label in target.labels if label in header}
@@ -89,8 +91,7 @@ class LabelReader:
 
     def dropped_cell(self, record: Record) -> str | None:
         """The cell because of which the row is left out, if there is one."""
-        positions = [*self.labels.values(), *([] if self.names is None else [self.names])]
-        cells = (record.cells[position].strip() for position in positions)
+        cells = (record.cells[position].strip() for position in self._told)
         return next((cell for cell in cells if cell in self.target.drop), None)
 
     def read(self, record: Record) -> None:

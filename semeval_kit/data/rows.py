@@ -184,11 +184,12 @@ class RowReader:
         data = self.task.data
         needs = [data.id_column] if data.id_column else []
         needs += data.input_columns if self.wanted.texts else ()
-        needs += [name for name in (data.split_column, data.language_column) if name]
+        shared = (data.split_column, data.language_column)
+        needs += [name for name in shared if name and self.wanted.split != "gold"]
         learnt = self.wanted.split in ("train", "dev")
         needs += [data.group_column] if data.group_column and learnt else []
         scoring = self.task.scoring
-        optional = {*data.input_columns, data.group_column}
+        optional = {*data.input_columns, *shared, data.group_column}
         optional |= {scoring.spread_column, scoring.reverse_column}
         named = {*needs, *optional, *data.ignored_columns}
         for reader in self.readers:
@@ -231,7 +232,7 @@ class RowReader:
     def is_wanted(self, record: Record) -> bool:
         """Whether a row is of the split and language that are read."""
         data = self.task.data
-        if data.split_column and self.wanted.split != "gold":
+        if data.split_column in self.where:
             word = record.cells[self.where[data.split_column]].strip()
             split = data.split_values.get(word, word)
             if split not in SPLITS:
@@ -240,9 +241,9 @@ class RowReader:
                     "file under data.split_values.",
                     record.line,
                 )
-            if split != self.wanted.split:
+            if split != ("test" if self.wanted.split == "gold" else self.wanted.split):
                 return False
-        if data.language_column:
+        if data.language_column in self.where:
             word = record.cells[self.where[data.language_column]].strip()
             return data.language_values.get(word, word) == self.wanted.language
         return True

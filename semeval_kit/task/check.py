@@ -276,6 +276,8 @@ def _layout_errors(task: Task) -> Iterator[str]:
         yield from _echo_errors(task, member)
     for section, keys, layout in sections:
         mark = {"joined": keys.label_joiner, "name": keys.delimiter}.get(layout)
+        if layout == "name" and keys.quoted:
+            continue
         for label in task.all_labels if mark is not None else ():
             if not mark or mark in label:
                 yield f"labels: '{label}' holds {mark!r}, which separates in {section}. Rename it."
@@ -431,10 +433,9 @@ def _source_errors(task: Task) -> Iterator[str]:
             yield f"citations[{place}]: is no BibTeX entry. Begin it with @."
 
 
-def find_warnings(task: Task) -> Iterator[str]:
-    """What may be wrong with a task file, for a person to decide."""
-    if "TODO" in f"{task.title} {task.url}":
-        yield "title or url still says TODO: fill in the template."
+def find_warnings(task: Task, text: str = "") -> Iterator[str]:
+    """What may be wrong with a task file, for a person to decide; `text` is that of the file."""
+    yield from _todo_warnings(text)
     if not task.url:
         yield "url is empty: nobody learns where the competition lives."
     if not task.citations:
@@ -450,3 +451,19 @@ def find_warnings(task: Task) -> Iterator[str]:
     for baseline in task.baselines:
         if baseline.metric not in task.scoring.metrics:
             yield f"baseline {baseline.system}: the task does not use its metric {baseline.metric}."
+
+
+def _todo_warnings(text: str) -> Iterator[str]:
+    unexplained = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        before, mark, words = line.partition("TODO")
+        words = words.strip(' :;,"')
+        if not mark or line.startswith("#"):
+            continue
+        if words and before.endswith("# "):
+            yield f"line {number} says TODO: {words}"
+        else:
+            unexplained.append(str(number))
+    if unexplained:
+        lines = "lines" if len(unexplained) > 1 else "line"
+        yield f"TODO is still on {lines} {', '.join(unexplained)}: fill them in."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -63,7 +64,9 @@ def test_a_new_file_passes_the_check_and_says_what_to_do() -> None:
     assert result.output.splitlines()[0] == "Written: semeval2027-task5.toml"
     checked = run("semeval2027-task5.toml", "--check")
     assert checked.exit_code == 0
-    assert "0 errors, 1 warnings\n  warning: title or url still says TODO" in checked.output
+    assert "semeval2027-task5.toml: 0 errors, 5 warnings\n" in checked.output
+    assert re.search(r"  warning: line \d+ says TODO: path in the zip\n", checked.output)
+    assert "  warning: TODO is still on lines 7, 14, 21, 22, " in checked.output
     assert load_task("semeval2027-task5.toml").name == "semeval2027-task5"
 
 
