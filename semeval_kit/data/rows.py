@@ -131,6 +131,8 @@ class RowReader:
         self, task: Task, wanted: Wanted, header: tuple[str, ...], problems: Problems
     ) -> None:
         self.task, self.wanted, self.header, self.problems = task, wanted, header, problems
+        own_id = _spelling_of(task, Path(problems.place), wanted.language).id_column
+        self.id_column = task.data.id_column if own_id is None else own_id
         self.where = {name: position for position, name in enumerate(header)}
         self.readers = [
             LabelReader(task, target, wanted, self.where, problems) for target in task.targets
@@ -182,7 +184,7 @@ class RowReader:
 
     def _find_columns(self) -> None:
         data = self.task.data
-        needs = [data.id_column] if data.id_column else []
+        needs = [self.id_column] if self.id_column else []
         needs += data.input_columns if self.wanted.texts else ()
         shared = (data.split_column, data.language_column)
         needs += [name for name in shared if name and self.wanted.split != "gold"]
@@ -249,7 +251,7 @@ class RowReader:
         return True
 
     def _read_id(self, record: Record) -> str:
-        column, ids = self.task.data.id_column, self.rows.ids
+        column, ids = self.id_column, self.rows.ids
         if not column:
             number = len(ids) + 1
             row_id = f"{self.wanted.language}_{self.wanted.split}_{number:05d}"

@@ -166,6 +166,7 @@ class Spelling(Section):
     header: bool | None = None
     columns: tuple[str, ...] | None = None
     encoding: str | None = None
+    id_column: str | None = None
 
 
 class Data(Section):

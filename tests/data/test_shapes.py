@@ -139,7 +139,15 @@ def test_captions_of_all_languages_stand_in_one_file(tmp_path: Path) -> None:
     rows = read_examples(task, tmp_path, "train", ["English", "Hausa"])
     assert (rows.texts, rows.groups) == (("calm", "tsoro"), ("p1", "p1"))
     assert rows.labels.tolist() == [[1, 0], [0, 1]]
+    assert rows.ids == ("English_train_00001", "Hausa_train_00001")
     assert read_examples(task, tmp_path, "dev", ["English"]).labels.tolist() == [[0, 1]]
+    put(
+        tmp_path,
+        "annotations/artelingo28_test.csv",
+        "id,painting,image_name,image_id,art_style,genre,language,caption,split\n"
+        "st1_0,p3,i,1,s,g,Hausa,murna,test\n",
+    )
+    assert read_examples(task, tmp_path, "test", ["Hausa"]).ids == ("st1_0",)
 
 
 @pytest.mark.parametrize(
