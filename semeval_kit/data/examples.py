@@ -269,6 +269,21 @@ def _join_labels(task: Task, examples: Examples, path: Path, language: str, spli
     )
 
 
+def drop_auxiliary(task: Task, examples: Examples) -> Examples:
+    """The examples without the labels of targets that are learnt and never predicted.
+
+    Args:
+        task: with all targets.
+        examples: with the labels of all targets.
+    """
+    if len(task.main_targets) == len(task.targets):
+        return examples
+    slices = [task.label_slices[target.name] for target in task.main_targets]
+    labels = np.concatenate([examples.labels[:, columns] for columns in slices], axis=1)
+    names = task.without_auxiliary().label_names
+    return replace(examples, label_names=names, labels=labels)
+
+
 def _join_auxiliary(task: Task, examples: Examples, folder: Path, language: str) -> Examples:
     """Take auxiliary targets from files of their own: by id, else by text; NaN where absent."""
     labels, notes = examples.labels.copy(), list(examples.notes)

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from semeval_kit.data.examples import Examples, find_file, read_examples
+from semeval_kit.data.examples import Examples, drop_auxiliary, find_file, read_examples
 from semeval_kit.errors import KitError
 from semeval_kit.files import AGAIN, SUMS, is_noted, keep_files, read_kept, to_csv, write_kept
 from semeval_kit.files import hold_lock as hold_lock
@@ -190,10 +190,15 @@ class Run:
                 self.__dict__.pop(name, None)
 
     @cached_property
-    def task(self) -> Task:
+    def learnt_task(self) -> Task:
         """The task as it was when the run was made, narrowed to the run's languages."""
         train, predict = self.settings["train_languages"], self.settings["languages"]
         return load_task(self.task_file).narrowed(train or predict, predict)
+
+    @cached_property
+    def task(self) -> Task:
+        """The task without auxiliary targets: that of every stage but training."""
+        return self.learnt_task.without_auxiliary()
 
     @property
     def name(self) -> str:
@@ -265,14 +270,18 @@ class Run:
 
     def read_train(self) -> Examples:
         """The examples of folds.csv in its order: learnt from, or held out."""
-        return self._train
+        return drop_auxiliary(self.learnt_task, self.read_taught())
+
+    def read_taught(self) -> Examples:
+        """The same examples with the labels of auxiliary targets, too: what models are taught."""
+        return self._taught
 
     @cached_property
-    def _train(self) -> Examples:
+    def _taught(self) -> Examples:
         if not self.rows_file.is_file() and not is_noted(self.rows_file):  # made by version 0.1.0
             settings = self.settings
             return read_rows(
-                self.task, self.data, settings["train_splits"], settings["train_languages"]
+                self.learnt_task, self.data, settings["train_splits"], settings["train_languages"]
             )
         return self._unpack(self.rows_file, _RESTORE)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semeval_kit.data.examples import Examples, find_file, read_examples
+from semeval_kit.data.examples import Examples, drop_auxiliary, find_file, read_examples
 from semeval_kit.data.folds import assign_folds, assign_holdout, scarce_labels
 from semeval_kit.data.texts import normalize_text, number_groups
 from semeval_kit.errors import KitError
@@ -75,10 +75,12 @@ def prepare(path: Path, plan: Plan, say: Say) -> Run:
     examples = read_rows(task, data, splits, train_languages)
     for note in examples.notes:
         say(note)
-    _warn_of_unlearnt_labels(task, examples, say)
-    targets = encode_labels(task, examples.labels)
-    folds = _assign(examples, targets, config)
-    _warn_of_overlap(task, data, splits, (examples, folds), say)
+    predicted = drop_auxiliary(task, examples)
+    task = task.without_auxiliary()
+    _warn_of_unlearnt_labels(task, predicted, say)
+    targets = encode_labels(task, predicted.labels)
+    folds = _assign(predicted, targets, config)
+    _warn_of_overlap(task, data, splits, (predicted, folds), say)
     if folds.max() > 0:
         for warning in scarce_labels(targets, target_names(task), config.folds):
             say(f"warning: {warning}")

@@ -83,20 +83,27 @@ def _lay_model(source: Path, target: Path) -> None:
         if file.is_file():
             shutil.copyfile(file, target / file.name)
     layout, has_mean_head = choose_layout(source)
-    if not has_mean_head:
-        return
     from safetensors.torch import save_file
 
     from semeval_kit.show.folded_head import fold_mean_head
     from semeval_kit.training.encoder import load_model
 
     classifier = load_model(source)
+    targets = classifier.targets
+    if not targets.fits_pipeline or (not has_mean_head and targets.columns != targets.names):
+        raise KitError(
+            f"{source}: this model has several targets, or numbers without a range, which "
+            "`pipeline()` cannot tell apart. Use `semeval-kit predict` with the run instead."
+        )
+    if not has_mean_head:
+        return
     if layout == "pipeline":
         fold_mean_head(classifier).save_pretrained(target)
         return
-    targets, width = classifier.targets, classifier.backbone.config.hidden_size
+    width = classifier.backbone.config.hidden_size
     write_json(
-        target / "config.json", {**read_json(target / "config.json"), **targets.config_entries}
+        target / "config.json",
+        {**read_json(target / "config.json"), **targets.config_entries(targets.names)},
     )
     for name in ("1_Pooling", "2_Dense"):
         (target / name).mkdir()
@@ -113,7 +120,8 @@ def _lay_model(source: Path, target: Path) -> None:
     dense["activation_function"] = f"torch.nn.modules.{function}"
     write_json(target / "2_Dense" / "config.json", dense)
     assert classifier.head is not None
-    head = {f"linear.{name}": value for name, value in classifier.head.state_dict().items()}
+    state = classifier.head.state_dict()
+    head = {f"linear.{n}": v[: len(targets.names)].contiguous() for n, v in state.items()}
     save_file(head, target / "2_Dense" / "model.safetensors")
 
 

@@ -111,17 +111,18 @@ def fold_mean_head(classifier: Classifier) -> PreTrainedModel:
     config = copy.deepcopy(backbone.config)
     depth = config.num_hidden_layers
     config.num_hidden_layers = depth + 1
-    for key, value in classifier.targets.config_entries.items():
+    names = classifier.targets.names  # and no auxiliary ones, which come after them
+    for key, value in classifier.targets.config_entries(names).items():
         setattr(config, key, value)
     model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
     base: Any = getattr(model, model.base_model_prefix)
     state = {k: v.detach().cpu().float() for k, v in backbone.state_dict().items()}
     base.load_state_dict(state, strict=False)
-    names = _LAYERS[config.model_type]
-    layer = base.get_submodule(names["list"])[depth]
+    paths = _LAYERS[config.model_type]
+    layer = base.get_submodule(paths["list"])[depth]
     with torch.no_grad():
-        _write_layer(layer, names, head.weight.detach().cpu().float())
-        _write_head(model, config.model_type, head)
+        _write_layer(layer, paths, head.weight[: len(names)].detach().cpu().float())
+        _write_head(model, config.model_type, head.bias[: len(names)].detach().cpu().float())
     folded: PreTrainedModel = model.eval()
     return folded
 
@@ -157,12 +158,12 @@ def _write_layer(layer: Any, names: dict[str, Any], weight: Tensor) -> None:
         norm.bias.zero_()
 
 
-def _write_head(model: Any, kind: str, head: Any) -> None:
+def _write_head(model: Any, kind: str, bias: Tensor) -> None:
     import torch
 
     dense_name, activation, out_name = _HEADS.get(kind, _ROBERTA_HEAD)
     dense, out = model.get_submodule(dense_name), model.get_submodule(out_name)
-    index = torch.arange(head.out_features)
+    index = torch.arange(len(bias))
     scale = _SMALL if activation == "tanh" else 1.0
     _clear(dense)
     _clear(out)
@@ -172,7 +173,7 @@ def _write_head(model: Any, kind: str, head: Any) -> None:
     factor = 0.5 / scale if activation == "tanh" else 1.0
     out.weight[index, 2 * index] = factor
     out.weight[index, 2 * index + 1] = -factor
-    out.bias.copy_(head.bias.detach().cpu().float())
+    out.bias.copy_(bias)
 
 
 def _clear(linear: Any) -> None:

@@ -105,7 +105,7 @@ def choose_layout(model_dir: Path) -> tuple[Layout, bool]:
     head = json.loads(head_file.read_bytes())
     if head["pooling"] == "own":
         return "pipeline", False
-    n_targets = sum(len(target["names"]) for target in head["targets"])
+    n_targets = sum(len(t["names"]) for t in head["targets"] if not t.get("auxiliary"))
     folds = can_fold(json.loads((model_dir / "config.json").read_bytes()), n_targets)
     return ("pipeline" if folds else "encoder-and-head"), True
 

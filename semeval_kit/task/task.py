@@ -165,6 +165,11 @@ class Task(Section):
             }
         return self.model_copy(update=alone)
 
+    def without_auxiliary(self) -> Task:
+        """The same task without what is learnt and never predicted."""
+        tables = {name: t for name, t in self.target_tables.items() if not t.auxiliary}
+        return self.model_copy(update={"target_tables": tables})
+
     @property
     def max_value(self) -> int:
         """Largest value of a label in `Examples` and in predictions."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,33 +17,106 @@ _POOL = 50  # batches that are sorted by length together: more saves padding, fe
 
 
 @dataclass(frozen=True)
+class Tokens:
+    """Token ids of texts, or of pairs.
+
+    Attributes:
+        ids: one list per row, special tokens included.
+        types: 1 for each token of a second text, where encoder and rows have such; else empty.
+    """
+
+    ids: list[list[int]]
+    types: list[list[int]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each row."""
+        return [len(ids) for ids in self.ids]
+
+    def take(self, rows: Iterable[int]) -> Tokens:
+        """The rows that are named, in that order."""
+        rows = list(rows)
+        types = [self.types[row] for row in rows] if self.types else []
+        return Tokens([self.ids[row] for row in rows], types)
+
+
+@dataclass(frozen=True)
 class Rows:
     """Tokenised rows with targets.
 
     Attributes:
         names: what a person calls each row (its id).
-        token_ids: one list per row.
-        targets: `(n_examples, n_targets)`, NaN where not annotated.
+        tokens: of each row.
+        targets: `(n_examples, n_columns)`, NaN where not annotated.
     """
 
     names: tuple[str, ...]
-    token_ids: list[list[int]]
+    tokens: Tokens
     targets: Array
 
-    @property
-    def lengths(self) -> list[int]:
-        """Tokens of each row."""
-        return [len(ids) for ids in self.token_ids]
+    def take(self, rows: Sequence[int] | NDArray[np.int64]) -> Rows:
+        """The rows that are named, in that order."""
+        numbers = [int(row) for row in rows]
+        names = tuple(self.names[row] for row in numbers)
+        return Rows(names, self.tokens.take(numbers), self.targets[numbers])
 
 
-def encode_texts(tokenizer: Any, texts: Sequence[str], max_length: int) -> list[list[int]]:
-    """Turn texts into token ids, cut to `max_length` tokens with the special ones included."""
+def encode_texts(
+    tokenizer: Any,
+    texts: Sequence[str],
+    max_length: int,
+    *,
+    pairs: Sequence[str] = (),
+    contexts: Sequence[str] = (),
+) -> Tokens:
+    """Turn texts into token ids, cut to `max_length` tokens with the special ones included.
+
+    Args:
+        tokenizer: of transformers.
+        texts: any number.
+        max_length: tokens per row; less where the encoder takes less.
+        pairs: the second text of each row, as the encoder's own pair; the longer of the two is
+            cut first.
+        contexts: what is read beside each row, after the text or the pair. It gets the tokens that
+            are left over, so it is cut before text and pair are.
+    """
     if not texts:
-        return []
+        return Tokens([])
     limit = min(max_length, int(tokenizer.model_max_length))
-    encoded = tokenizer(list(texts), truncation=True, max_length=limit, padding=False)
-    ids: list[list[int]] = encoded["input_ids"]
-    return ids
+    if contexts:
+        pairs = _add_contexts(tokenizer, (texts, pairs, contexts), limit)
+    options = {"truncation": True, "max_length": limit, "padding": False}
+    if not pairs:
+        return Tokens(tokenizer(list(texts), **options)["input_ids"])
+    encoded = tokenizer(list(texts), list(pairs), return_token_type_ids=True, **options)
+    types = encoded["token_type_ids"]
+    return Tokens(encoded["input_ids"], types if any(map(any, types)) else [])
+
+
+def _add_contexts(
+    tokenizer: Any, inputs: tuple[Sequence[str], Sequence[str], Sequence[str]], limit: int
+) -> list[str]:
+    """The second text of each row with as much of its context behind it as there is room for."""
+    texts, pairs, contexts = inputs
+    # One more: tokens at the seam of pair and context may be others than those of either.
+    taken = tokenizer.num_special_tokens_to_add(pair=True) + 1
+    plain = {"add_special_tokens": False, "verbose": False}
+    lengths = [len(ids) for ids in tokenizer(list(texts), **plain)["input_ids"]]
+    if pairs:
+        beside = tokenizer(list(pairs), **plain)["input_ids"]
+        lengths = [a + len(ids) for a, ids in zip(lengths, beside, strict=True)]
+    encoded = tokenizer(list(contexts), return_offsets_mapping=True, **plain)
+    seconds = []
+    for row, context in enumerate(contexts):
+        ends = [end for _, end in encoded["offset_mapping"][row]]
+        room = max(0, limit - taken - lengths[row])
+        cut = context if room >= len(ends) else context[: ends[room - 1]] if room else ""
+        pair = pairs[row] if pairs else ""
+        seconds.append(f"{pair} {cut}".strip() if cut else pair)
+    return seconds
 
 
 def training_batches(lengths: Sequence[int], size: int, order_seed: str) -> list[list[int]]:
@@ -74,16 +147,23 @@ def plain_batches(lengths: Sequence[int], size: int) -> list[list[int]]:
     return [rows[i : i + size] for i in range(0, len(rows), size)]
 
 
-def pad_batch(token_ids: Sequence[Sequence[int]], pad_id: int) -> dict[str, Tensor]:
-    """Pad token ids on the right to the longest of the batch.
+def pad_batch(tokens: Tokens, pad_id: int) -> dict[str, Tensor]:
+    """Pad tokens on the right to the longest of the batch.
 
     Returns:
-        `input_ids` and `attention_mask`, each `(n_texts, n_tokens)` of integers.
+        `input_ids` and `attention_mask`, each `(n_texts, n_tokens)` of integers; and
+        `token_type_ids` where the tokens have types.
     """
-    width = max(len(ids) for ids in token_ids)
-    input_ids = torch.full((len(token_ids), width), pad_id, dtype=torch.long)
-    mask = torch.zeros((len(token_ids), width), dtype=torch.long)
-    for row, ids in enumerate(token_ids):
-        input_ids[row, : len(ids)] = torch.tensor(ids, dtype=torch.long)
-        mask[row, : len(ids)] = 1
-    return {"input_ids": input_ids, "attention_mask": mask}
+    width = max(tokens.lengths)
+    batch = {
+        "input_ids": torch.full((len(tokens), width), pad_id, dtype=torch.long),
+        "attention_mask": torch.zeros((len(tokens), width), dtype=torch.long),
+    }
+    for row, ids in enumerate(tokens.ids):
+        batch["input_ids"][row, : len(ids)] = torch.tensor(ids, dtype=torch.long)
+        batch["attention_mask"][row, : len(ids)] = 1
+    if tokens.types:
+        batch["token_type_ids"] = torch.zeros_like(batch["input_ids"])
+        for row, types in enumerate(tokens.types):
+            batch["token_type_ids"][row, : len(types)] = torch.tensor(types, dtype=torch.long)
+    return batch

@@ -99,7 +99,7 @@ def load_classifier(recipe: Recipe, targets: Targets) -> Classifier:
         if own_mean:
             settings.classifier_pooling = recipe.pooling
         if not mean_head:
-            for key, value in targets.config_entries.items():
+            for key, value in targets.config_entries(targets.columns).items():
                 setattr(settings, key, value)
         kind = AutoModel if mean_head else AutoModelForSequenceClassification
         network, info = kind.from_pretrained(

@@ -25,6 +25,8 @@ from semeval_kit.training.machine import Slots
 
 Event = dict[str, Any]
 _LOG_LINES = 20
+# The score of an epoch that is shown: the first that it has.
+_SHOWN_SCORES = {"macro_f1": "macro-F1 at 0.5", "spearman": "Spearman's rho"}
 _GRACE_SECONDS = 4  # twice that at most, so that SIGTERM ends all within 10 seconds
 
 
@@ -181,9 +183,11 @@ class _Display:
 
 
 def _describe_epoch(fold: int, row: Event) -> str:
+    score = next((name for name in _SHOWN_SCORES if name in row), None)
+    shown = f"{_SHOWN_SCORES[score]} {row[score]:.4f}, " if score else ""
     return (
         f"fold {fold} epoch {row['epoch']}: loss {row['train_loss']:.4f}, "
-        f"validation loss {row['val_loss']:.4f}, macro-F1 at 0.5 {row['macro_f1']:.4f}, "
+        f"validation loss {row['val_loss']:.4f}, {shown}"
         f"{row['rows_per_second']:.0f} rows/s, {row['seconds']:.0f} s"
     )
 

@@ -22,12 +22,11 @@ from semeval_kit.run.directory import (
     write_json,
     write_probs,
 )
-from semeval_kit.task.codec import encode_labels
 from semeval_kit.task.task import Task
 from semeval_kit.training.batches import Rows, encode_texts
 from semeval_kit.training.checkpoint import staged_dir
 from semeval_kit.training.encoder import describe_model, load_model, load_tokenizer
-from semeval_kit.training.head import read_targets
+from semeval_kit.training.head import encode_gold, read_targets
 from semeval_kit.training.loop import FoldTrainer
 from semeval_kit.training.machine import choose_precision, fingerprint, peak_memory_mb
 from semeval_kit.training.predict import FoldModel, load_fold
@@ -36,12 +35,19 @@ from semeval_kit.training.recipe import Recipe, make_recipe
 Event = dict[str, Any]
 _CHECKED_ROWS = 16
 _TOLERANCE = 1e-3
-# What `score` watches while a fold trains, where it is not macro-F1 at 0.5.
+# What `score` watches while a fold trains, where it is not macro-F1 at 0.5: one of `measure`.
 _WATCHED = {
     "micro_f1": "micro_f1",
     "weighted_f1": "weighted_f1",
     "accuracy": "subset_accuracy",
+    "exact_match": "subset_accuracy",
     "pearson_r": "pearson_r",
+    "spearman": "spearman",
+    "within_sd": "spearman",
+    "pearson": "pearson",
+    "rmse": "rmse",
+    "mae": "mae",
+    "jensen_shannon": "val_loss",
 }
 
 
@@ -61,7 +67,7 @@ def train_fold(run: Run, fold: int, emit: Callable[[Event], None]) -> FoldTraine
     """
     started = time.monotonic()
     recipe = make_recipe(run.recipe, f"{run.recipe_file}")
-    targets = read_targets(run.task)
+    targets = read_targets(run.learnt_task)
     tokenizer = load_tokenizer(recipe)
     train, valid, held_out = _split_rows(run, fold, tokenizer, recipe)
     precision = choose_precision(recipe.precision, _device_type())
@@ -128,7 +134,7 @@ def predict_fold(run: Run, fold: int, splits: Sequence[str], emit: Callable[[Eve
             continue
         examples = run.read_split(split)
         tell = _row_counter(split, len(examples), emit)
-        values = model.probs(list(examples.texts), tell)
+        values = model.probs(examples.texts, tell, pairs=examples.pairs, contexts=examples.contexts)
         probs = Probs(examples.ids, examples.languages, model.target_names, values)
         write_probs(run.fold_probs_file(fold, split), probs)
     emit({"event": "done", "fold": fold})
@@ -140,21 +146,19 @@ def watched_metric(task: Task) -> str:
 
 
 def _split_rows(run: Run, fold: int, tokenizer: Any, recipe: Recipe) -> tuple[Rows, Rows, Examples]:
-    examples = run.read_train()
-    targets = encode_labels(run.task, examples.labels)
+    examples = run.read_taught()
+    tokens = encode_texts(
+        tokenizer,
+        examples.texts,
+        recipe.max_length,
+        pairs=examples.pairs,
+        contexts=examples.contexts,
+    )
+    rows = Rows(examples.ids, tokens, encode_gold(run.learnt_task, examples.labels))
     fold_of = run.read_folds()
     folds = np.array([fold_of[key] for key in zip(examples.languages, examples.ids, strict=True)])
-    token_ids = encode_texts(tokenizer, examples.texts, recipe.max_length)
-
-    def take(rows: np.ndarray) -> Rows:
-        return Rows(
-            names=tuple(examples.ids[row] for row in rows),
-            token_ids=[token_ids[row] for row in rows],
-            targets=targets[rows],
-        )
-
     held_out = np.flatnonzero(folds == fold)
-    return take(np.flatnonzero(folds != fold)), take(held_out), examples.take(held_out)
+    return rows.take(np.flatnonzero(folds != fold)), rows.take(held_out), examples.take(held_out)
 
 
 def _save_model(
@@ -165,10 +169,10 @@ def _save_model(
     with staged_dir(folder) as staging:
         trainer.classifier.cpu().float().save(staging)
         tokenizer.save_pretrained(staging)
-        rows = list(range(min(_CHECKED_ROWS, len(valid.names))))
+        rows = range(min(_CHECKED_ROWS, len(valid.names)))
         again = FoldModel(tokenizer, load_model(staging), trainer.recipe.max_length)
-        again_probs = again.probs_of_tokens([valid.token_ids[row] for row in rows])
-        worst = float(np.abs(again_probs - probs[rows]).max()) if rows else 0.0
+        again_probs = again.probs_of_tokens(valid.tokens.take(rows))
+        worst = float(np.abs(again_probs - probs[: len(rows)]).max()) if rows else 0.0
         if worst > _TOLERANCE:
             raise KitError(
                 f"{folder}: the saved model differs from the trained one by {worst:.2g} in a "

@@ -5,6 +5,7 @@ The only module of this room that knows the kind of a target.
 
 from __future__ import annotations
 
+import inspect
 import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -18,8 +19,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from semeval_kit.task.codec import target_names
+from semeval_kit.task.codec import column_names, encode_labels
 from semeval_kit.task.schema import Kind
+from semeval_kit.task.schema import Target as TaskTarget
 from semeval_kit.task.task import Task
 
 Array = NDArray[np.float64]
@@ -34,51 +36,86 @@ class Target:
         kind: of the task's target.
         names: of its columns.
         n_levels: columns per label: more than one for the cumulative events of intensities.
+        bounded: whether the numbers of a regression stay in their range.
+        weight: of its loss in the sum over targets.
+        auxiliary: learnt, never predicted.
     """
 
     kind: Kind
     names: tuple[str, ...]
     n_levels: int = 1
+    bounded: bool = True
+    weight: float = 1.0
+    auxiliary: bool = False
 
     @property
     def shares(self) -> bool:
         """Whether the columns share one: softmax and cross-entropy; else each is on its own."""
-        return self.kind == "singlelabel"
+        return self.kind in ("singlelabel", "distribution")
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the columns are numbers to come near to, rather than answers yes or no."""
+        return self.kind in ("regression", "distribution")
+
+    @property
+    def is_free(self) -> bool:
+        """Whether the columns may leave 0..1: no sigmoid, and a squared error."""
+        return self.kind == "regression" and not self.bounded
 
     def to_probs(self, logits: Tensor) -> Tensor:
-        """Turn logits `(n_texts, n_columns)` into probabilities."""
+        """Turn logits `(n_texts, n_columns)` into probabilities, or shares of a range."""
+        if self.is_free:
+            return logits
         return torch.softmax(logits, dim=-1) if self.shares else torch.sigmoid(logits)
 
-    def count_terms(self, targets: Tensor) -> Tensor:
+    def count_terms(self, gold: Tensor) -> Tensor:
         """Number of terms `()` that a batch adds to the loss: cells, or rows where they share."""
-        annotated = ~torch.isnan(targets)
+        annotated = ~torch.isnan(gold)
         return (annotated.all(dim=1) if self.shares else annotated).sum()
 
-    def sum_loss(self, logits: Tensor, targets: Tensor, positive_weight: Tensor) -> Tensor:
-        """Sum of the terms of a batch, in nats: logits and targets `(n_texts, n_columns)`."""
-        annotated = ~torch.isnan(targets)
+    def sum_loss(self, logits: Tensor, gold: Tensor, positive_weight: Tensor) -> Tensor:
+        """Sum of the terms of a batch: logits and gold `(n_texts, n_columns)`.
+
+        Cross-entropy in nats of shares (of a distribution too), binary cross-entropy of events and
+        of numbers in a range (whose slope, unlike that of a squared error behind a sigmoid, does
+        not vanish at the ends), squared error of free numbers.
+        """
+        annotated = ~torch.isnan(gold)
         if self.shares:
             rows = annotated.all(dim=1)
             logs = nn.functional.log_softmax(logits[rows].float(), dim=-1)
-            return -(targets[rows] * logs * positive_weight).sum()
+            return -(gold[rows] * logs * positive_weight).sum()
+        if self.is_free:
+            return (logits.float()[annotated] - gold[annotated]).square().sum()
         return nn.functional.binary_cross_entropy_with_logits(
             logits.float()[annotated],
-            targets[annotated],
-            pos_weight=positive_weight.expand_as(targets)[annotated],
+            gold[annotated],
+            pos_weight=positive_weight.expand_as(gold)[annotated],
             reduction="sum",
         )
 
 
 @dataclass(frozen=True)
 class Targets:
-    """All that a head gives, column after column."""
+    """All that a head gives, column after column: what is predicted, then what is auxiliary."""
 
     parts: tuple[Target, ...]
 
     @cached_property
-    def names(self) -> tuple[str, ...]:
-        """Names of the columns."""
+    def columns(self) -> tuple[str, ...]:
+        """Names of all columns."""
         return tuple(name for part in self.parts for name in part.names)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Names of the columns that are predicted: the first ones."""
+        return tuple(name for part in self.predicted for name in part.names)
+
+    @cached_property
+    def predicted(self) -> tuple[Target, ...]:
+        """The targets that are predicted."""
+        return tuple(part for part in self.parts if not part.auxiliary)
 
     @cached_property
     def slices(self) -> tuple[slice, ...]:
@@ -88,30 +125,37 @@ class Targets:
 
     @property
     def exclusive(self) -> bool:
-        """Whether there is one target whose columns share one."""
-        return len(self.parts) == 1 and self.parts[0].shares
+        """Whether one target is predicted, and its columns share one."""
+        return len(self.predicted) == 1 and self.predicted[0].shares
 
     @property
-    def config_entries(self) -> dict[str, Any]:
+    def fits_pipeline(self) -> bool:
+        """Whether one softmax over all predicted columns, or one sigmoid of each, says it all."""
+        alike = not any(part.shares or part.is_free for part in self.predicted)
+        return self.exclusive or alike
+
+    def config_entries(self, names: tuple[str, ...]) -> dict[str, Any]:
         """Entries of a transformers config that make `pipeline()` answer with these names."""
         problem = "single_label_classification" if self.exclusive else "multi_label_classification"
         return {
-            "num_labels": len(self.names),
-            "id2label": dict(enumerate(self.names)),
-            "label2id": {name: index for index, name in enumerate(self.names)},
+            "num_labels": len(names),
+            "id2label": dict(enumerate(names)),
+            "label2id": {name: index for index, name in enumerate(names)},
             "problem_type": problem,
         }
 
     def to_probs(self, logits: Tensor) -> Tensor:
-        """Turn logits `(n_texts, n_columns)` into probabilities in double precision."""
-        wide = logits.double()
-        return torch.cat(
-            [p.to_probs(wide[:, s]) for p, s in zip(self.parts, self.slices, strict=True)], dim=1
-        )
+        """Probabilities `(n_texts, n_predicted)` in double precision.
+
+        Args:
+            logits: `(n_texts, n_columns)`.
+        """
+        wide, pairs = logits.double(), zip(self.predicted, self.slices, strict=False)
+        return torch.cat([part.to_probs(wide[:, columns]) for part, columns in pairs], dim=1)
 
 
 class TargetLoss:
-    """The training loss: of each target the mean over its annotated cells, added up.
+    """The training loss: of each target the mean over its annotated cells, weighted and added up.
 
     Cells that are NaN count nothing. Positives may weigh more, by the training rows of the fold.
     """
@@ -123,7 +167,11 @@ class TargetLoss:
         positives = np.nansum(gold, axis=0)
         negatives = np.sum(~np.isnan(gold), axis=0) - positives
         ratio = np.divide(negatives, positives, out=np.ones_like(positives), where=positives > 0)
-        self.weight = torch.tensor(np.maximum(ratio, 1e-6) ** power, dtype=torch.float32)
+        for part, columns in zip(targets.parts, targets.slices, strict=True):
+            if part.is_number:
+                ratio[columns] = 1.0
+        self.positive = torch.tensor(np.maximum(ratio, 1e-6) ** power, dtype=torch.float32)
+        self.weights = torch.tensor([part.weight for part in targets.parts])
 
     def count_terms(self, gold: Tensor) -> Tensor:
         """Terms that a batch adds, `(n_parts,)`."""
@@ -132,11 +180,16 @@ class TargetLoss:
 
     def sum_terms(self, logits: Tensor, gold: Tensor) -> Tensor:
         """Sums of the terms of a batch `(n_parts,)`; logits and gold `(n_texts, n_targets)`."""
-        weight = self.weight.to(logits.device)
+        positive = self.positive.to(logits.device)
         parts = zip(self.targets.parts, self.targets.slices, strict=True)
         return torch.stack(
-            [part.sum_loss(logits[:, s], gold[:, s], weight[s]) for part, s in parts]
+            [part.sum_loss(logits[:, s], gold[:, s], positive[s]) for part, s in parts]
         )
+
+    def total(self, sums: Tensor, terms: Tensor) -> Tensor:
+        """The loss `()` of sums over so many terms, both `(n_parts,)`."""
+        means = sums / terms.clamp(min=1).to(sums.device)
+        return (means * self.weights.to(sums.device)).sum()
 
 
 class Classifier(nn.Module):
@@ -157,12 +210,14 @@ class Classifier(nn.Module):
         """Wrap a network; with `mean_head` it is a plain encoder and gets a fresh linear layer."""
         super().__init__()
         self.network, self.targets = network, targets
+        takes_types = "token_type_ids" in inspect.signature(network.forward).parameters
+        self.takes_types = takes_types and getattr(network.config, "type_vocab_size", 0) > 1
         self.head: nn.Linear | None = None
         if mean_head:
             if getattr(network, "pooler", None) is not None:
                 network.pooler = None
             self.dropout = nn.Dropout(dropout)
-            self.head = nn.Linear(network.config.hidden_size, len(targets.names))
+            self.head = nn.Linear(network.config.hidden_size, len(targets.columns))
             nn.init.normal_(self.head.weight, std=0.02)
             nn.init.zeros_(self.head.bias)
 
@@ -174,9 +229,18 @@ class Classifier(nn.Module):
         backbone: PreTrainedModel = getattr(self.network, self.network.base_model_prefix)
         return backbone
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Return logits `(n_texts, n_targets)` of tokens `(n_texts, n_tokens)`."""
-        output = self.network(input_ids=input_ids, attention_mask=attention_mask)
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
+    ) -> Tensor:
+        """Return logits `(n_texts, n_columns)` of tokens `(n_texts, n_tokens)`.
+
+        Args:
+            input_ids: the tokens.
+            attention_mask: 1 for a token and 0 for padding.
+            token_type_ids: 1 for the tokens of a second text, for encoders that are told.
+        """
+        types = {"token_type_ids": token_type_ids} if self.takes_types else {}
+        output = self.network(input_ids=input_ids, attention_mask=attention_mask, **types)
         if self.head is None:
             logits: Tensor = output.logits
             return logits
@@ -201,9 +265,37 @@ class Classifier(nn.Module):
 
 
 def read_targets(task: Task) -> Targets:
-    """What the head of a task's models gives."""
-    n_levels = task.max_intensity if task.kind == "intensity" else 1
-    return Targets((Target(task.kind, tuple(target_names(task)), n_levels),))
+    """What the head of a task's models gives; `encode_gold` has the same columns.
+
+    Args:
+        task: with its auxiliary targets.
+    """
+    # Without the auxiliary ones beside it a target's columns may have plainer names.
+    plain = {target.name: target for target in task.without_auxiliary().targets}
+    return Targets(
+        tuple(
+            Target(
+                kind=target.kind,
+                names=column_names(plain.get(target.name, target)),
+                n_levels=target.max_intensity if target.kind == "intensity" else 1,
+                bounded=target.bounded,
+                weight=target.weight,
+                auxiliary=target.auxiliary,
+            )
+            for target in _predicted_first(task)
+        )
+    )
+
+
+def encode_gold(task: Task, labels: Array) -> Array:
+    """Labels of all targets `(n_examples, n_labels)` as the columns `(n_examples, n_columns)`."""
+    encoded = encode_labels(task, labels)
+    slices = [task.target_slices[target.name] for target in _predicted_first(task)]
+    return np.concatenate([encoded[:, columns] for columns in slices], axis=1)
+
+
+def _predicted_first(task: Task) -> list[TaskTarget]:
+    return sorted(task.targets, key=lambda target: target.auxiliary)
 
 
 def parse_targets(content: dict[str, Any]) -> Targets:

@@ -133,7 +133,7 @@ class FoldTrainer:
     def _train_epoch(self, epoch: int, train: Rows) -> Event:
         recipe, accelerator, running = self.recipe, self.accelerator, self.progress.running
         order = training_batches(
-            train.lengths, recipe.batch_size, f"{recipe.seed}:{self.fold}:{epoch}"
+            train.tokens.lengths, recipe.batch_size, f"{recipe.seed}:{self.fold}:{epoch}"
         )
         world, rank = accelerator.num_processes, accelerator.process_index
         order += order[: -len(order) % world]
@@ -153,7 +153,7 @@ class FoldTrainer:
                     "epoch": epoch,
                     "step": running.step,
                     "steps": self.steps_per_epoch,
-                    "loss": running.mean_loss,
+                    "loss": self._mean_loss(running),
                     "rows_per_second": speed,
                 }
             )
@@ -162,12 +162,16 @@ class FoldTrainer:
                 self._save()
         return {
             "epoch": epoch,
-            "train_loss": running.mean_loss,
+            "train_loss": self._mean_loss(running),
             "lr": self.schedule.get_last_lr()[0],
             "seconds": round(running.seconds, 3),
             "rows_per_second": round(running.rows / max(running.seconds, 1e-9), 1),
             "peak_rss_mb": peak_memory_mb(),
         }
+
+    def _mean_loss(self, running: RunningEpoch) -> float:
+        sums = torch.tensor(running.sums, dtype=torch.float64)
+        return float(self.loss.total(sums, torch.tensor(running.terms))) if running.sums else 0.0
 
     def _step(self, group: list[list[int]], train: Rows) -> tuple[list[float], list[int]]:
         """One optimizer step over the micro-batches of a group; each cell weighs the same.
@@ -184,7 +188,7 @@ class FoldTrainer:
             with nullcontext() if last else accelerator.no_sync(self.model):
                 logits = self.model(**self._batch(train, rows))
                 added = self.loss.sum_terms(logits, gold[position].to(accelerator.device))
-                loss = (added / terms.clamp(min=1).to(added.device)).sum()
+                loss = self.loss.total(added, terms)
                 self._require_finite(loss, train, rows)
                 accelerator.backward(loss)
             sums += added.detach().cpu()
@@ -212,16 +216,18 @@ class FoldTrainer:
         gold = torch.tensor(valid.targets, dtype=torch.float32)
         sums, terms = self.loss.sum_terms(logits, gold), self.loss.count_terms(gold)
         probs = self.targets.to_probs(logits).numpy()
-        loss = float((sums / terms.clamp(min=1)).sum())
-        return {"val_loss": loss, **measure(probs, valid.targets, self.targets)}
+        return {
+            "val_loss": float(self.loss.total(sums, terms)),
+            **measure(probs, valid.targets, self.targets),
+        }
 
     @torch.no_grad()
     def _forward(self, model: Any, rows: Rows) -> Tensor:
         """Logits of all rows on every process: each computes its share, then they exchange."""
         model.eval()
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
-        batches = plain_batches(rows.lengths, self.recipe.eval_batch_size)
-        logits = torch.empty((len(rows.names), len(self.targets.names)), dtype=torch.float64)
+        batches = plain_batches(rows.tokens.lengths, self.recipe.eval_batch_size)
+        logits = torch.empty((len(rows.names), len(self.targets.columns)), dtype=torch.float64)
         share = [
             (batch, model(**self._batch(rows, batch)).double().cpu())
             for batch in batches[rank::world]
@@ -231,7 +237,7 @@ class FoldTrainer:
         return logits
 
     def _batch(self, rows: Rows, chosen: list[int]) -> dict[str, Tensor]:
-        batch = pad_batch([rows.token_ids[row] for row in chosen], self.pad_id)
+        batch = pad_batch(rows.tokens.take(chosen), self.pad_id)
         return {key: value.to(self.accelerator.device) for key, value in batch.items()}
 
     def _trainable(self) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run
-from semeval_kit.training.batches import encode_texts, pad_batch, plain_batches
+from semeval_kit.training.batches import Tokens, encode_texts, pad_batch, plain_batches
 from semeval_kit.training.checkpoint import find_fault
 from semeval_kit.training.encoder import load_model
 from semeval_kit.training.head import Classifier
@@ -52,40 +52,59 @@ class FoldModel:
         layer: nn.Module = self.classifier.network.get_input_embeddings()
         return layer
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """Return logits `(n_texts, n_targets)` of token ids `(n_texts, n_tokens)`.
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+    ) -> Tensor:
+        """Return logits `(n_texts, n_columns)` of token ids `(n_texts, n_tokens)`.
 
         Args:
             input_ids: on any device.
             attention_mask: 1 for a token and 0 for padding; None: no padding.
+            token_type_ids: see `Classifier.forward`.
         """
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        logits: Tensor = self.classifier(input_ids.to(self.device), mask.to(self.device))
+        types = None if token_type_ids is None else token_type_ids.to(self.device)
+        logits: Tensor = self.classifier(input_ids.to(self.device), mask.to(self.device), types)
         return logits
 
-    def forward_probs(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """Return probabilities `(n_texts, n_targets)` in double precision; gradients flow."""
-        return self.classifier.targets.to_probs(self.forward(input_ids, attention_mask))
+    def forward_probs(self, input_ids: Tensor, **inputs: Tensor) -> Tensor:
+        """Probabilities `(n_texts, n_targets)` in double precision of the inputs of `forward`.
 
-    def probs(self, texts: Sequence[str], tell: Callable[[int], None] | None = None) -> Array:
+        Gradients flow.
+        """
+        return self.classifier.targets.to_probs(self.forward(input_ids, **inputs))
+
+    def probs(
+        self,
+        texts: Sequence[str],
+        tell: Callable[[int], None] | None = None,
+        *,
+        pairs: Sequence[str] = (),
+        contexts: Sequence[str] = (),
+    ) -> Array:
         """Return probabilities `(n_texts, n_targets)`.
 
         Args:
             texts: any number; each is cut to the run's `max_length` tokens.
             tell: is told after each batch how many texts are done.
+            pairs: the second text of each row, if the task has pairs.
+            contexts: what is read beside each row, if the task has contexts.
         """
-        return self.probs_of_tokens(encode_texts(self.tokenizer, texts, self.max_length), tell)
+        length = self.max_length
+        tokens = encode_texts(self.tokenizer, texts, length, pairs=pairs, contexts=contexts)
+        return self.probs_of_tokens(tokens, tell)
 
     @torch.no_grad()
-    def probs_of_tokens(
-        self, token_ids: list[list[int]], tell: Callable[[int], None] | None = None
-    ) -> Array:
+    def probs_of_tokens(self, tokens: Tokens, tell: Callable[[int], None] | None = None) -> Array:
         """Return probabilities `(n_texts, n_targets)` of tokenised texts."""
-        probs = np.empty((len(token_ids), len(self.target_names)), dtype=np.float64)
+        probs = np.empty((len(tokens), len(self.target_names)), dtype=np.float64)
         pad_id = int(self.tokenizer.pad_token_id or 0)
         done = 0
-        for rows in plain_batches([len(ids) for ids in token_ids], _BATCH):
-            batch = pad_batch([token_ids[row] for row in rows], pad_id)
+        for rows in plain_batches(tokens.lengths, _BATCH):
+            batch = pad_batch(tokens.take(rows), pad_id)
             probs[rows] = self.forward_probs(**batch).cpu().numpy()
             done += len(rows)
             if tell is not None:

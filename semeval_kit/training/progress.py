@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semeval_kit.training.head import Targets
+from semeval_kit.submission.metrics import correlation, spearman
+from semeval_kit.training.head import Target, Targets
 from semeval_kit.training.recipe import Recipe
 
 Array = NDArray[np.float64]
 Event = dict[str, Any]
 Weights = dict[str, Tensor]
+_BETTER_LOW = ("val_loss", "rmse", "mae")
 
 
 @dataclass
@@ -25,29 +27,24 @@ class RunningEpoch:
 
     Attributes:
         step: steps done.
-        loss: sum of the loss's terms, per target.
+        sums: of the loss's terms, per target.
         terms: their number, per target.
         rows: rows seen, by all processes.
         seconds: spent.
     """
 
     step: int = 0
-    loss: list[float] = field(default_factory=list)
+    sums: list[float] = field(default_factory=list)
     terms: list[int] = field(default_factory=list)
     rows: int = 0
     seconds: float = 0.0
 
-    def add_step(self, loss: list[float], terms: list[int], rows: int) -> None:
+    def add_step(self, sums: list[float], terms: list[int], rows: int) -> None:
         """Note a finished step."""
         self.step += 1
-        self.loss = [a + b for a, b in zip(self.loss or [0.0] * len(loss), loss, strict=True)]
+        self.sums = [a + b for a, b in zip(self.sums or [0.0] * len(sums), sums, strict=True)]
         self.terms = [a + b for a, b in zip(self.terms or [0] * len(terms), terms, strict=True)]
         self.rows += rows
-
-    @property
-    def mean_loss(self) -> float:
-        """Mean loss of a term, added up over the targets."""
-        return sum(s / max(n, 1) for s, n in zip(self.loss, self.terms, strict=True))
 
 
 @dataclass
@@ -99,56 +96,84 @@ class Progress:
 def _goodness(row: Event, name: str, metric: str) -> float:
     key = {"score": metric, "last": "epoch", "loss": "val_loss"}.get(name, name)
     value = float(row[key])
-    return -value if key == "val_loss" else value
+    return -value if key in _BETTER_LOW else value
 
 
 def measure(probs: Array, gold: Array, targets: Targets) -> dict[str, float]:
     """Score probabilities at 0.5 (or by the highest, where columns share one).
 
     Args:
-        probs: `(n_examples, n_targets)`.
-        gold: `(n_examples, n_targets)`, NaN where not annotated.
+        probs: `(n_examples, n_predicted)`.
+        gold: `(n_examples, n_columns)`, NaN where not annotated; auxiliary columns are not read.
         targets: what the columns are.
 
     Returns:
-        macro_f1, micro_f1, weighted_f1 (F1 by support) and subset_accuracy (rows all right); for
-        intensities also pearson_r, the mean over labels of r between level and expected level.
+        Where answers are yes or no: macro_f1, micro_f1, weighted_f1 (F1 by support) and
+        subset_accuracy (rows all right). For intensities also pearson_r, the mean over labels of r
+        between level and expected level. For numbers, in shares of their range: spearman and
+        pearson (means over columns), rmse and mae.
     """
+    parts = list(zip(targets.predicted, targets.slices, strict=False))
+    scores: dict[str, float] = {}
+    answers = [(part, columns) for part, columns in parts if not part.is_number]
+    if answers:
+        scores |= _measure_answers(
+            np.concatenate([_answer(part, probs[:, columns]) for part, columns in answers], axis=1),
+            np.concatenate([gold[:, columns] for _, columns in answers], axis=1),
+        )
+    for part, columns in answers:
+        if part.n_levels > 1:
+            levels = [_add_levels(values[:, columns], part.n_levels) for values in (probs, gold)]
+            scores["pearson_r"] = _mean_over_columns(correlation, *levels)
+    numbers = [columns for part, columns in parts if part.is_number]
+    if numbers:
+        found = np.concatenate([probs[:, columns] for columns in numbers], axis=1)
+        expected = np.concatenate([gold[:, columns] for columns in numbers], axis=1)
+        errors = (found - expected)[~np.isnan(expected)]
+        scores |= {
+            "spearman": _mean_over_columns(spearman, found, expected),
+            "pearson": _mean_over_columns(correlation, found, expected),
+            "rmse": float(np.sqrt(np.square(errors).mean())) if len(errors) else 0.0,
+            "mae": float(np.abs(errors).mean()) if len(errors) else 0.0,
+        }
+    return scores
+
+
+def _answer(part: Target, probs: Array) -> NDArray[np.bool_]:
+    if part.shares:
+        return np.asarray(np.eye(len(part.names), dtype=bool)[probs.argmax(axis=1)])
+    return np.asarray(probs >= 0.5)
+
+
+def _measure_answers(answers: NDArray[np.bool_], gold: Array) -> dict[str, float]:
     annotated = ~np.isnan(gold)
     positive = np.nan_to_num(gold) > 0.5
-    answers = probs >= 0.5
-    for part, columns in zip(targets.parts, targets.slices, strict=True):
-        if part.shares:
-            highest = probs[:, columns].argmax(axis=1)
-            answers[:, columns] = np.eye(len(part.names), dtype=bool)[highest]
-    answers &= annotated
+    answers = answers & annotated
     true_positives = (answers & positive).sum(axis=0).astype(float)
     marked = answers.sum(axis=0) + positive.sum(axis=0)
     f1 = np.divide(2 * true_positives, marked, out=np.zeros_like(true_positives), where=marked > 0)
     used = annotated.any(axis=0)
     support = positive.sum(axis=0)
-    scores = {
+    return {
         "macro_f1": float(f1[used].mean()) if used.any() else 0.0,
         "micro_f1": float(2 * true_positives.sum() / max(marked.sum(), 1)),
         "weighted_f1": float((f1 * support).sum() / max(support.sum(), 1)),
         "subset_accuracy": float((answers == positive).all(axis=1).mean()),
     }
-    for part, columns in zip(targets.parts, targets.slices, strict=True):
-        if part.n_levels > 1:
-            scores["pearson_r"] = _mean_correlation(
-                probs[:, columns], gold[:, columns], part.n_levels
-            )
-    return scores
 
 
-def _mean_correlation(probs: Array, gold: Array, n_levels: int) -> float:
-    """Mean over labels of r between gold levels and expected levels; constant columns give 0."""
+def _add_levels(events: Array, n_levels: int) -> Array:
+    """Levels `(n_examples, n_labels)` of cumulative events; of probabilities, expected ones."""
+    return np.asarray(events.reshape(len(events), -1, n_levels).sum(axis=2))
+
+
+def _mean_over_columns(agreement: Callable[..., float], found: Array, expected: Array) -> float:
+    """Mean of a measure of agreement over columns with two annotated rows; constants give 0."""
     each = []
-    for first in range(0, probs.shape[1], n_levels):
-        levels = gold[:, first : first + n_levels].sum(axis=1)
-        expected = probs[:, first : first + n_levels].sum(axis=1)
-        known = ~np.isnan(levels)
-        if known.sum() > 1:
-            varied = np.ptp(levels[known]) > 0 and np.ptp(expected[known]) > 0
-            each.append(np.corrcoef(levels[known], expected[known])[0, 1] if varied else 0.0)
+    for column in range(expected.shape[1]):
+        rows = ~np.isnan(expected[:, column])
+        if rows.sum() > 1:
+            each.append(
+                float(np.nan_to_num(agreement(expected[rows, column], found[rows, column])))
+            )
     return float(np.mean(each)) if each else 0.0

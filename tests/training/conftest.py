@@ -26,7 +26,7 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture
 def make_rows() -> Callable[..., Any]:
     """Make tokenised rows whose targets can be learnt: one token per target."""
-    from semeval_kit.training.batches import Rows
+    from semeval_kit.training.batches import Rows, Tokens
 
     def make(n: int, seed: int = 0, first: str = "row") -> Any:
         draw = np.random.default_rng(seed)
@@ -36,7 +36,7 @@ def make_rows() -> Callable[..., Any]:
             words = draw.integers(25, 60, size=draw.integers(2, 9)).tolist()
             words += [5 + 3 * target for target in np.flatnonzero(row).tolist()]
             ids.append([2, *words, 3])
-        return Rows(tuple(f"{first}-{i}" for i in range(n)), ids, targets)
+        return Rows(tuple(f"{first}-{i}" for i in range(n)), Tokens(ids), targets)
 
     return make
 

@@ -5,12 +5,19 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from transformers import AutoTokenizer
 
-from semeval_kit.training.batches import encode_texts, pad_batch, plain_batches, training_batches
+from semeval_kit.training.batches import (
+    Tokens,
+    encode_texts,
+    pad_batch,
+    plain_batches,
+    training_batches,
+)
 
 
 @pytest.fixture
@@ -60,7 +67,8 @@ def test_plain_batches_go_from_short_to_long(lengths: list[int]) -> None:
 
 
 def test_padding_is_on_the_right_and_masked() -> None:
-    batch = pad_batch([[5, 6, 7], [8]], pad_id=9)
+    batch = pad_batch(Tokens([[5, 6, 7], [8]]), pad_id=9)
+    assert set(batch) == {"input_ids", "attention_mask"}
     assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 9, 9]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
     assert batch["input_ids"].dtype == torch.long
@@ -68,10 +76,51 @@ def test_padding_is_on_the_right_and_masked() -> None:
 
 def test_texts_are_cut_with_their_special_tokens(tiny_encoder: Callable[[str], Path]) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tiny_encoder("bert"))
-    ids = encode_texts(tokenizer, ["bara " * 30, "bara"], 8)
+    ids = encode_texts(tokenizer, ["bara " * 30, "bara"], 8).ids
     assert [len(row) for row in ids] == [8, 3]
     assert ids[0][0] == ids[1][0] == tokenizer.cls_token_id
     assert ids[0][-1] == ids[1][-1] == tokenizer.sep_token_id
     # The tokenizer knows no more than 48, whatever the recipe says.
-    assert [len(row) for row in encode_texts(tokenizer, ["bara " * 90], 500)] == [48]
-    assert encode_texts(tokenizer, [], 8) == []
+    assert encode_texts(tokenizer, ["bara " * 90], 500).lengths == [48]
+    assert encode_texts(tokenizer, [], 8) == Tokens([])
+
+
+def words_of(tokenizer: Any, tokens: Tokens, row: int = 0) -> str:
+    return str(tokenizer.decode(tokens.ids[row]))
+
+
+def test_a_pair_is_the_encoders_own(tiny_encoder: Callable[[str], Path]) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_encoder("bert"))
+    tokens = encode_texts(tokenizer, ["bara dora", "lusi"], 48, pairs=["kitu", "mera bara"])
+    assert words_of(tokenizer, tokens) == "[CLS] bara dora [SEP] kitu [SEP]"
+    assert tokens.types == [[0, 0, 0, 0, 1, 1], [0, 0, 0, 1, 1, 1]]
+    batch = pad_batch(tokens.take([0, 1]), pad_id=0)
+    assert batch["token_type_ids"].tolist() == tokens.types
+    # The longer of the two is cut, whichever it is.
+    for pair in (("bara " * 20, "kitu"), ("kitu", "bara " * 20)):
+        cut = encode_texts(tokenizer, pair[:1], 10, pairs=pair[1:])
+        assert cut.lengths == [10]
+        assert words_of(tokenizer, cut).count("bara") == 6
+        assert words_of(tokenizer, cut).count("kitu") == 1
+
+
+def test_a_context_is_cut_before_text_and_pair(tiny_encoder: Callable[[str], Path]) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_encoder("bert"))
+
+    def encode(text: str, pair: str, context: str, length: int) -> str:
+        pairs = [pair] if pair else []
+        tokens = encode_texts(tokenizer, [text], length, pairs=pairs, contexts=[context])
+        assert tokens.lengths[0] <= length
+        return words_of(tokenizer, tokens)
+
+    long = "lusi " * 30
+    whole = encode("bara dora", "kitu mera", "lusi nosi", 48)
+    assert whole == "[CLS] bara dora [SEP] kitu mera lusi nosi [SEP]"
+    assert encode("bara dora", "", "lusi nosi", 48) == "[CLS] bara dora [SEP] lusi nosi [SEP]"
+    for length in (8, 10, 20):
+        words = encode("bara dora", "kitu mera", long, length)
+        assert words.startswith("[CLS] bara dora [SEP] kitu mera")
+        assert words.count("lusi") == length - 8
+    # Not even text and pair have room: they are cut as they would be without a context.
+    alone = encode_texts(tokenizer, ["bara " * 9], 8, pairs=["kitu " * 9])
+    assert encode("bara " * 9, "kitu " * 9, long, 8) == words_of(tokenizer, alone)

@@ -84,7 +84,7 @@ def test_every_family_trains_and_is_saved_as_it_was_trained(
     again = load_model(saved)
     assert again.targets == trainer.targets
     assert (again.head is None) == (pooling == "cls" or family == "modernbert")
-    for row, ids in enumerate(valid.token_ids):
+    for row, ids in enumerate(valid.tokens.ids):
         logits = again(torch.tensor([ids]), torch.ones(1, len(ids)))
         assert torch.sigmoid(logits[0]).tolist() == pytest.approx(found[row].tolist(), abs=1e-5)
 

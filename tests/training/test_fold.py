@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,11 +18,12 @@ import pytest
 from semeval_kit.errors import KitError
 from semeval_kit.run import stages
 from semeval_kit.run.directory import Run
-from semeval_kit.task.task import load_task
+from semeval_kit.task.task import load_task, read_task_source
 from semeval_kit.training import fold as encoder_fold
 from semeval_kit.training import worker
 from semeval_kit.training.checkpoint import find_fault
 from semeval_kit.training.head import read_targets
+from semeval_kit.training.predict import load_fold
 
 Event = dict[str, Any]
 
@@ -114,6 +116,7 @@ def test_the_model_says_its_labels(prepare: Callable[..., Run]) -> None:
     encoder_fold.train_fold(run, 0, lambda _: None)
     head = json.loads((run.model_dir(0) / "head.json").read_text(encoding="utf-8"))
     target = {"kind": "multilabel", "names": list(run.task.all_labels), "n_levels": 1}
+    target |= {"bounded": True, "weight": 1.0, "auxiliary": False}
     assert head == {"format": 1, "pooling": "mean", "targets": [target]}
 
 
@@ -178,7 +181,7 @@ def test_the_head_knows_the_kind_of_task() -> None:
     assert (intensity.exclusive, intensity.parts[0].n_levels) == (False, 3)
     single = read_targets(load_task("semeval2019-task3"))
     assert single.exclusive
-    assert single.config_entries["problem_type"] == "single_label_classification"
+    assert single.config_entries(single.names)["problem_type"] == "single_label_classification"
 
 
 def test_a_model_that_would_answer_otherwise_is_not_saved(
@@ -191,6 +194,40 @@ def test_a_model_that_would_answer_otherwise_is_not_saved(
         encoder_fold.train_fold(run, 0, lambda _: None)
     assert not run.model_dir(0).exists()
     assert not run.is_done(0)
+
+
+def test_an_auxiliary_target_is_learnt_and_never_written(
+    make_plan: Callable[..., Any], tiny_data: Path, tmp_path: Path
+) -> None:
+    """Levels of some rows, from a file of their own: the same folds, columns and estimate."""
+    data = Path(shutil.copytree(tiny_data, tmp_path / "data"))
+    with (data / "track_a" / "train" / "eng.csv").open(encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    levels = [[*row[:2], *(str(int(cell) * 2) for cell in row[2:])] for row in rows[::2]]
+    lines = [header, *levels]
+    (data / "levels.csv").write_text("".join(",".join(line) + "\n" for line in lines), "utf-8")
+    _, text = read_task_source("semeval2025-task11-a")
+    text += '[targets.level]\nkind = "intensity"\nauxiliary = true\nfile = "levels.csv"\n'
+    (tmp_path / "with-levels.toml").write_text(text, encoding="utf-8")
+    runs = {}
+    for name, task in (("with", str(tmp_path / "with-levels.toml")), ("without", None)):
+        plan = make_plan(("eng",), data=data, **({"task": task} if task else {}))
+        runs[name] = stages.prepare(tmp_path / name, plan, lambda _: None)
+        for fold in (0, 1):
+            encoder_fold.train_fold(runs[name], fold, lambda _: None)
+        encoder_fold.predict_fold(runs[name], 0, ["test"], lambda _: None)
+    assert runs["with"].folds_file.read_bytes() == runs["without"].folds_file.read_bytes()
+    assert runs["with"].read_train().label_names == runs["without"].read_train().label_names
+    labels = runs["with"].task.all_labels
+    assert runs["with"].read_oof().target_names == labels
+    assert runs["with"].read_fold_probs(0, "test").target_names == labels
+    assert not np.array_equal(runs["with"].read_oof().values, runs["without"].read_oof().values)
+    head = load_fold(runs["with"], 0).classifier
+    assert head.targets.columns[: len(labels)] == labels
+    assert head.targets.columns[len(labels)] == f"level:{labels[0]}>=1"
+    assert head.head.out_features == 4 * len(labels)
+    taught = runs["with"].read_taught().labels[:, len(labels) :]
+    assert np.isnan(taught).all(axis=1).sum() == len(rows) - len(levels)
 
 
 def test_leftovers_of_a_kill_are_removed(prepare: Callable[..., Run]) -> None:

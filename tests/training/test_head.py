@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import warnings
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from sklearn import metrics
 
-from semeval_kit.training.head import Target, TargetLoss, Targets
+from semeval_kit.task.codec import target_names
+from semeval_kit.task.task import load_task
+from semeval_kit.training.head import (
+    Target,
+    TargetLoss,
+    Targets,
+    encode_gold,
+    parse_targets,
+    read_targets,
+)
 from semeval_kit.training.progress import measure
 
 
@@ -161,3 +174,147 @@ def test_intensities_are_correlated_with_the_expected_level(draw: np.random.Gene
     assert found["pearson_r"] == pytest.approx(np.mean(each), abs=1e-12)
     constant = measure(np.full((80, 6), 0.5), targets, made(6, "intensity", 3))
     assert constant["pearson_r"] == 0.0
+
+
+SEVERAL = Targets(
+    (
+        Target("multilabel", ("a", "b")),
+        Target("singlelabel", ("x", "y", "z"), weight=2.0),
+        Target("regression", ("warm",)),
+        Target("regression", ("free",), bounded=False, weight=0.5),
+        Target("distribution", ("p", "q")),
+        Target("intensity", ("a>=1", "a>=2"), n_levels=2, auxiliary=True),
+    )
+)
+
+
+def several(draw: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits and gold of every kind, some of it not annotated."""
+    gold = np.concatenate(
+        [
+            draw.integers(0, 2, size=(12, 2)),
+            np.eye(3)[draw.integers(0, 3, size=12)],
+            draw.random((12, 1)),
+            draw.normal(size=(12, 1)) * 3,
+            np.repeat(draw.random((12, 1)), 2, axis=1),
+            draw.integers(0, 2, size=(12, 2)),
+        ],
+        axis=1,
+    ).astype(float)
+    gold[:, 8] = 1 - gold[:, 7]
+    gold[:3, 1] = gold[3:5, 2:5] = gold[5, 5] = gold[6:8, 7:9] = gold[:10, 9:] = np.nan
+    return torch.tensor(draw.normal(size=(12, 11))), torch.tensor(gold)
+
+
+def test_every_kind_has_its_loss_and_its_mean_over_what_is_annotated(
+    draw: np.random.Generator,
+) -> None:
+    logits, gold = several(draw)
+    loss = TargetLoss(SEVERAL, gold.numpy(), "none")
+    terms = loss.count_terms(gold)
+    assert terms.tolist() == [24 - 3, 10, 11, 12, 10, 4]
+    binary = torch.nn.functional.binary_cross_entropy_with_logits
+    cross = torch.nn.functional.cross_entropy
+    known = ~torch.isnan(gold)
+    rows, shares = known[:, 2], known[:, 7]
+    expected = [
+        binary(logits[:, :2][known[:, :2]], gold[:, :2][known[:, :2]]),
+        cross(logits[rows, 2:5], gold[rows, 2:5]),
+        binary(logits[:, 5][known[:, 5]], gold[:, 5][known[:, 5]]),
+        (logits[:, 6] - gold[:, 6]).square().mean(),
+        cross(logits[shares, 7:9], gold[shares, 7:9]),
+        binary(logits[10:, 9:], gold[10:, 9:]),
+    ]
+    means = (loss.sum_terms(logits, gold) / terms).tolist()
+    assert means == pytest.approx([float(value) for value in expected], rel=1e-6)
+    total = float(loss.total(loss.sum_terms(logits, gold), terms))
+    weights = [1, 2, 1, 0.5, 1, 1]
+    assert total == pytest.approx(sum(w * float(v) for w, v in zip(weights, expected, strict=True)))
+
+
+def test_what_is_auxiliary_is_learnt_and_not_predicted(draw: np.random.Generator) -> None:
+    logits, gold = several(draw)
+    probs = SEVERAL.to_probs(logits)
+    assert probs.shape == (12, 9)
+    assert SEVERAL.names == ("a", "b", "x", "y", "z", "warm", "free", "p", "q")
+    assert SEVERAL.columns == (*SEVERAL.names, "a>=1", "a>=2")
+    assert probs[:, 2:5].sum(dim=1).tolist() == pytest.approx([1.0] * 12)
+    assert torch.equal(probs[:, 6], logits[:, 6])
+    assert torch.allclose(probs[:, 5], logits[:, 5].sigmoid())
+    assert not SEVERAL.exclusive
+    assert not SEVERAL.fits_pipeline
+    logits.requires_grad_()
+    loss = TargetLoss(SEVERAL, gold.numpy(), "none")
+    loss.total(loss.sum_terms(logits, gold), loss.count_terms(gold)).backward()
+    assert logits.grad[10:, 9:].abs().min() > 0
+    assert logits.grad[:10, 9:].abs().max() == 0
+    assert parse_targets(json.loads(json.dumps({"targets": list(map(asdict, SEVERAL.parts))}))) == (
+        SEVERAL
+    )
+
+
+def test_numbers_are_measured_by_correlation_and_error(draw: np.random.Generator) -> None:
+    targets = Targets((Target("regression", ("one", "two")), Target("multilabel", ("yes",))))
+    gold = np.concatenate([draw.random((50, 2)), draw.integers(0, 2, (50, 1))], axis=1)
+    gold[:5, 1] = np.nan
+    probs = np.clip(np.nan_to_num(gold) + draw.normal(size=(50, 3)) * 0.2, 0, 1)
+    found = measure(probs, gold, targets)
+    pairs = [(probs[:, 0], gold[:, 0]), (probs[5:, 1], gold[5:, 1])]
+    assert found["spearman"] == pytest.approx(
+        np.mean([stats.spearmanr(*pair).statistic for pair in pairs]), abs=1e-12
+    )
+    assert found["pearson"] == pytest.approx(np.mean([np.corrcoef(*pair)[0, 1] for pair in pairs]))
+    errors = np.concatenate([a - b for a, b in pairs])
+    assert found["rmse"] == pytest.approx(np.sqrt((errors**2).mean()))
+    assert found["mae"] == pytest.approx(np.abs(errors).mean())
+    assert found["macro_f1"] == pytest.approx(metrics.f1_score(gold[:, 2], probs[:, 2] >= 0.5))
+    numbers = Targets(targets.parts[:1])
+    assert set(measure(probs[:, :2], gold[:, :2], numbers)) == {
+        "spearman",
+        "pearson",
+        "rmse",
+        "mae",
+    }
+
+
+TASK = """
+name = "made"
+title = "made up"
+kind = "multilabel"
+train_languages = ["eng"]
+predict_languages = ["eng"]
+[labels]
+default = ["joy", "fear"]
+[targets.level]
+kind = "intensity"
+labels = ["joy", "fear"]
+columns = ["joy", "fear"]
+max_intensity = 2
+auxiliary = true
+weight = 0.5
+file = "levels.csv"
+[targets.warmth]
+kind = "regression"
+range = [1, 5]
+[data.files]
+train = ["train.csv"]
+test = ["test.csv"]
+[submission]
+label_layout = "columns"
+[scoring]
+metrics = ["macro_f1"]
+languages = ["eng"]
+"""
+
+
+def test_the_targets_of_a_task_are_those_of_the_head(tmp_path: Path) -> None:
+    """The auxiliary ones go to the end, and those before them are named as without them."""
+    (tmp_path / "made.toml").write_text(TASK, encoding="utf-8")
+    task = load_task(tmp_path / "made.toml")
+    targets = read_targets(task)
+    assert targets.names == target_names(task.without_auxiliary()) == ("joy", "fear", "warmth")
+    assert [part.kind for part in targets.parts] == ["multilabel", "regression", "intensity"]
+    assert targets.parts[2].weight == 0.5
+    assert len(targets.columns) == 7
+    gold = encode_gold(task, np.array([[1, 0, 2, np.nan, 4.0]]))
+    np.testing.assert_array_equal(gold, [[1, 0, 0.75, 1, 1, np.nan, np.nan]])

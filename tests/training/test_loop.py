@@ -16,6 +16,7 @@ import torch
 
 from semeval_kit.errors import KitError
 from semeval_kit.training import loop
+from semeval_kit.training.batches import Tokens
 from semeval_kit.training.loop import describe_difference
 
 NO_DROPOUT = {"hidden_dropout": 0.0, "attention_dropout": 0.0, "head_dropout": 0.0}
@@ -156,9 +157,9 @@ def test_it_learns(exclusive: bool, make_trainer: Any, make_rows: Any, tmp_path:
 
 def _exclude(rows: Any) -> Any:
     """Rows with one target each, said by their words."""
-    chosen = [ids[1] % 3 for ids in rows.token_ids]
+    chosen = [ids[1] % 3 for ids in rows.tokens.ids]
     token_ids = [[2, *[5 + 3 * target] * 3, 3] for target in chosen]
-    return replace(rows, token_ids=token_ids, targets=np.eye(3)[chosen])
+    return replace(rows, tokens=Tokens(token_ids), targets=np.eye(3)[chosen])
 
 
 def test_probabilities_do_not_depend_on_what_shares_a_batch(
@@ -180,8 +181,8 @@ def test_a_loss_that_is_no_number_stops_with_the_rows(
     events: list[Event] = []
     trainer = make_trainer(events, epochs=1)
     rows = make_rows(12)
-    culprit = rows.token_ids.index(max(rows.token_ids, key=len))
-    rows.token_ids[culprit] = [*rows.token_ids[culprit], 61]
+    culprit = rows.tokens.ids.index(max(rows.tokens.ids, key=len))
+    rows.tokens.ids[culprit] = [*rows.tokens.ids[culprit], 61]
     with torch.no_grad():
         trainer.classifier.backbone.embeddings.word_embeddings.weight[61] = float("nan")
     with pytest.raises(KitError) as error:
