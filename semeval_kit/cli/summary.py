@@ -51,8 +51,10 @@ def describe_estimate(run: Run, estimate: dict[str, Any], *, in_full: bool = Tru
         ("tuned, in-sample", estimate["tuned_in_sample"], "optimistic"),
         ("tuned, cross-fitted", estimate["cross_fitted"], "expect this"),
     ]
-    if not find_wording(run.task).tuned:
-        rows = [("the most probable label", estimate["cross_fitted"], "expect this")]
+    wording = find_wording(run.task)
+    if not wording.tuned:
+        name = "the predicted numbers" if wording.numeric else "the most probable label"
+        rows = [(name, estimate["cross_fitted"], "expect this")]
     lines = [f"Out-of-fold {metric} on {estimate['n_examples']} rows (95% interval):"]
     for name, reading, remark in rows:
         interval = f"[{reading['low']:.4f}, {reading['high']:.4f}]"

@@ -17,6 +17,7 @@ from semeval_kit.decision.tuning import untuned_rule
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Probs, Run, read_json
 from semeval_kit.task.codec import encode_labels
+from semeval_kit.task.task import Task
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -96,6 +97,31 @@ def read_answers(run: Run, split: str) -> Answers | None:
     return _narrow(run, Answers(split, examples, probs, half, tuned, _groups(examples)))
 
 
+def shown_task(run: Run) -> Task:
+    """The task of the pages: of several targets the first that is predicted."""
+    task = run.task
+    return task if len(task.targets) == 1 else task.only(task.main_targets[0].name)
+
+
+def read_rule(run: Run) -> Thresholds:
+    """How the answers of that target are decided.
+
+    Raises:
+        KitError: `tune` has not run.
+    """
+    rules = rules_from_json(run.task, read_json(run.thresholds_file))
+    return rules[run.task.main_targets[0].name]
+
+
+def narrow_examples(run: Run, examples: Examples) -> Examples:
+    """The examples with the labels of that target alone."""
+    task = run.task
+    if len(task.targets) == 1:
+        return examples
+    labels = examples.labels[:, task.label_slices[task.main_targets[0].name]]
+    return replace(examples, labels=labels, label_names=task.main_targets[0].labels)
+
+
 def _read_oof(run: Run) -> Answers:
     probs = run.read_oof()
     examples = _align(run, run.read_train(), probs)
@@ -162,7 +188,6 @@ def _untuned_rules(run: Run, probs: Probs, examples: Examples) -> dict[str, Thre
 
 
 def _narrow(run: Run, answers: Answers) -> Answers:
-    """Of several targets pages show the first that is predicted."""
     task = run.task
     if len(task.targets) == 1:
         return answers
@@ -173,11 +198,7 @@ def _narrow(run: Run, answers: Answers) -> Answers:
         target_names=answers.probs.target_names[columns],
         values=answers.probs.values[:, columns],
     )
-    examples = replace(
-        answers.examples,
-        labels=answers.gold[:, labels],
-        label_names=task.main_targets[0].labels,
-    )
+    examples = narrow_examples(run, answers.examples)
     half, tuned = answers.half[:, labels], answers.tuned[:, labels]
     return replace(answers, examples=examples, probs=probs, half=half, tuned=tuned)
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from semeval_kit.decision.rule import Thresholds
 from semeval_kit.errors import KitError
-from semeval_kit.run.directory import Run, read_json, write_atomic
+from semeval_kit.run.directory import Run, write_atomic
+from semeval_kit.show.answers import read_rule
 from semeval_kit.show.citations import collect_citations
 from semeval_kit.show.drafts import collect_facts, fill_template
 from semeval_kit.show.markup import Markdown
@@ -62,7 +63,7 @@ def make_card(
             "Model cards need huggingface_hub. Install it with: pip install 'semeval-kit[analysis]'"
         ) from error
     results = results or read_results(run, n_resamples=n_resamples)
-    thresholds = Thresholds.from_json(read_json(run.thresholds_file))
+    thresholds = read_rule(run)
     metadata = _describe_model(run, results, licence).to_yaml(line_break="\n")
     tables = {
         "main": [tabulate_main(results)],
@@ -79,7 +80,7 @@ def _describe_model(run: Run, results: RunResults, licence: str) -> Any:
     """The card's metadata block."""
     from huggingface_hub import EvalResult, ModelCardData
 
-    task, encoder = run.task, results.encoder
+    task, encoder = results.task, results.encoder
     measured = [
         EvalResult(
             task_type="text-classification",
@@ -129,7 +130,7 @@ def _list_scores(results: RunResults) -> list[tuple[str, str, float]]:
 def _collect_facts(
     run: Run, results: RunResults, thresholds: Thresholds, fold: int | None, licence: str
 ) -> dict[str, Any]:
-    task, encoder = run.task, results.encoder
+    task, encoder = results.task, results.encoder
     bibliography = collect_citations(task.citations, [encoder])
     cited = {*bibliography.task_keys, *bibliography.encoder_keys[encoder]}
     entries = [e for e in bibliography.entries if any(f"{{{key}," in e for key in cited)]

@@ -251,7 +251,8 @@ def _find_leader(
     same_rows = [pair for pair in same_task if set(pair[1].keys) == rows]
     others = [pair for pair in same_task if pair[0].name != results.name]
     candidates = same_rows if len(same_rows) > 1 or not others else others
-    return max(candidates, key=lambda pair: pair[0].splits[answers.split]["tuned"].score)
+    sign = -1 if results.low_is_better else 1
+    return max(candidates, key=lambda pair: sign * pair[0].splits[answers.split]["tuned"].score)
 
 
 def _enter(
@@ -281,7 +282,8 @@ def _sort_key(entry: Entry, sort: str) -> tuple[Any, ...]:
     """Runs of one metric together; unknown values last; names decide ties."""
     cells = entry.cells()
     value = cells[f"fold_{sort}_mean" if sort in _FOLD_VALUES else sort]
-    if isinstance(value, int | float) and SORTS[sort]:
+    high_first = not entry.results.low_is_better if sort == "score" else SORTS[sort]
+    if isinstance(value, int | float) and high_first:
         value = -value
     group = (cells["metric"], cells["task"]) if sort == "score" else ()
     return (*group, value is None, "" if value is None else value, cells["run"])

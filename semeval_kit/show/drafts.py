@@ -92,8 +92,8 @@ def collect_facts(run: Run, results: RunResults) -> dict[str, Any]:
     """What card and paper say of a run in words."""
     return {
         "name": run.name,
-        "task": run.task,
-        "labels": run.task.all_labels,
+        "task": results.task,
+        "labels": results.task.all_labels,
         "languages": ", ".join(run.languages),
         "train_languages": ", ".join(run.settings["train_languages"]),
         "train_splits": " + ".join(run.learnt_splits),

@@ -8,15 +8,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from semeval_kit.decision.oof import OofRows
-from semeval_kit.decision.rule import Thresholds, decode_probs
+from semeval_kit.decision.rule import decode_probs
+from semeval_kit.decision.targets import answers_of_probs
 from semeval_kit.decision.tuning import untuned_rule
 from semeval_kit.errors import KitError
-from semeval_kit.run.directory import Run, read_json
-from semeval_kit.show.answers import Answers
+from semeval_kit.run.directory import Run
+from semeval_kit.show.answers import Answers, read_rule
+from semeval_kit.show.figures.pictures import count_tokens
 from semeval_kit.show.results import LabelResult, RunResults, score_answers
-from semeval_kit.show.wording import name_encoder
+from semeval_kit.show.wording import name_encoder, name_measure
 from semeval_kit.task.codec import encode_labels
-from semeval_kit.task.task import list_tasks
+from semeval_kit.task.task import Task, list_tasks
 
 N_SHOWN = 3
 # What is worth a finding: changes of loss, shares of cut texts, gains of a second member.
@@ -53,7 +55,7 @@ def list_findings(run: Run, results: RunResults, oof: Answers) -> tuple[Finding,
     """
     finders = (
         _judge_epochs(run),
-        _judge_cut_texts(run),
+        _judge_cut_texts(run, oof),
         _judge_labels(run, results, oof),
         _judge_members(run, results, oof),
         _judge_thresholds(run, results),
@@ -98,15 +100,16 @@ def _judge_epochs(run: Run) -> Iterator[Finding]:
         )
 
 
-def _judge_cut_texts(run: Run) -> Iterator[Finding]:
-    done = run.read_done(0)
-    n_cut, n_rows = done.get("n_cut") or 0, done.get("n_train") or 0
-    length = run.recipe.get("max_length")
-    if length and n_rows and n_cut > _LEAST_CUT * n_rows:
+def _judge_cut_texts(run: Run, oof: Answers) -> Iterator[Finding]:
+    tokenizer, length = run.model_dir(0) / "tokenizer.json", run.recipe.get("max_length")
+    if not length or not tokenizer.is_file():
+        return
+    n_cut = sum(n > length for n in count_tokens(tokenizer, oof.examples.texts))
+    if n_cut > _LEAST_CUT * len(oof):
         longer = min(2 * int(length), 512)
         yield Finding(
             "Cut texts",
-            f"{n_cut} of {n_rows} training texts ({100 * n_cut / n_rows:.0f}%) are longer than "
+            f"{n_cut} of {len(oof)} texts ({100 * n_cut / len(oof):.0f}%) are longer than "
             f"{length} tokens and lose their end.",
             write_command(run, f"{longer}-tokens", f"--max-length {longer}"),
         )
@@ -117,14 +120,17 @@ def _judge_labels(run: Run, results: RunResults, oof: Answers) -> Iterator[Findi
     score = results.split_score("oof")
     if score is None or len(score.labels) < 2:
         return
-    weakest = min(score.labels, key=lambda label: label.score)
-    name = results.wording.label_score
-    parts = [f"{name} {weakest.score:.3f}", f"{weakest.positives} positives of {len(oof)} rows"]
+    sign = -1 if results.wording.numeric else 1
+    weakest = min(score.labels, key=lambda label: sign * label.score)
+    parts = [f"{results.wording.label_score} {weakest.score:.3f}"]
+    if weakest.positives is not None:
+        parts.append(f"{weakest.positives} positives of {len(oof)} rows")
     if weakest.recall is not None and weakest.precision is not None:
         parts.append(f"recall {weakest.recall:.2f}, precision {weakest.precision:.2f}")
     sentence = f"“{weakest.label}” is the weakest label: {', '.join(parts)}."
-    sentence += _describe_confusion(run, oof, weakest)
-    few = weakest.positives < _FEW_POSITIVES or weakest.positives < 0.05 * len(oof)
+    if not results.wording.numeric:
+        sentence += _describe_confusion(results.task, oof, weakest)
+    few = (weakest.positives or 0) < max(_FEW_POSITIVES, 0.05 * len(oof))
     missed = (weakest.recall or 0) < (weakest.precision or 0)
     if results.member == "encoder" and results.wording.tuned and (few or missed):
         command = write_command(run, "weighted", "--positive-weight sqrt")
@@ -133,9 +139,9 @@ def _judge_labels(run: Run, results: RunResults, oof: Answers) -> Iterator[Findi
     yield Finding("Weakest label", sentence, command)
 
 
-def _describe_confusion(run: Run, oof: Answers, weakest: LabelResult) -> str:
+def _describe_confusion(task: Task, oof: Answers, weakest: LabelResult) -> str:
     """What rows of the label were answered as, where it was missed."""
-    labels = run.task.all_labels
+    labels = task.all_labels
     column = labels.index(weakest.label)
     missed = np.flatnonzero((oof.gold[:, column] > 0) & (oof.tuned[:, column] <= 0))
     if not len(missed):
@@ -153,7 +159,9 @@ def _describe_confusion(run: Run, oof: Answers, weakest: LabelResult) -> str:
 
 def _judge_members(run: Run, results: RunResults, oof: Answers) -> Iterator[Finding]:
     """Another run on the same rows whose mean with this one scores higher, untuned."""
-    own = _score_untuned(run, oof)
+    task, sign = results.task, -1 if results.low_is_better else 1
+    own = _score_untuned(task, oof)
+    names = oof.probs.target_names
     best_gain, best = _LEAST_GAIN, None
     for sibling in _find_siblings(run):
         try:
@@ -163,43 +171,46 @@ def _judge_members(run: Run, results: RunResults, oof: Answers) -> Iterator[Find
         position = {
             key: row for row, key in enumerate(zip(probs.languages, probs.ids, strict=True))
         }
-        if set(position) != set(oof.keys) or probs.target_names != oof.probs.target_names:
+        columns = [place for place, name in enumerate(probs.target_names) if name in names]
+        if set(position) != set(oof.keys) or len(columns) != len(names):
             continue
-        values = probs.values[[position[key] for key in oof.keys]]
+        values = probs.values[[position[key] for key in oof.keys]][:, columns]
         mean = replace(oof.probs, values=(oof.probs.values + values) / 2)
-        gain = _score_untuned(run, replace(oof, probs=mean)) - own
+        gain = sign * (_score_untuned(task, replace(oof, probs=mean)) - own)
         if gain > best_gain:
             best_gain, best = gain, sibling
     if best is not None:
         yield Finding(
             "Another member",
             f"The mean of its probabilities with those of {best.name} scores "
-            f"{own + best_gain:.4f} {results.wording.untuned} instead of {own:.4f}.",
+            f"{own + sign * best_gain:.4f} {results.wording.untuned} instead of {own:.4f}.",
             f"semeval-kit blend submissions/{run.name} submissions/{best.name}",
         )
         return
-    spread = results.fold_values("macro_f1")
+    names = (results.metric, "macro_f1", "weighted_f1", "val_loss")
+    name = next((name for name in names if results.fold_values(name)), "val_loss")
+    spread = results.fold_values(name)
     if results.member == "encoder" and len(spread) > 1:
         seed = int(run.recipe.get("seed", 0)) + 1
+        title = "validation loss" if name == "val_loss" else name_measure(name, results.task.kind)
         yield Finding(
             "More members",
-            f"This is one encoder with one seed; its folds' macro-F1 lies between "
+            f"This is one encoder with one seed; its folds' {title} lies between "
             f"{min(spread):.3f} and {max(spread):.3f}. Members that err elsewhere even that out: "
             "another encoder, another seed, n-grams (--model tfidf).",
             write_command(run, f"seed-{seed}", f"--seed {seed}"),
         )
 
 
-def _score_untuned(run: Run, oof: Answers) -> float:
+def _score_untuned(task: Task, oof: Answers) -> float:
     probs = oof.probs
-    targets = encode_labels(run.task, oof.gold)
-    rows = OofRows.of(probs.values, targets, probs.languages, probs.target_names)
-    rule = untuned_rule(rows, run.task.kind)
-    half = decode_probs(
-        run.task.kind, probs.values, rule, list(probs.languages), run.task.max_intensity
-    )
+    values = answers_of_probs(task.targets[0], probs.values)
+    targets = encode_labels(task, oof.gold)
+    rows = OofRows.of(values, targets, probs.languages, probs.target_names)
+    rule = untuned_rule(rows, task.kind)
+    half = decode_probs(task.kind, values, rule, list(probs.languages), task.max_intensity)
     answers = replace(oof, half=half)
-    return score_answers(run.task, answers, "half", n_resamples=0, by_label=False).score
+    return score_answers(task, answers, "half", n_resamples=0, by_label=False).score
 
 
 def _find_siblings(run: Run) -> list[Run]:
@@ -220,7 +231,7 @@ def _judge_thresholds(run: Run, results: RunResults) -> Iterator[Finding]:
     gain = results.estimate.get("gain")
     if not results.wording.tuned or not gain or results.member != "encoder":
         return
-    thresholds = Thresholds.from_json(read_json(run.thresholds_file))
+    thresholds = read_rule(run)
     if thresholds.intensity is not None and thresholds.intensity.method == "expected_value":
         return
     far = [
@@ -242,7 +253,12 @@ def _judge_thresholds(run: Run, results: RunResults) -> Iterator[Finding]:
 def _judge_encoder(run: Run, results: RunResults) -> Iterator[Finding]:
     """The nearest published result that is better, for the embedded encoder."""
     score = results.split_score("test") or results.split_score("oof")
-    if score is None or results.encoder != "embedded" or len(score.languages) != 1:
+    if (
+        score is None
+        or results.encoder != "embedded"
+        or len(score.languages) != 1
+        or results.low_is_better
+    ):
         return
     ((language, own),) = score.languages.items()
     better = [pair for pair in run.task.baselines_for(language, results.metric) if pair[0] > own]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from semeval_kit.show.answers import Answers
 from semeval_kit.show.markup import shorten
 from semeval_kit.show.tabulate import Table
-from semeval_kit.show.wording import SPLIT_TITLES
+from semeval_kit.show.wording import SPLIT_TITLES, find_wording
 from semeval_kit.submission.metrics import count_labels
 from semeval_kit.task.codec import encode_labels
 from semeval_kit.task.task import Task
@@ -68,9 +68,13 @@ class WrongAnswer:
 def measure_losses(task: Task, answers: Answers) -> FloatArray:
     """Cross-entropy of every example, `(n,)`, in nats: mean over its annotated targets.
 
-    For single-label tasks it is that of the gold class. NaN for an example without annotation.
+    For single-label tasks it is that of the gold class; for numbers the mean squared error. NaN for
+    an example without annotation.
     """
     targets = encode_labels(task, answers.gold)
+    if find_wording(task).numeric:
+        squares: FloatArray = np.nanmean((answers.tuned - answers.gold) ** 2, axis=1)
+        return squares
     probs = np.clip(answers.probs.values, _CLIP, 1 - _CLIP)
     if task.kind == "singlelabel":
         known = ~np.isnan(targets).all(axis=1)
@@ -110,8 +114,10 @@ def find_wrong(task: Task, answers: Answers, n: int = 10) -> list[WrongAnswer]:
     """The targets with the largest distance of prob from gold, at most one per text.
 
     At threshold 0.5: only what is more than half wrong. For single-label tasks the classes that are
-    not gold but have the highest prob.
+    not gold but have the highest prob. None for numbers.
     """
+    if find_wording(task).numeric:
+        return []
     targets = encode_labels(task, answers.gold)
     distance = np.abs(targets - answers.probs.values)
     if task.kind == "singlelabel":
@@ -143,7 +149,11 @@ def find_wrong(task: Task, answers: Answers, n: int = 10) -> list[WrongAnswer]:
 def tabulate_confusion(task: Task, answers: Answers) -> Table:
     """Counts of right and wrong answers per label; no rows for intensities."""
     rows = []
-    counts = count_labels(answers.gold, answers.tuned) if task.max_value == 1 else ()
+    counts = (
+        count_labels(answers.gold, answers.tuned)
+        if task.max_value == 1 and not find_wording(task).numeric
+        else ()
+    )
     for column, count in enumerate(counts):
         n_known = int((~np.isnan(answers.gold[:, column])).sum())
         true_negatives = n_known - count.tp - count.fp - count.fn
@@ -182,7 +192,10 @@ def tabulate_errors(task: Task, answers: Answers) -> list[Table]:
 
 
 def name_labels(task: Task, levels: FloatArray) -> str:
-    """The labels of a row `(L,)` in words; a dash where there is none."""
+    """The labels of a row `(L,)` in words; a dash where there is none; numbers as they are."""
+    if find_wording(task).numeric:
+        pairs = zip(task.all_labels, levels, strict=True)
+        return ", ".join(f"{label} {level:.3g}" for label, level in pairs)
     names = [
         f"{label} {int(level)}" if task.max_value > 1 else label
         for label, level in zip(task.all_labels, levels, strict=True)

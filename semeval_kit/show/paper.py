@@ -8,9 +8,8 @@ from typing import Any
 
 from semeval_kit.data.examples import Examples
 from semeval_kit.data.texts import find_overlap
-from semeval_kit.decision.rule import Thresholds
-from semeval_kit.run.directory import Run, read_json, write_atomic
-from semeval_kit.show.answers import SPLITS, Answers, read_answers
+from semeval_kit.run.directory import Run, write_atomic
+from semeval_kit.show.answers import SPLITS, Answers, narrow_examples, read_answers, read_rule
 from semeval_kit.show.citations import collect_citations
 from semeval_kit.show.compare import Resampling, compare_runs
 from semeval_kit.show.drafts import Tables, collect_facts, fill_template
@@ -80,12 +79,12 @@ def write_paper(
 def _collect_tables(
     run: Run, results: RunResults, others: Sequence[RunResults], answers: AnswersBySplit
 ) -> Tables:
-    thresholds = Thresholds.from_json(read_json(run.thresholds_file))
+    thresholds = read_rule(run)
     judged = answers["oof"] if "dev" in run.learnt_splits else answers["dev"] or answers["oof"]
     assert judged is not None
     groups = group_seeds([results, *others])
     return {
-        "data": tabulate_data(run.task, _read_splits(run, answers)).pages(),
+        "data": tabulate_data(results.task, _read_splits(run, answers)).pages(),
         "main": [tabulate_main(results)],
         "measures": [tabulate_measures(results)],
         "labels": [tabulate_labels(results, [split]) for split in results.splits],
@@ -96,8 +95,8 @@ def _collect_tables(
         "seeds": [tabulate_seeds(groups)] if any(len(group) > 1 for group in groups) else [],
         "recipe": [tabulate_recipe(results, others)],
         "machine": [tabulate_machine(results)],
-        "confusion": _if_any(tabulate_confusion(run.task, judged)),
-        "errors": tabulate_errors(run.task, judged),
+        "confusion": _if_any(tabulate_confusion(results.task, judged)),
+        "errors": [table for table in tabulate_errors(results.task, judged) if table.rows],
     }
 
 
@@ -125,7 +124,7 @@ def _tabulate_others(
 
 def _read_splits(run: Run, answers: AnswersBySplit) -> dict[str, Examples]:
     """The rows learnt from, and the rows of dev and test with labels where they are known."""
-    splits = {" + ".join(run.learnt_splits): run.read_learnt()}
+    splits = {" + ".join(run.learnt_splits): narrow_examples(run, run.read_learnt())}
     for split in ("dev", "test"):
         given = answers[split]
         if split in run.learnt_splits:
@@ -133,7 +132,7 @@ def _read_splits(run: Run, answers: AnswersBySplit) -> dict[str, Examples]:
         if given is not None:
             splits[split] = given.examples
         elif all(run.probs_file(split, code).is_file() for code in run.languages):
-            splits[split] = run.read_split(split)
+            splits[split] = narrow_examples(run, run.read_split(split))
     return splits
 
 
@@ -160,7 +159,7 @@ def _collect_facts(
         "official": official,
         "official_scores": ", ".join(
             f"{name} {value}"
-            for name, value in name_official_scores(official, run.task.kind).items()
+            for name, value in name_official_scores(official, results.task.kind).items()
         ),
         "overlaps": _describe_overlaps(_read_splits(run, answers)),
         "n_runs": 1 + len(others),

@@ -10,8 +10,8 @@ from typing import Any
 
 from semeval_kit import __version__
 from semeval_kit.decision.rule import Thresholds
-from semeval_kit.run.directory import Run, read_json, write_atomic
-from semeval_kit.show.answers import Answers
+from semeval_kit.run.directory import Run, write_atomic
+from semeval_kit.show.answers import Answers, read_rule
 from semeval_kit.show.before_after import find_before, tabulate_before
 from semeval_kit.show.drafts import load_jinja, read_template
 from semeval_kit.show.figures.palette import embed_figure
@@ -36,9 +36,11 @@ from semeval_kit.show.tables_of_training import (
     tabulate_recipe,
 )
 from semeval_kit.show.tabulate import Table, show_interval, show_number
+from semeval_kit.task.task import Task
 
 _TEXT_LENGTH = 500
 _MOST_NOTES = 8
+_CROSS_ENTROPY = "Cross-entropy per target in nats"
 
 
 def write_report(run: Run, before: Run | None = None) -> Path:
@@ -68,7 +70,7 @@ def render_report(run: Run, before: Run | None = None) -> str:
     )
     answers = read_all_answers(run)
     results = read_results(run, answers=answers)
-    thresholds = Thresholds.from_json(read_json(run.thresholds_file))
+    thresholds = read_rule(run)
     oof = answers["oof"]
     train = run.read_train()
     before = before or find_before(run)
@@ -92,8 +94,9 @@ def render_report(run: Run, before: Run | None = None) -> str:
         tables={table.key.partition("-")[0]: _trust(table.to_html()) for table in tables},
         warnings=thresholds.warnings,
         pictures=pictures,
-        hardest=_show_hardest(run, oof),
-        wrong=_show_wrong(run, oof),
+        loss_name="Mean squared error" if results.wording.numeric else _CROSS_ENTROPY,
+        hardest=_show_hardest(results.task, oof),
+        wrong=_show_wrong(results.task, oof),
         readings=_show_notes(run, train.notes),
         version=__version__,
         style=_trust(style),
@@ -148,7 +151,7 @@ def list_tiles(results: RunResults) -> list[dict[str, str]]:
         )
     for split in ("dev", "test"):
         score = results.split_score(split)
-        if score is not None:
+        if score is not None and score.score == score.score:
             low, high = score.interval or (None, None)
             detail = f"{score.n_examples} examples"
             if len(results.folds) > 1:
@@ -202,7 +205,7 @@ def _tile(
     }
 
 
-def _show_hardest(run: Run, oof: Answers | None) -> list[dict[str, str]]:
+def _show_hardest(task: Task, oof: Answers | None) -> list[dict[str, str]]:
     return [
         {
             "text": shorten(example.text, _TEXT_LENGTH),
@@ -211,11 +214,11 @@ def _show_hardest(run: Run, oof: Answers | None) -> list[dict[str, str]]:
             "loss": f"{example.loss:.2f}",
             "where": f"{example.language} · {example.id}",
         }
-        for example in (find_hardest(run.task, oof) if oof is not None else ())
+        for example in (find_hardest(task, oof) if oof is not None else ())
     ]
 
 
-def _show_wrong(run: Run, oof: Answers | None) -> list[dict[str, str]]:
+def _show_wrong(task: Task, oof: Answers | None) -> list[dict[str, str]]:
     return [
         {
             "text": shorten(example.text, _TEXT_LENGTH),
@@ -224,7 +227,7 @@ def _show_wrong(run: Run, oof: Answers | None) -> list[dict[str, str]]:
             "gold": "yes" if example.is_gold else "no",
             "where": f"{example.language} · {example.id}",
         }
-        for example in (find_wrong(run.task, oof) if oof is not None else ())
+        for example in (find_wrong(task, oof) if oof is not None else ())
     ]
 
 

@@ -9,17 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from semeval_kit.decision.estimate import DEFAULT_METRIC
 from semeval_kit.decision.oof import split_languages
 from semeval_kit.decision.resampling import Board, find_interval
 from semeval_kit.run.directory import OPEN_FIELDS, Run, read_json
-from semeval_kit.show.answers import SPLITS, Answers, read_answers
+from semeval_kit.show.answers import SPLITS, Answers, read_answers, shown_task
 from semeval_kit.show.wording import Wording, find_wording, name_measure
-from semeval_kit.submission.metrics import METRICS, count_labels, macro_auc, pearson_by_label
+from semeval_kit.submission.metrics import METRICS, count_labels, macro_auc
+from semeval_kit.task.metric_facts import METRIC_FACTS
 from semeval_kit.task.task import Task
 
 Interval = tuple[float, float] | None
 N_RESAMPLES = 1000
-_HISTORY_MEASURES = ("macro_f1", "micro_f1", "weighted_f1", "subset_accuracy")
 
 
 @dataclass(frozen=True)
@@ -28,15 +29,15 @@ class LabelResult:
 
     Attributes:
         label: its name.
-        positives: gold rows that have it, over all languages.
-        score: F1, or Pearson's r for intensities.
+        positives: gold rows that have it, over all languages; None for numbers.
+        score: F1, Pearson's r for intensities, for numbers as the wording says.
         interval: 95% interval of the score by group bootstrap.
-        precision: None for intensities.
-        recall: None for intensities.
+        precision: None where there is no F1.
+        recall: likewise.
     """
 
     label: str
-    positives: int
+    positives: int | None
     score: float
     interval: Interval
     precision: float | None = None
@@ -147,6 +148,11 @@ class RunResults:
         return name_measure(self.metric, self.task.kind)
 
     @property
+    def low_is_better(self) -> bool:
+        """Whether the headline metric is an error or a divergence."""
+        return METRIC_FACTS[self.metric].low_is_better
+
+    @property
     def seconds(self) -> float:
         """Time of all folds, one after the other."""
         return sum(fold.seconds for fold in self.folds)
@@ -202,27 +208,31 @@ def read_results(
     Raises:
         KitError: a stage has not run, or the data folder has changed since.
     """
+    task = shown_task(run)
     done = [run.read_done(fold) for fold in range(run.n_folds)]
     scores = {}
     for split in splits:
         given = answers[split] if answers and split in answers else read_answers(run, split)
         if given is not None:
             scores[split] = {
-                rule: score_answers(
-                    run.task, given, rule, n_resamples=n_resamples, by_label=by_label
-                )
+                rule: score_answers(task, given, rule, n_resamples=n_resamples, by_label=by_label)
                 for rule in ("half", "tuned")
             }
-    metric = headline_metric(run.task)
+    metric = headline_metric(task)
     estimate = read_json(run.estimate_file) if run.estimate_file.is_file() else {}
-    if "oof" in scores and n_resamples and estimate.get("metric") == metric:
-        # One figure has one interval: that of the estimate.
+    if "oof" in scores and estimate.get("metric") == metric:
+        # One figure has one interval and one set of digits: those of the estimate.
         for rule, name in (("half", "at_half"), ("tuned", "cross_fitted")):
-            ends = (estimate[name]["low"], estimate[name]["high"])
-            scores["oof"][rule] = replace(scores["oof"][rule], interval=ends)
+            own, reading = scores["oof"][rule], estimate[name]
+            scores["oof"][rule] = replace(
+                own,
+                measures={**own.measures, metric: float(reading["score"])},
+                languages={code: float(value) for code, value in reading["languages"].items()},
+                interval=(reading["low"], reading["high"]) if n_resamples else None,
+            )
     return RunResults(
         name=run.name,
-        task=run.task,
+        task=task,
         recipe={**dict.fromkeys(OPEN_FIELDS), **run.recipe},
         resolved={
             field: done[0][key]
@@ -244,9 +254,13 @@ def read_results(
 
 
 def headline_metric(task: Task) -> str:
-    """The metric that ranks, or the first of the kind that has an interval."""
-    candidates = (*task.scoring.metrics, *find_wording(task).measures)
-    return next(name for name in candidates if name in METRICS)
+    """The first metric that ranks and that answers to the task can be scored by, as in `tune`."""
+    fitting = (
+        name
+        for name in task.scoring.metrics
+        if name in METRICS and task.kind in METRIC_FACTS[name].kinds
+    )
+    return next(fitting, DEFAULT_METRIC[task.kind])
 
 
 def scored_labels(task: Task) -> NDArray[np.bool_]:
@@ -318,6 +332,8 @@ class _Bench:
         cells = np.ix_(rows, columns)
         if name == "macro_auc":
             return macro_auc(self.answers.gold[cells], self.answers.probs.values[cells])
+        if METRIC_FACTS[name].needs:  # more than gold and answers: only `tune` has it
+            return float("nan")
         return METRICS[name](self.answers.gold[cells], self.preds[cells])
 
     def score_label(self, column: int) -> LabelResult:
@@ -328,24 +344,29 @@ class _Bench:
             if not np.isnan(gold[rows, column]).all()
         ]
         everything = np.sort(np.concatenate(rows_of))
-        positives = int((gold[everything, column] > 0).sum())
         cells = [(gold[rows][:, [column]], self.preds[rows][:, [column]]) for rows in rows_of]
         alone = np.arange(gold.shape[1]) == column
         metric = find_wording(self.task).label_metric
         interval = self.bootstrap(metric, alone, everything)
-        if metric == "pearson_r":
-            score = float(np.mean([pearson_by_label(*pair)[0] for pair in cells]))
-            return LabelResult(label, positives, score, interval)
+        if metric != "macro_f1":
+            score = float(np.mean([METRICS[metric](*pair) for pair in cells]))
+            return LabelResult(label, self.count_positives(column), score, interval)
         counts = [count_labels(*pair)[0] for pair in cells]
         f1, precision, recall = (
             float(np.mean([getattr(count, name) for count in counts]))
             for name in ("f1", "precision", "recall")
         )
+        positives = self.count_positives(column)
         return LabelResult(label, positives, f1, interval, precision, recall)
+
+    def count_positives(self, column: int) -> int | None:
+        if find_wording(self.task).numeric:
+            return None
+        return int((self.answers.gold[:, column] > 0).sum())
 
     def bootstrap(self, name: str, scored: NDArray[np.bool_], rows: NDArray[np.intp]) -> Interval:
         """The 95% interval of a metric on some rows, over groups of equal texts."""
-        if self.n_resamples < 1:
+        if self.n_resamples < 1 or METRIC_FACTS[name].needs:
             return None
         board = Board.of(
             name,
@@ -368,7 +389,9 @@ def _read_fold(run: Run, fold: int, done: Mapping[str, Any]) -> FoldResult:
         train_loss=kept.get("train_loss"),
         val_loss=kept.get("val_loss"),
         measures={
-            name: float(kept[name]) for name in _HISTORY_MEASURES if kept.get(name) is not None
+            name: float(kept[name])
+            for name in (*METRIC_FACTS, "subset_accuracy")
+            if kept.get(name) is not None
         },
         seconds=float(done.get("seconds", 0.0)),
         peak_rss_mb=float(done.get("peak_rss_mb", 0.0)),

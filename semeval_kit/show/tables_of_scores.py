@@ -34,7 +34,7 @@ def tabulate_main(results: RunResults) -> Table:
             lines.append((title, results.estimate["n_examples"], reading["score"], interval))
     for split in ("dev", "test"):
         score = results.split_score(split)
-        if score is not None:
+        if score is not None and score.score == score.score:
             title = f"{split}, mean over folds" if len(results.folds) > 1 else split
             if remark := describe_use(results, split):
                 title += f" ({remark})"
@@ -78,11 +78,15 @@ def tabulate_labels(
     if score is None:
         return Table("labels", "Per label", ("label",), ())
     name = results.wording.label_score
-    labels = {label.label: label for label in sorted(score.labels, key=lambda one: -one.score)}
+    best_first = sorted(
+        score.labels, key=lambda one: one.score, reverse=not results.wording.numeric
+    )
+    labels = {label.label: label for label in best_first}
     columns: dict[str, Mapping[str, str]] = {
         name: _show_scores(score),
-        "positives": {label: str(result.positives) for label, result in labels.items()},
     }
+    if not results.wording.numeric:
+        columns["positives"] = {label: str(result.positives) for label, result in labels.items()}
     if thresholds is not None and results.wording.tuned:
         columns["threshold"] = _show_cuts(results, thresholds)
         columns[f"{name} at 0.5"] = _show_scores(results.split_score(first, "half"))

@@ -54,7 +54,8 @@ def tabulate_data(task: Task, splits: Mapping[str, Examples]) -> Table:
 
 def tabulate_folds(results: RunResults) -> Table:
     """One row per fold at its kept epoch, then mean and standard deviation."""
-    names = [name for name in _FOLD_MEASURES if results.fold_values(name)]
+    measures = dict.fromkeys((*_FOLD_MEASURES, results.metric))
+    names = [name for name in measures if results.fold_values(name)]
     rows = [
         (
             str(fold.fold),

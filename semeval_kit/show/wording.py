@@ -18,6 +18,15 @@ _MEASURES = {
     "subset_accuracy": "subset acc.",
     "jaccard": "Jaccard",
     "pearson_r": "Pearson r",
+    "pearson": "Pearson r",
+    "spearman": "Spearman rho",
+    "rmse": "RMSE",
+    "mae": "MAE",
+    "within_sd": "accuracy within sd",
+    "jensen_shannon": "Jensen-Shannon div.",
+    "exact_match": "exact match",
+    "soft_cons": "soft consistency",
+    "hard_cons": "hard consistency",
 }
 
 
@@ -34,6 +43,7 @@ class Wording:
         decision: how the answers are decided, as a sentence of a paper.
         compared: what "before and after fine-tuning" compares.
         axes: the measures that it compares, with their names there; none: the labels' scores.
+        numeric: answers are numbers, so that nothing is positive.
     """
 
     measures: tuple[str, ...]
@@ -44,6 +54,7 @@ class Wording:
     decision: str
     compared: str
     axes: tuple[tuple[str, str], ...] = ()
+    numeric: bool = False
 
 
 _WORDINGS = {
@@ -96,6 +107,28 @@ _WORDINGS = {
         ),
     ),
 }
+
+
+_WORDINGS["regression"] = Wording(
+    measures=("spearman", "pearson", "rmse", "mae"),
+    label_score="RMSE",
+    label_metric="rmse",
+    tuned=False,
+    untuned="as predicted",
+    decision="The mean of the models' numbers is predicted.",
+    compared="RMSE per number",
+    numeric=True,
+)
+_WORDINGS["distribution"] = Wording(
+    measures=("jensen_shannon", "rmse", "mae"),
+    label_score="RMSE",
+    label_metric="rmse",
+    tuned=False,
+    untuned="as predicted",
+    decision="The mean of the models' shares is predicted, made to sum to 1.",
+    compared="RMSE per share",
+    numeric=True,
+)
 
 
 def find_wording(task: Task) -> Wording:

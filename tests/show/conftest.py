@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from semeval_kit.files import write_kept
-from semeval_kit.run.directory import Probs, Run, read_probs, write_json, write_probs
+from semeval_kit.run.directory import Probs, Run, read_json, read_probs, write_json, write_probs
 from semeval_kit.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ KINDS = {
     "multilabel": ("columns", ("macro_f1", "micro_f1"), "pred_{lang}.csv"),
     "intensity": ("columns", ("pearson_r",), "pred_{lang}.csv"),
     "singlelabel": ("name", ("accuracy", "weighted_f1"), "pred_{lang}.csv"),
+    "regression": ("columns", ("spearman", "rmse"), "pred_{lang}.csv"),
 }
 RunMaker = Callable[..., Run]
 
@@ -68,6 +69,7 @@ def made_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
         "strong-2": lay_run(folder, name="strong-2", quality=1.8, seed=1),
         "intensity": lay_run(folder, name="intensity", kind="intensity"),
         "single": lay_run(folder, name="single", kind="singlelabel", folds=2),
+        "numbers": lay_run(folder, name="numbers", kind="regression"),
         "two-languages": lay_run(folder, name="two-languages", languages=("eng", "afr")),
     }
 
@@ -112,7 +114,7 @@ def lay_run(
         name: of the run.
         quality: how well probabilities follow the labels; 0 is noise, 2 nearly right.
         seed: of the probabilities and of the recipe; the data do not depend on it.
-        kind: multilabel, intensity or singlelabel.
+        kind: multilabel, intensity, singlelabel or regression.
         languages: of training and prediction.
         folds: number of folds.
         encoder: named in the recipe and in done.json.
@@ -141,7 +143,8 @@ def lay_run(
     thresholds = _lay_decisions(run, train, oof)
     for split in ("dev", "test"):
         _lay_split(run, rng, quality, split, thresholds)
-    _lay_submission(run, data / "gold" if gold and scored else None)
+    if kind != "regression":
+        _lay_submission(run, data / "gold" if gold and scored else None)
     return run
 
 
@@ -154,6 +157,7 @@ def task_text(kind: str, languages: Sequence[str] = ("eng",)) -> str:
     return f'''name = "made-{kind}"
 title = "A made-up {kind} task, 100% for tests & nothing else"
 kind = "{kind}"
+{"range = [0, 10]" if kind == "regression" else ""}
 url = "https://example.org/made"
 train_languages = {listed}
 predict_languages = {listed}
@@ -216,6 +220,8 @@ def _draw_labels(rng: np.random.Generator, kind: str, n_rows: int, n_labels: int
     rates = np.array(RATES[:n_labels])
     if kind == "singlelabel":
         return np.eye(n_labels)[rng.choice(n_labels, size=n_rows, p=rates / rates.sum())]
+    if kind == "regression":
+        return rng.uniform(0, 10, size=(n_rows, n_labels)).round(2)
     present = rng.random((n_rows, n_labels)) < rates
     return present * (rng.integers(1, 4, size=present.shape) if kind == "intensity" else 1)
 
@@ -223,6 +229,8 @@ def _draw_labels(rng: np.random.Generator, kind: str, n_rows: int, n_labels: int
 def _spell(values: np.ndarray, kind: str, labels: Sequence[str]) -> list[list[str]]:
     if kind == "singlelabel":
         return [[labels[int(row.argmax())]] for row in values]
+    if kind == "regression":
+        return [[f"{value:.2f}" for value in row] for row in values]
     return [[str(int(value)) for value in row] for row in values]
 
 
@@ -268,7 +276,9 @@ def _make_probs(
 
     targets = np.nan_to_num(encode_labels(task, gold))
     logits = quality * (4 * targets - 2.6) + rng.normal(0, 1.6, size=targets.shape)
-    if task.kind == "singlelabel":
+    if task.kind == "regression":
+        values = np.clip(targets + rng.normal(0, 0.4 / (1 + quality), size=targets.shape), 0, 1)
+    elif task.kind == "singlelabel":
         powers = np.exp(logits)
         values = powers / powers.sum(axis=1, keepdims=True)
     else:
@@ -321,10 +331,16 @@ def _lay_decisions(run: Run, train: Examples, oof: Probs) -> Thresholds:
     from semeval_kit.data.texts import normalize_text
     from semeval_kit.decision.estimate import Judging, estimate_score
     from semeval_kit.decision.oof import OofAnswers, OofRows, write_oof_answers
+    from semeval_kit.decision.rule import Thresholds
     from semeval_kit.decision.thresholds import Tuning
     from semeval_kit.decision.tuning import tune_rule
     from semeval_kit.task.codec import encode_labels
 
+    if run.task.kind == "regression":  # nothing is tuned, so the stage itself is quick
+        from semeval_kit.run.decide import tune
+
+        tune(run, lambda _: None)
+        return Thresholds.from_json(read_json(run.thresholds_file))
     fold_of = run.read_folds()
     rows = OofRows.of(
         oof.values,
@@ -366,7 +382,7 @@ def _lay_split(
     run: Run, rng: np.random.Generator, quality: float, split: str, thresholds: Thresholds
 ) -> None:
     from semeval_kit.data.examples import read_examples
-    from semeval_kit.decision.rule import decode_probs
+    from semeval_kit.decision.targets import decide_labels
     from semeval_kit.submission.pack import write_predictions
 
     data = Path(run.settings["data"])
@@ -375,8 +391,10 @@ def _lay_split(
         gold = examples.labels if split == "dev" else _read_gold(run.task, data, language)
         probs = _make_probs(run.task, examples, rng, quality, gold)
         write_probs(run.probs_file(split, language), probs)
-        preds = decode_probs(run.task.kind, probs.values, thresholds, probs.languages)
-        write_predictions(run.task, language, examples, preds, run.pred_file(split, language))
+        rules = {run.task.targets[0].name: thresholds}
+        preds = decide_labels(run.task, rules, probs.values, probs.languages)
+        if run.task.kind != "regression":
+            write_predictions(run.task, language, examples, preds, run.pred_file(split, language))
 
 
 def _lay_submission(run: Run, gold: Path | None) -> None:

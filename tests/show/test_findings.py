@@ -74,7 +74,7 @@ def test_a_run_beside_it_that_would_help_is_named_with_both_scores(make_run, run
 
 
 def test_every_kind_has_findings_with_numbers(made_runs, tmp_path):
-    for name in ("strong", "intensity", "single", "two-languages"):
+    for name in ("strong", "intensity", "single", "two-languages", "numbers"):
         alone = Run(shutil.copytree(made_runs[name].path, tmp_path / name / "alone"))
         findings = find(alone)
         assert {"Overfitting", "Weakest label"} <= set(findings)

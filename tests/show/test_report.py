@@ -155,6 +155,7 @@ def test_ids_are_unique_and_pictures_named(made_run):
         ("intensity", 5, "Expected Pearson r on new texts"),
         ("single", 3, "Expected accuracy on new texts"),
         ("two-languages", 5, "Expected macro-F1 on new texts"),
+        ("numbers", 3, "Expected Spearman rho on new texts"),
     ],
 )
 def test_every_kind_has_its_page(made_runs, name, tiles, first):
@@ -162,7 +163,7 @@ def test_every_kind_has_its_page(made_runs, name, tiles, first):
     assert page.count('class="value"') == tiles
     assert f"<h3>{first}</h3>" in page
     assert ("Thresholds per language" in page) == (name == "two-languages")
-    assert ("optimistic</span>" in page) == (name != "single")
+    assert ("optimistic</span>" in page) == (name not in {"single", "numbers"})
 
 
 def test_languages_have_their_own_rows(made_runs):

@@ -147,6 +147,32 @@ def draw_calibration(names: Sequence[str], probs: FloatArray, targets: FloatArra
     return figure
 
 
+@styled
+def draw_scatter(names: Sequence[str], gold: FloatArray, preds: FloatArray) -> Figure:
+    """Predicted against gold numbers, a panel for each.
+
+    Args:
+        names: L numbers.
+        gold: `(n_examples, L)`, NaN for not annotated.
+        preds: `(n_examples, L)`.
+    """
+    figure, panels = _panels(len(names))
+    for place, (axes, name) in enumerate(zip(panels, names, strict=True)):
+        both = np.concatenate([gold[:, place], preds[:, place]])
+        ends = [float(np.nanmin(both)), float(np.nanmax(both))]
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_ticks(ends, [f"{end:.3g}" for end in ends])
+            axis.set_tick_params(labelbottom=True, labelleft=True)
+        axes.set_xlim(*ends)
+        axes.set_ylim(*ends)
+        axes.plot(ends, ends, color=FAINT, linewidth=0.8, linestyle=(0, (2, 2)))
+        axes.plot(gold[:, place], preds[:, place], ".", color=BLUE, markersize=3, alpha=0.5)
+        _name_panel(axes, name, "", len(names))
+    figure.supxlabel("gold", fontsize=9)
+    figure.supylabel("predicted", fontsize=9)
+    return figure
+
+
 def trace_f1(
     scores: FloatArray,
     gold: FloatArray,

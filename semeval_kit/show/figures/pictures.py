@@ -11,10 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semeval_kit.data.examples import Examples, find_file
-from semeval_kit.decision.rule import Thresholds
 from semeval_kit.errors import KitError
-from semeval_kit.run.directory import Run, read_json
-from semeval_kit.show.answers import SPLITS, Answers, read_answers
+from semeval_kit.run.directory import Run
+from semeval_kit.show.answers import (
+    SPLITS,
+    Answers,
+    narrow_examples,
+    read_answers,
+    read_rule,
+    shown_task,
+)
 from semeval_kit.show.before_after import find_before, read_before, score_axes
 from semeval_kit.show.figures.charts import MOST_NUMBERED, draw_matrix, draw_pairs
 from semeval_kit.show.figures.data import (
@@ -27,6 +33,7 @@ from semeval_kit.show.figures.decision import (
     draw_calibration,
     draw_confusions,
     draw_f1_thresholds,
+    draw_scatter,
     share_class_confusion,
     share_cooccurrence_confusion,
 )
@@ -109,6 +116,7 @@ def draw_figures(
     Raises:
         KitError: `before` does not fit, or matplotlib is missing.
     """
+    train = narrow_examples(run, train)
     yield from _draw_data(run, train, answers)
     yield from _draw_training(run)
     oof = answers.get("oof")
@@ -124,7 +132,10 @@ def draw_figures(
 
 
 def _draw_data(run: Run, train: Examples, answers: AnswersBySplit) -> Iterator[Picture]:
-    task = run.task
+    task = shown_task(run)
+    if find_wording(task).numeric:
+        yield _draw_lengths(run, train)
+        return
     used = np.flatnonzero(~np.isnan(train.labels).all(axis=0))
     labels = [task.all_labels[column] for column in used]
     gold = {"train": train.labels[:, used]}
@@ -220,7 +231,7 @@ def _draw_lengths(run: Run, train: Examples) -> Picture:
             "off.",
             draw_text_lengths({split: [len(text) for text in own] for split, own in texts.items()}),
         )
-    lengths = {split: _count_tokens(tokenizer, own) for split, own in texts.items()}
+    lengths = {split: count_tokens(tokenizer, own) for split, own in texts.items()}
     limit = int(run.recipe["max_length"])
     pooled = np.concatenate([np.array(counts) for counts in lengths.values()])
     cut = 100 * float((pooled > limit).mean())
@@ -233,7 +244,8 @@ def _draw_lengths(run: Run, train: Examples) -> Picture:
     )
 
 
-def _count_tokens(file: Path, texts: Sequence[str]) -> list[int]:
+def count_tokens(file: Path, texts: Sequence[str]) -> list[int]:
+    """Lengths of texts in tokens, by a tokenizer.json."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(file))
@@ -270,13 +282,16 @@ def _find_metric(run: Run, histories: Sequence[Sequence[Mapping[str, Any]]]) -> 
 
 
 def _draw_decisions(run: Run, oof: Answers) -> Iterator[Picture]:
-    targets = encode_labels(run.task, oof.gold)
+    task = shown_task(run)
+    if find_wording(task).numeric:
+        return
+    targets = encode_labels(task, oof.gold)
     # A target that no row has leaves its panel empty.
     used = np.flatnonzero((targets > 0).any(axis=0))
     names = [oof.probs.target_names[column] for column in used]
     probs = oof.probs.values[:, used]
-    if len(used) and run.task.kind != "singlelabel":
-        thresholds = Thresholds.from_json(read_json(run.thresholds_file))
+    if len(used) and find_wording(task).tuned:
+        thresholds = read_rule(run)
         languages = sorted(set(oof.probs.languages))
         alone = len(languages) == 1
         cuts = thresholds.rows(languages)[0] if alone else thresholds.joint
@@ -301,10 +316,18 @@ def _draw_decisions(run: Run, oof: Answers) -> Iterator[Picture]:
 
 
 def _draw_mistakes(run: Run, oof: Answers) -> Iterator[Picture]:
-    task = run.task
+    task = shown_task(run)
     used = np.flatnonzero(~np.isnan(oof.gold).all(axis=0))
     labels = [task.all_labels[column] for column in used]
     gold, preds = oof.gold[:, used], oof.tuned[:, used]
+    if find_wording(task).numeric:
+        yield Picture(
+            "predicted-gold",
+            "Predicted against gold",
+            "Out-of-fold examples, one dot each; on the dashed line both are the same.",
+            draw_scatter(labels, gold, preds.astype(np.float64)),
+        )
+        return
     if task.kind == "singlelabel":
         known = ~np.isnan(gold).all(axis=1)
         classes = np.nan_to_num(gold[known]).argmax(axis=1), preds[known].argmax(axis=1)
