@@ -261,7 +261,17 @@ def _show_stats(entries: Sequence[SplitStats]) -> None:
         if entry.labels:
             click.echo(f"\n{entry.language} {entry.split}: rows with both labels (diagonal: one)")
             click.echo("\n".join(_cooccurrence_lines(entry)))
+        if entry.numbers:
+            click.echo(f"\n{entry.language} {entry.split}: numbers")
+            click.echo("\n".join(_number_lines(entry)))
     click.echo("")
+
+
+def _number_lines(entry: SplitStats) -> list[str]:
+    rows: list[Sequence[str]] = [("", "least", "5%", "median", "95%", "most", "mean")]
+    for name, spread in entry.numbers.items():
+        rows.append((name, *(f"{value:.3g}" for value in (*spread.quantiles, spread.mean))))
+    return align_rows(rows, right=range(1, 7))
 
 
 def _cooccurrence_lines(entry: SplitStats) -> list[str]:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from semeval_kit.data.examples import find_file, read_file, split_patterns
@@ -20,7 +21,8 @@ from semeval_kit.data.hub import Loader, load_tables, render_splits, suggest_cop
 from semeval_kit.data.reference import read_reference
 from semeval_kit.data.survey import describe_positives
 from semeval_kit.errors import KitError
-from semeval_kit.task.schema import SPLITS, fill_language
+from semeval_kit.files import write_atomic
+from semeval_kit.task.schema import FILE_KINDS, SPLITS, fill_language
 from semeval_kit.task.task import Task
 
 MANIFEST = "manifest.json"
@@ -63,12 +65,13 @@ def fetch_from_folder(
     if not source.is_dir():
         raise KitError(f"{source}: no such folder. Give the folder with the organisers' files.")
     for language in _choose(task, languages):
-        for split in (*SPLITS, "gold"):
+        for split in FILE_KINDS:
             path = find_file(task, source, split, language)
             if path is not None:
                 fetch.place(split, language, path.read_bytes(), path)
             elif _is_wanted(task, split, language):
                 fetch.missing.append(f"{split} of {language}: not in {source}")
+        fetch.copy_others(source, language)
     if not fetch.files:
         tried = ", ".join(pattern for split in SPLITS for pattern in split_patterns(task, split))
         raise KitError(
@@ -143,6 +146,8 @@ class _Fetch:
         """Write a file unless it is there with the same content."""
         name = self._name(split, language)
         path = self.folder / name
+        if any(file.path == name for file in self.files):
+            return  # one file for several splits or languages
         self._verify(name)
         if path.exists() and path.read_bytes() != content:
             raise KitError(
@@ -152,13 +157,33 @@ class _Fetch:
         if path.exists():
             self.kept.append(name)
         else:
-            # Read before it gets its name: a file with problems is never left in place.
-            part = path.with_name(f".part-{path.name}")
-            part.parent.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(content)
-            self._describe(name, part, split, language, origin or path)
-            os.replace(part, path)
+            # Read before it gets its name: a file with problems is never left in place. Its path
+            # ends as it will, because that says how it is spelled.
+            part = self.folder / ".part" / name
+            for place in (part, path):
+                place.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                part.write_bytes(content)
+                self._describe(name, part, split, language, origin or path)
+                os.replace(part, path)
+            finally:
+                shutil.rmtree(self.folder / ".part")
         self.files.append(self._describe(name, path, split, language, path))
+
+    def copy_others(self, source: Path, language: str) -> None:
+        """Copy further files of a split, labels that lie apart and auxiliary targets, if there."""
+        files = self.task.data.files
+        patterns = [*files.train_labels, *files.dev_labels]
+        patterns += [pattern for target in self.task.targets for pattern in target.file]
+        if self.task.data.combine_files:
+            patterns += [pattern for kind in FILE_KINDS for pattern in getattr(files, kind)[1:]]
+        for pattern in patterns:
+            name = fill_language(pattern, language)
+            path = self.folder / name
+            if ".." in PurePosixPath(name).parts or not (source / name).is_file() or path.exists():
+                continue
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, (source / name).read_bytes())
 
     def keep(self, language: str) -> bool:
         """Keep a language whose files are all in the manifest and in place; False if some lack."""
@@ -205,8 +230,6 @@ class _Fetch:
         try:
             rows, labels = _count(self.task, path, split, language)
         except KitError as error:
-            if path != shown:
-                path.unlink()
             raise KitError(error.message.replace(str(path), str(shown))) from error
         return FetchedFile(
             path=name,
@@ -234,7 +257,8 @@ def _is_wanted(task: Task, split: str, language: str) -> bool:
 def _count(task: Task, path: Path, split: str, language: str) -> tuple[int, dict[str, int]]:
     """Rows and positives per label, read by the rules of training or, for gold, of scoring."""
     if split != "gold":
-        examples = read_file(task, path, language, split)
+        apart = bool(getattr(task.data.files, f"{split}_labels", ()))
+        examples = read_file(task, path, language, split, labelled=False if apart else None)
         return len(examples), describe_positives(examples)
     reference = read_reference(task, path, language)
     if reference.gold is None:

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from semeval_kit.data.labels import LabelReader, Wanted
 from semeval_kit.data.table import (
+    Form,
     Problems,
     Record,
     Table,
@@ -72,24 +74,14 @@ def read_rows(task: Task, path: Path, wanted: Wanted) -> ReadRows:
 def _open(task: Task, path: Path, wanted: Wanted) -> tuple[Table, tuple[str, ...]]:
     """The records below the header, and the header."""
     data, spelling = task.data, _spelling_of(task, path, wanted.language)
-    max_bytes = int(data.max_megabytes * 1e6)
-    form = data.format or format_of(path)
-    if form != "table":
-        table = read_objects(path, form, data.id_column, max_bytes)
-        has_header, columns = True, None
-    else:
-        table = read_table(
-            path,
-            delimiter=spelling.delimiter or data.delimiter,
-            quoted=data.quoted if spelling.quoted is None else spelling.quoted,
-            split_from_right=len(data.columns) - 1 if data.split_from_right else 0,
-            max_bytes=max_bytes,
-            encoding=spelling.encoding or data.encoding,
-        )
-        has_header = data.header if spelling.header is None else spelling.header
-        columns = spelling.columns
+    # One file for all languages or splits is read again and again: its rows stay in memory.
+    shared = bool(data.language_column or data.split_column)
+    read = _read_shared if shared and path.is_file() else _read_whole
+    changed = path.stat().st_mtime_ns if path.is_file() else 0
+    table = read(path, _form_of(task, path, spelling), changed)
     records = table.records
-    if has_header:
+    has_header = data.header if spelling.header is None else spelling.header
+    if has_header or (data.format or format_of(path)) != "table":
         if not records:
             raise KitError(f"{path}: the file is empty. Expected a header line and rows.")
         header, records = records[0].cells, records[1:]
@@ -97,7 +89,28 @@ def _open(task: Task, path: Path, wanted: Wanted) -> tuple[Table, tuple[str, ...
         header = (data.label_column,)
     else:
         header = data.columns
-    return replace(table, records=records), columns or header
+    return replace(table, records=records), spelling.columns or header
+
+
+def _form_of(task: Task, path: Path, spelling: Spelling) -> Form:
+    data = task.data
+    return Form(
+        format=data.format or format_of(path),
+        delimiter=spelling.delimiter or data.delimiter,
+        quoted=data.quoted if spelling.quoted is None else spelling.quoted,
+        split_from_right=len(data.columns) - 1 if data.split_from_right else 0,
+        encoding=spelling.encoding or data.encoding,
+        id_column=data.id_column,
+        max_bytes=int(data.max_megabytes * 1e6),
+    )
+
+
+def _read_whole(path: Path, form: Form, changed: int) -> Table:
+    """Read a file; `changed` is the time of its last change, by which a copy is known."""
+    return read_table(path, form) if form.format == "table" else read_objects(path, form)
+
+
+_read_shared = lru_cache(maxsize=1)(_read_whole)
 
 
 def _spelling_of(task: Task, path: Path, language: str) -> Spelling:

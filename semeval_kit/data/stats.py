@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semeval_kit.data.examples import Examples, find_file, read_split
-from semeval_kit.data.texts import find_overlap, text_keys
+from semeval_kit.data.texts import find_overlap, text_keys, whole_texts
 from semeval_kit.errors import KitError
 from semeval_kit.task.schema import SPLITS
 from semeval_kit.task.task import Task
@@ -21,11 +21,8 @@ QUANTILES = (0.0, 0.05, 0.5, 0.95, 1.0)
 
 
 @dataclass(frozen=True)
-class Lengths:
-    """Lengths of the texts at QUANTILES (least, 5%, median, 95%, most) and their mean.
-
-    Words are runs between blanks, so they mean little for languages written without blanks.
-    """
+class Spread:
+    """Numbers at QUANTILES (least, 5%, median, 95%, most) and their mean."""
 
     quantiles: tuple[float, ...]
     mean: float
@@ -50,8 +47,11 @@ class SplitStats:
     values: dict[str, dict[str, int]]
     cooccurrence: tuple[tuple[int, ...], ...]
     mean_labels: float
-    words: Lengths
-    characters: Lengths
+    words: Spread
+    """Lengths in runs between blanks, which mean little for languages written without blanks."""
+    characters: Spread
+    numbers: dict[str, Spread] = field(default_factory=dict)
+    """Real-valued labels, which are in none of the counts above."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the numbers as plain dictionaries and lists."""
@@ -73,11 +73,16 @@ def describe_split(examples: Examples, language: str, split: str) -> SplitStats:
         split: The name to put on the result.
     """
     rows = np.array([code == language for code in examples.languages], dtype=bool)
-    texts = [text for text, keep in zip(examples.texts, rows, strict=True) if keep]
-    labels = examples.labels[rows]
+    texts = [text for text, keep in zip(whole_texts(examples), rows, strict=True) if keep]
+    numeric = np.array([bool((column % 1 > 0).any()) for column in examples.labels[rows].T], bool)
+    numbers = {
+        examples.label_names[i]: _measure(column[~np.isnan(column)])
+        for i, column in enumerate(examples.labels[rows].T)
+        if numeric[i]
+    }
+    used = np.flatnonzero((~np.isnan(examples.labels[rows])).any(axis=0) & ~numeric)
+    labels = examples.labels[rows][:, used]
     annotated = ~np.isnan(labels)
-    used = np.flatnonzero(annotated.any(axis=0))
-    labels, annotated = labels[:, used], annotated[:, used]
     names = tuple(examples.label_names[i] for i in used)
     positive = (np.where(annotated, labels, 0.0) > 0).astype(np.int64)
     complete = annotated.all(axis=1) if names else np.zeros(len(texts), dtype=bool)
@@ -94,6 +99,7 @@ def describe_split(examples: Examples, language: str, split: str) -> SplitStats:
         mean_labels=float(positive[complete].sum(axis=1).mean()) if complete.any() else 0.0,
         words=_measure([len(text.split()) for text in texts]),
         characters=_measure([len(text) for text in texts]),
+        numbers=numbers,
     )
 
 
@@ -140,8 +146,8 @@ def _count_values(column: NDArray[np.float64]) -> dict[str, int]:
     return {f"{value:g}": int(count) for value, count in zip(values, counts, strict=True)}
 
 
-def _measure(lengths: list[int]) -> Lengths:
-    if not lengths:
-        return Lengths(tuple(0.0 for _ in QUANTILES), 0.0)
-    array = np.asarray(lengths, dtype=np.float64)
-    return Lengths(tuple(float(q) for q in np.quantile(array, QUANTILES)), float(array.mean()))
+def _measure(numbers: Sequence[int] | NDArray[np.float64]) -> Spread:
+    if not len(numbers):
+        return Spread(tuple(0.0 for _ in QUANTILES), 0.0)
+    array = np.asarray(numbers, dtype=np.float64)
+    return Spread(tuple(float(q) for q in np.quantile(array, QUANTILES)), float(array.mean()))

@@ -87,30 +87,43 @@ class Table:
     notes: tuple[str, ...]
 
 
-def read_table(
-    path: Path,
-    *,
-    delimiter: str = ",",
-    quoted: bool = True,
-    split_from_right: int = 0,
-    max_bytes: int = 64_000_000,
-    encoding: str = "utf-8",
-) -> Table:
-    """Read a delimited file; blank lines are skipped and counted in the notes.
+@dataclass(frozen=True)
+class Form:
+    """How a file is written."""
 
-    `split_from_right` cuts each line at its last so many delimiters (for unquoted texts).
+    format: str = "table"
+    """table, json (a list of objects, or an object of them by id), jsonl or parquet."""
+    delimiter: str = ","
+    quoted: bool = True
+    split_from_right: int = 0
+    """Cut each line at its last so many delimiters (for unquoted texts)."""
+    encoding: str = "utf-8"
+    id_column: str = "id"
+    """What the ids of an object by id are called."""
+    max_bytes: int = 64_000_000
+    """The largest file that is read."""
+
+
+def read_table(path: Path, form: Form = Form()) -> Table:
+    """Read a delimited file; blank lines are skipped and counted in the notes.
 
     Raises:
         KitError: not readable, too large, in another encoding, NUL bytes, or an open quote.
     """
-    problems, data = Problems(str(path)), _read_bytes(path, max_bytes)
-    if encoding.lower() not in ("utf-8", "utf8"):
+    problems, data = Problems(str(path)), _read_bytes(path, form.max_bytes)
+    if form.encoding.lower() not in ("utf-8", "utf8"):
         try:
-            data = data.decode(encoding).encode("utf-8")
+            data = data.decode(form.encoding).encode("utf-8")
         except (UnicodeDecodeError, LookupError) as error:
-            raise KitError(f"{path}: is not {encoding} ({error}). Check data.encoding.") from error
+            raise KitError(
+                f"{path}: is not {form.encoding} ({error}). Check data.encoding."
+            ) from error
     table = parse_table(
-        data, problems, delimiter=delimiter, quoted=quoted, split_from_right=split_from_right
+        data,
+        problems,
+        delimiter=form.delimiter,
+        quoted=form.quoted,
+        split_from_right=form.split_from_right,
     )
     problems.raise_if_any()
     return table
@@ -132,28 +145,22 @@ def parse_table(
     return Table(tuple(records), tuple(notes))
 
 
-def read_objects(path: Path, form: str, id_column: str, max_bytes: int) -> Table:
+def read_objects(path: Path, form: Form) -> Table:
     """Read rows that are objects; the first record is the header, the union of their keys.
-
-    Args:
-        path: of a file of UTF-8 text, or of parquet.
-        form: `json` (a list of objects, or an object of them by id), `jsonl` or `parquet`.
-        id_column: what the ids of an object by id are called.
-        max_bytes: the largest file that is read.
 
     Raises:
         KitError: not readable, too large, or not of this form.
     """
-    problems, data = Problems(str(path)), _read_bytes(path, max_bytes)
+    problems, data = Problems(str(path)), _read_bytes(path, form.max_bytes)
     notes: list[str] = []
-    if form == "parquet":
+    if form.format == "parquet":
         from pyarrow import parquet
 
         rows: list[Any] = parquet.read_table(io.BytesIO(data)).to_pylist()
     else:
         text, notes = decode_text(data, problems)
         problems.raise_if_any()
-        rows = list(_load_json(text, form, id_column, problems))
+        rows = list(_load_json(text, form, problems))
         problems.raise_if_any()
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
@@ -248,10 +255,10 @@ def _read_bytes(path: Path, max_bytes: int) -> bytes:
         raise KitError(f"{path}: cannot be read ({error.strerror}). Check the path.") from error
 
 
-def _load_json(text: str, form: str, id_column: str, problems: Problems) -> Iterable[Any]:
+def _load_json(text: str, form: Form, problems: Problems) -> Iterable[Any]:
     # Numbers stay as the organisers spelled them.
     numbers: Mapping[str, Any] = {"parse_float": str, "parse_int": str}
-    if form == "jsonl":
+    if form.format == "jsonl":
         for number, line in enumerate(text.splitlines(), start=1):
             try:
                 if line.strip():
@@ -266,7 +273,9 @@ def _load_json(text: str, form: str, id_column: str, problems: Problems) -> Iter
         return
     if isinstance(content, dict):
         for row_id, row in content.items():
-            yield {id_column: row_id, **row} if isinstance(row, dict) and id_column else row
+            yield (
+                {form.id_column: row_id, **row} if isinstance(row, dict) and form.id_column else row
+            )
     else:
         yield from content if isinstance(content, list) else [content]
 

@@ -76,16 +76,23 @@ def number_groups(examples: Examples) -> NDArray[np.int64]:
     Rows of equal `groups` are one; where the task names no group, rows of the same text (and
     second text), whatever their language. Numbers follow the first appearance.
     """
-    keys: Iterable[str] = examples.groups or map(normalize_text, _whole_texts(examples))
+    keys: Iterable[str] = examples.groups or map(normalize_text, whole_texts(examples))
     numbers: dict[str, int] = {}
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
+
+
+def whole_texts(examples: Examples) -> Sequence[str]:
+    """The text of every row, with its second text on a line of its own."""
+    if not examples.pairs:
+        return examples.texts
+    return [f"{text}\n{pair}" for text, pair in zip(examples.texts, examples.pairs, strict=True)]
 
 
 def text_keys(examples: Examples) -> Keys:
     """Return (language, normalised text and second text) for every row."""
     return [
         (language, normalize_text(text))
-        for language, text in zip(examples.languages, _whole_texts(examples), strict=True)
+        for language, text in zip(examples.languages, whole_texts(examples), strict=True)
     ]
 
 
@@ -152,15 +159,9 @@ def find_overlap(
 
 def _count_verbatim(first: Examples, second: Examples, rows: Iterable[int]) -> int:
     """Count the given rows of `second` whose text stands unchanged in `first`."""
-    verbatim = set(zip(first.languages, _whole_texts(first), strict=True))
-    texts = _whole_texts(second)
+    verbatim = set(zip(first.languages, whole_texts(first), strict=True))
+    texts = whole_texts(second)
     return sum((second.languages[row], texts[row]) in verbatim for row in rows)
-
-
-def _whole_texts(examples: Examples) -> Sequence[str]:
-    if not examples.pairs:
-        return examples.texts
-    return [f"{text}\n{pair}" for text, pair in zip(examples.texts, examples.pairs, strict=True)]
 
 
 def _conflict(labels: NDArray[np.float64]) -> bool:

@@ -307,3 +307,40 @@ def test_official_files_are_copied_as_they_are(official_data: Path, tmp_path: Pa
 
 def refuse(name: str, config: str, revision: str) -> None:
     raise AssertionError("the hub was asked")
+
+
+def test_other_shapes_are_fetched_whole(tmp_path: Path) -> None:
+    source = tmp_path / "olid"
+    source.mkdir()
+    (source / "olid-training-v1.0.tsv").write_text(
+        "id\ttweet\tsubtask_a\tsubtask_b\tsubtask_c\n1\thm\tNOT\tNULL\tNULL\n2\tx\tOFF\tUNT\tNULL\n"
+    )
+    (source / "testset-levela.tsv").write_text("id\ttweet\n7\thm\n")
+    (source / "labels-levela.csv").write_text("7,NOT\n")
+    done = fetch_from_folder(load_task("semeval2019-task6-a"), source, tmp_path / "data")
+    assert [(file.path, file.rows, file.labels) for file in done.files] == [
+        ("olid-training-v1.0.tsv", 2, {"OFF": 1, "NOT": 1}),
+        ("testset-levela.tsv", 1, {}),
+        ("labels-levela.csv", 1, {"OFF": 0, "NOT": 1}),
+    ]
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [
+        "labels-levela.csv",
+        "manifest.json",
+        "olid-training-v1.0.tsv",
+        "testset-levela.tsv",
+    ]
+
+
+def test_a_file_of_all_splits_is_fetched_once(tmp_path: Path) -> None:
+    source = tmp_path / "edos"
+    source.mkdir()
+    (source / "edos_labelled_aggregated.csv").write_text(
+        "rewire_id,text,label_sexist,label_category,label_vector,split\n"
+        "1,a,sexist,2. derogation,2.1 descriptive attacks,train\n2,b,not sexist,none,none,dev\n"
+        "3,c,sexist,2. derogation,2.1 descriptive attacks,test\n"
+    )
+    done = fetch_from_folder(load_task("semeval2023-task10-a"), source, tmp_path / "data")
+    assert [(file.path, file.split, file.rows) for file in done.files] == [
+        ("edos_labelled_aggregated.csv", "train", 1)
+    ]
+    assert done.missing == ()

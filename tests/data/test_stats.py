@@ -52,3 +52,15 @@ def test_a_split_without_labels_has_none() -> None:
 def test_a_language_without_rows_is_empty(rows: Examples) -> None:
     stats = describe_split(rows, "swe", "dev")
     assert (stats.n_rows, stats.labels, stats.words.mean) == (0, (), 0.0)
+
+
+def test_real_numbers_are_described_apart_from_labels() -> None:
+    labels = np.array([[0.5, 1], [1.0, 0], [NAN, 1], [0.0, 0]])
+    rows = Examples(("a", "b", "c", "d"), ("x",) * 4, ("eng",) * 4, ("score", "joy"), labels)
+    stats = describe_split(rows, "eng", "train")
+    assert stats.labels == ("joy",)
+    assert stats.positives() == {"joy": 2}
+    assert list(stats.numbers) == ["score"]
+    assert stats.numbers["score"].mean == 0.5
+    assert stats.numbers["score"].quantiles == pytest.approx((0, 0.05, 0.5, 0.95, 1))
+    assert stats.n_annotated == 4

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from semeval_kit.data.table import MAX_SHOWN, Problems, read_table
+from semeval_kit.data.table import MAX_SHOWN, Form, Problems, read_table
 from semeval_kit.errors import KitError
 
 
@@ -64,17 +64,19 @@ def test_every_line_that_is_not_utf8_is_named(tmp_path):
 
 def test_a_file_over_the_cap_is_refused(tmp_path):
     with pytest.raises(KitError, match=r"0\.1 MB is over the cap of 0\.05 MB"):
-        read_table(write(tmp_path, b"x" * 100_000), max_bytes=50_000)
+        read_table(write(tmp_path, b"x" * 100_000), Form(max_bytes=50_000))
 
 
 def test_unquoted_text_keeps_its_quotes(tmp_path):
-    table = read_table(write(tmp_path, b'1\t"so" she said\t0\n'), delimiter="\t", quoted=False)
+    table = read_table(
+        write(tmp_path, b'1\t"so" she said\t0\n'), Form(delimiter="\t", quoted=False)
+    )
     assert table.records[0].cells == ("1", '"so" she said', "0")
 
 
 def test_lines_can_be_split_from_the_right(tmp_path):
     path = write(tmp_path, b"well; that was; fun;joy\n\nbad day;sadness\n")
-    table = read_table(path, delimiter=";", quoted=False, split_from_right=1)
+    table = read_table(path, Form(delimiter=";", quoted=False, split_from_right=1))
     assert [r.cells for r in table.records] == [
         ("well; that was; fun", "joy"),
         ("bad day", "sadness"),
