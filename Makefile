@@ -14,7 +14,7 @@ PLAN = --task $(TASK) --data "$(DATA)" \
 	$(if $(GOLD),--gold "$(GOLD)") $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install submission sweep compare report validate score test bench lint fix clean
+.PHONY: help install submission sweep compare report validate score test bench lint fix clean reference docs
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -61,6 +61,14 @@ lint: install  ## style, types and import rules
 	$(BIN)/ruff format --check semeval_kit tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+reference: install  ## write the reference pages of docs/ anew from the code
+	$(BIN)/python docs/reference.py
+
+docs: install  ## build the documentation into site/
+	$(BIN)/pip install --quiet --disable-pip-version-check -c .constraints.txt mkdocs-material==9.7.0
+	$(BIN)/python docs/reference.py
+	$(BIN)/mkdocs build
 
 fix: install  ## let ruff mend what it can
 	$(BIN)/ruff check --fix semeval_kit tests

@@ -167,9 +167,9 @@ def _read_notes(model: type[BaseModel]) -> dict[str, str]:
     assert isinstance(body, ast.ClassDef)
     notes = {}
     for field, after in zip(body.body, body.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(after, ast.Expr):
-            if isinstance(after.value, ast.Constant) and isinstance(field.target, ast.Name):
-                notes[field.target.id] = " ".join(str(after.value.value).split())
+        match field, after:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=note)):
+                notes[name] = " ".join(str(note).split())
     return notes
 
 

@@ -8,7 +8,9 @@ import io
 import json
 import os
 import random
+import subprocess
 import sys
+import sysconfig
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -200,6 +202,57 @@ def trained_run(
         (folder / "said.json").write_text(json.dumps(said), encoding="utf-8")
 
     return build_once("tiny-run", make) / "tiny"
+
+
+@pytest.fixture(scope="session")
+def wheel(build_once: Callable[..., Path]) -> Path:
+    """The wheel of this checkout."""
+    pytest.importorskip("hatchling", reason="hatchling is not installed")
+
+    def make(folder: Path) -> None:
+        command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+        subprocess.run(command, cwd=Path(__file__).parents[1], check=True, capture_output=True)
+
+    (path,) = build_once("wheel", make).glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="session")
+def fresh_environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    """Makes an environment without the kit that borrows what it needs; gives its scripts."""
+
+    def make() -> Path:
+        folder = tmp_path_factory.mktemp("fresh") / "venv"
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+        (packages,) = folder.glob("lib/**/site-packages")
+        (packages / "borrowed.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+        return folder / "bin"
+
+    return make
+
+
+DEMO_FLAGS = ("--folds", "2", "--epochs", "1", "--max-length", "16", "--threads", "1")
+
+
+@pytest.fixture(scope="session")
+def demo_flags() -> tuple[str, ...]:
+    """Flags that make the demo take seconds."""
+    return DEMO_FLAGS
+
+
+@pytest.fixture(scope="session")
+def demo_run(build_once: Callable[..., Path], tiny_encoder: Callable[[str], Path]) -> Path:
+    """A finished run of the demo data by a tiny encoder, two folds. Do not change it."""
+    from click.testing import CliRunner
+
+    from semeval_kit.cli import main
+
+    def make(folder: Path) -> None:
+        flags = ["--model", str(tiny_encoder("bert")), "--submissions", str(folder), *DEMO_FLAGS]
+        done = CliRunner().invoke(main, ["demo", "--run", "demo", "--no-report", *flags])
+        assert done.exit_code == 0, done.output
+
+    return build_once("demo-run", make) / "demo"
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ from semeval_kit.show.figures.decision import (
     share_class_confusion,
     share_cooccurrence_confusion,
 )
-from semeval_kit.show.figures.palette import FORMATS, save_figure
+from semeval_kit.show.figures.palette import FORMATS, embed_figure, save_figure
 from semeval_kit.show.figures.training import draw_radar, draw_training, name_metric
 from semeval_kit.show.results import headline_metric
 from semeval_kit.show.wording import find_wording
@@ -65,6 +65,14 @@ class Picture:
     title: str
     caption: str
     figure: Figure
+
+    def _repr_html_(self) -> str:
+        image = embed_figure(self.figure, self.name)
+        ground = "background:#fff;max-width:100%"
+        return (
+            f'<figure><img alt="{self.title}" src="{image["src"]}" style="{ground}">'
+            f"<figcaption>{self.caption}</figcaption></figure>"
+        )
 
 
 def write_figures(
