@@ -157,7 +157,7 @@ def reference() -> ModuleType:
 @pytest.mark.parametrize("page", WRITTEN)
 def test_reference_pages_are_what_the_code_says(reference: ModuleType, page: str) -> None:
     written = reference.render_pages()[page]
-    assert read(ROOT / "docs" / page) == written, "run `python docs/reference.py` (make reference) and commit"
+    assert read(ROOT / "docs" / page) == written, "run `python docs/reference.py` and commit"
 
 
 def test_reference_names_every_key_option_and_field(reference: ModuleType) -> None:
