@@ -50,7 +50,9 @@ class LabelReader:
         in_columns = target.layout == "columns"
         is_main = target.name == "main"
         self.own = task.labels_for(wanted.language) if is_main else target.labels
-        self.own = tuple(label for label in self.own if label in target.labels)
+        labels = set(target.labels)
+        self.own = tuple(label for label in self.own if label in labels)
+        own = set(self.own)
         column_of = dict(zip(target.labels, target.columns, strict=False)) if in_columns else {}
         ignored = task.data.ignored_columns
         self.labels = {
@@ -62,7 +64,7 @@ class LabelReader:
         self.foreign = {
             label: where[label]
             for label in target.labels
-            if in_columns and is_main and label not in self.own
+            if in_columns and is_main and label not in own
             if label in where and label not in ignored
         }
         """Labels of other languages of the task, which must be blank here -> position."""
@@ -82,6 +84,7 @@ class LabelReader:
         if in_columns and is_main:
             self.named |= {label for label in target.labels if label in header}
         self.blank_words = {"", *target.blank_words}
+        self._place = {label: i for i, label in enumerate(target.labels)}
         self.needed = wanted.labels
         self.language = wanted.language
         self._rows: list[list[float]] = []
@@ -99,7 +102,7 @@ class LabelReader:
         row = [_NAN] * len(self.target.labels)
         for label, position in self.labels.items():
             value = self._read_value(record, label, position)
-            row[self.target.labels.index(label)] = value
+            row[self._place[label]] = value
         for label, position in self.foreign.items():
             if record.cells[position].strip() not in self.blank_words:
                 self.problems.add(
@@ -118,7 +121,7 @@ class LabelReader:
         labels = np.array(self._rows, dtype=np.float64).reshape(n_rows, len(names))
         blank_columns = [label for label in self.foreign if n_rows]
         for label in self.labels:
-            blank = np.isnan(labels[:, names.index(label)])
+            blank = np.isnan(labels[:, self._place[label]])
             if n_rows and blank.all():
                 blank_columns.append(label)
             elif blank.any() and not self.lenient:
@@ -176,10 +179,10 @@ class LabelReader:
                 self.problems.add("the label is blank. Fill the cell.", record.line)
             return
         for label in self.own:
-            row[target.labels.index(label)] = 0.0
+            row[self._place[label]] = 0.0
         for name in split_names(target, cell):
             if name in self.own:
-                row[target.labels.index(name)] = 1.0
+                row[self._place[name]] = 1.0
             else:
                 self.problems.add(
                     f"label {name!r} is unknown{nearest(name, self.own)}; expected one of "

@@ -85,12 +85,13 @@ def read_reference(task: Task, path: Path, language: str) -> Reference:
     """
     rows = read_rows(task, path, Wanted(language, "gold", labels=None, texts=False))
     main = task.main_targets
+    place = {name: i for i, name in enumerate(task.label_names)}
     if len(main) == 1:
         labels = rows.label_order
-        columns = [task.label_names.index(label) for label in _prefixed(main[0], labels)]
+        columns = [place[label] for label in _prefixed(main[0], labels)]
     else:
         labels = tuple(name for target in main for name in target.label_names)
-        columns = [task.label_names.index(label) for label in labels]
+        columns = [place[label] for label in labels]
     values = rows.labels[:, columns]
     numeric = any(target.kind in NUMERIC for target in main)
     blank = np.isnan(values)

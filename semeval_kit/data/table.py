@@ -19,6 +19,8 @@ from semeval_kit.errors import KitError
 
 MAX_SHOWN = 20
 MAX_LINES_SHOWN = 5
+MAX_BAD_LINES = 1000
+"""So many lines that are not UTF-8 are looked for."""
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _END = "\0end"
 """A line after the last one: NUL never stands in a text that is read."""
@@ -216,6 +218,8 @@ def decode_text(data: bytes, problems: Problems) -> tuple[str, list[str]]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         for number, raw in enumerate(data.split(b"\n"), start=1):
+            if problems.count >= MAX_BAD_LINES:
+                break
             try:
                 raw.decode("utf-8")
             except UnicodeDecodeError as error:

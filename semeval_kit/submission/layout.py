@@ -22,6 +22,8 @@ from semeval_kit.task.task import Task, nearest
 
 MAX_PROBLEMS = 1000
 """Reading stops after so many problems of a file."""
+MAX_ROWS_OVER = 100_000
+"""So many rows beyond those that are expected are read."""
 _SPACES = " \t\r\n"
 """Spaces that are stripped from values; others, such as the no-break space, are refused."""
 
@@ -172,6 +174,13 @@ def read_predictions(
         if problems.count >= MAX_PROBLEMS:
             notes.append(f"reading stopped at line {record.line}, after {problems.count} problems")
             break
+        if reference and rows.n_rows > MAX_ROWS_OVER + len(reference.ids):
+            problems.add(
+                f"expected {len(reference.ids)} rows, received more than {rows.n_rows - 1}. Predict "
+                f"every row of {reference.place} once.",
+                rule="row_count",
+            )
+            break
     else:
         rows.check_ids()
     if not problems.count and not rows.values:
@@ -245,6 +254,10 @@ class _RowReader:
         self.lines: dict[str, int] = {}
         self.notes: list[str] = []
         self.n_rows = self.n_spaced = self.n_changed_texts = self.n_outside = 0
+        self.places = {
+            block.target.name: {label: i for i, label in enumerate(block.target.labels)}
+            for block in blocks
+        }
         self.echoes: dict[str, tuple[str, ...]] = {}
         if reference and reference.cells and layout.text_columns:
             self.echoes = dict(zip(reference.ids, reference.cells, strict=True))
@@ -373,8 +386,9 @@ class _RowReader:
         text = cell.strip(_SPACES)
         if text != cell:
             self.n_spaced += 1
+        places = self.places[target.name]
         for name, count in Counter(_split_strictly(target, text)).items():
-            if name not in target.labels or count > 1:
+            if name not in places or count > 1:
                 hint = nearest(name[:100], target.labels)
                 self.problems.add(
                     f"label {shorten(name, 100)} is unknown or doubled{hint}; expected names from "
@@ -383,7 +397,7 @@ class _RowReader:
                     "value",
                 )
             else:
-                values[target.labels.index(name)] = 1.0
+                values[places[name]] = 1.0
         return values
 
 

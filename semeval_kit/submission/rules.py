@@ -28,6 +28,7 @@ from semeval_kit.submission import metrics
 from semeval_kit.submission.archive import is_macos_remains
 
 _Row = dict[str | None, str | list[str] | None]
+MAX_MESSAGE = 4000
 INPUT = "/in"
 """The input folder that messages name, as in the recorded runs of the official programs."""
 
@@ -37,7 +38,11 @@ _A_COLUMNS = 7
 
 
 class Rejected(Exception):
-    """The official program rejects the submission, with this message."""
+    """The official program rejects the submission, with this message, cut where it is endless."""
+
+    def __init__(self, message: str) -> None:
+        cut = f"{message[:MAX_MESSAGE]}... ({len(message)} characters)"
+        super().__init__(message if len(message) <= MAX_MESSAGE else cut)
 
 
 def find_members_2026(names: Iterable[str]) -> dict[str, str]:

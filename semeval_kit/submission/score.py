@@ -342,8 +342,8 @@ def find_beside(task: Task, reference: Reference) -> Beside:
     if scoring.reverse_column in kept:
         reverse = metrics.pair_rows(reference.ids, kept[scoring.reverse_column])
     labels = task.main_targets[0].labels
-    turned = (task.rules.reversal.get(label) for label in labels)
-    reversal = tuple(labels.index(label) if label in labels else -1 for label in turned)
+    place = {label: i for i, label in enumerate(labels)}
+    reversal = tuple(place.get(task.rules.reversal.get(label, ""), -1) for label in labels)
     return Beside(spreads, reverse, reversal)
 
 
