@@ -103,6 +103,7 @@ class Entry:
         cells |= {f"label_{label.label}": label.score for label in self.tuned.labels}
         cells |= {f"label_{label.label}_at_half": label.score for label in self.half.labels}
         cells["official_test"] = results.test_score
+        cells["uploaded"] = results.uploaded
         cells["seconds"] = results.seconds
         cells["peak_rss_mb"] = results.peak_rss_mb
         return cells

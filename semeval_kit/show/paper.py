@@ -19,11 +19,13 @@ from semeval_kit.show.tables_of_runs import group_seeds, tabulate_ablations, tab
 from semeval_kit.show.tables_of_scores import (
     name_official_scores,
     tabulate_baselines,
+    tabulate_floors,
     tabulate_gains,
     tabulate_labels,
     tabulate_languages,
     tabulate_main,
     tabulate_measures,
+    tabulate_uploads,
 )
 from semeval_kit.show.tables_of_training import (
     tabulate_data,
@@ -86,6 +88,8 @@ def _collect_tables(
     return {
         "data": tabulate_data(results.task, _read_splits(run, answers)).pages(),
         "main": [tabulate_main(results)],
+        "uploads": _if_any(tabulate_uploads(results)),
+        "floors": _if_any(tabulate_floors(results)),
         "measures": [tabulate_measures(results)],
         "labels": [tabulate_labels(results, [split]) for split in results.splits],
         "languages": _if_any(tabulate_languages(results)),
@@ -146,6 +150,7 @@ def _collect_facts(
         for name in ("at_half", "tuned_in_sample", "cross_fitted")
     }
     official = results.official if results.official.get("accepted") else {}
+    readings["expected"] = _show_reading(results.expected)
     gain = results.estimate.get("gain") or [None, None, None]
     return {
         **collect_facts(run, results),

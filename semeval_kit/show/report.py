@@ -24,10 +24,12 @@ from semeval_kit.show.tables_of_scores import (
     describe_use,
     tabulate_baselines,
     tabulate_cuts,
+    tabulate_floors,
     tabulate_labels,
     tabulate_languages,
     tabulate_measures,
     tabulate_official,
+    tabulate_uploads,
 )
 from semeval_kit.show.tables_of_training import (
     tabulate_files,
@@ -87,6 +89,7 @@ def render_report(run: Run, before: Run | None = None) -> str:
         task=run.task.title,
         summary=_summarize(run, results),
         tiles=list_tiles(results),
+        alarms=results.alarms,
         findings=list_findings(run, results, oof)[:N_SHOWN] if oof else (),
         notes=results.estimate.get("notes", ()),
         zip=_describe_zip(run),
@@ -108,6 +111,8 @@ def render_report(run: Run, before: Run | None = None) -> str:
 def list_tables(results: RunResults, thresholds: Thresholds) -> list[Table]:
     """The tables that have rows."""
     tables = (
+        tabulate_floors(results),
+        tabulate_uploads(results),
         tabulate_baselines(results),
         tabulate_labels(results, ("oof", "dev", "test"), thresholds),
         tabulate_languages(results),
@@ -129,13 +134,23 @@ def list_tiles(results: RunResults) -> list[dict[str, str]]:
         name: results.reading(name) for name in ("cross_fitted", "at_half", "tuned_in_sample")
     }
     tiles = []
+    foretold = results.estimate.get("expected")
+    if foretold is not None:
+        n_models, gain = foretold["n_models"], foretold["gain"]
+        detail = f"mean of {n_models} models, {gain:+.4f} by averaging" if n_models > 1 else ""
+        title = f"Expected {metric} of the upload"
+        if not results.expected:
+            detail = f"not foretold: {foretold['withheld']}"
+        kind = "main" if results.expected else "doubtful"
+        tiles.append(_tile(title, results.expected, detail, kind=kind))
     if readings["cross_fitted"]:
         fitted = "cross-fitted " if results.wording.tuned else ""
         detail = f"{fitted}on {results.estimate.get('n_examples', 0)} out-of-fold examples"
         if not set(results.settings["languages"]) <= set(results.settings["train_languages"]):
             detail += "; of the languages learnt from, which are not all those predicted"
-        title = f"Expected {metric} on new texts"
-        tiles.append(_tile(title, readings["cross_fitted"], detail, kind="main"))
+        title = f"Expected {metric} on new texts" if foretold is None else f"Out of fold {metric}"
+        kind = "main" if foretold is None else ""
+        tiles.append(_tile(title, readings["cross_fitted"], detail, kind=kind))
     if results.wording.tuned and readings["at_half"]:
         gain = results.estimate.get("gain") or (None, None, None)
         detail = "" if gain[0] is None else f"tuning gains {gain[0]:+.4f} {show_interval(gain[1:])}"

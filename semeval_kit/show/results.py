@@ -16,6 +16,7 @@ from semeval_kit.run.directory import OPEN_FIELDS, Run, read_json
 from semeval_kit.show.answers import SPLITS, Answers, read_answers, shown_task
 from semeval_kit.show.wording import Wording, find_wording, name_measure
 from semeval_kit.submission.metrics import METRICS, count_labels, macro_auc
+from semeval_kit.submission.upload import Upload, read_uploads
 from semeval_kit.task.metric_facts import METRIC_FACTS
 from semeval_kit.task.task import Task
 
@@ -119,6 +120,7 @@ class RunResults:
         estimate: what estimate.json says; empty if there is none.
         splits: split -> rule -> score; splits without gold labels are missing.
         official: what score.json says; empty if there is none.
+        uploads: what the site said of its zips, oldest first.
     """
 
     name: str
@@ -136,6 +138,7 @@ class RunResults:
     estimate: Mapping[str, Any] = field(default_factory=dict)
     splits: Mapping[str, Mapping[str, SplitResult]] = field(default_factory=dict)
     official: Mapping[str, Any] = field(default_factory=dict)
+    uploads: tuple[Upload, ...] = ()
 
     @property
     def wording(self) -> Wording:
@@ -170,6 +173,12 @@ class RunResults:
         values = [part["metrics"].get(self.metric) for part in self.official["languages"]]
         return None if not values or None in values else sum(map(float, values)) / len(values)
 
+    @property
+    def uploaded(self) -> float | None:
+        """The first score of the last upload that the site has scored, or None."""
+        scored = [upload for upload in self.uploads if upload.scores]
+        return next(iter(scored[-1].scores.values())) if scored else None
+
     def fold_values(self, name: str) -> list[float]:
         """A measure or loss of every fold that has it, at its best epoch."""
         values = [
@@ -181,6 +190,39 @@ class RunResults:
     def split_score(self, split: str, rule: str = "tuned") -> SplitResult | None:
         """The score of a split by a rule, or None."""
         return self.splits.get(split, {}).get(rule)
+
+    @property
+    def expected(self) -> Mapping[str, Any]:
+        """What the upload will score: score, low, high, languages; empty where it is not foretold.
+
+        Runs of older versions have no such figure: for them it is the cross-fitted one.
+        """
+        foretold: Mapping[str, Any] | None = self.estimate.get("expected")
+        if foretold is None:
+            return self.reading("cross_fitted")
+        return {} if foretold["withheld"] or foretold["score"] is None else foretold
+
+    @property
+    def alarms(self) -> tuple[str, ...]:
+        """Why not to upload: the model has not learnt, or new rows are unlike those known."""
+        verdict = self.estimate.get("verdict") or {}
+        foretold = self.estimate.get("expected") or {}
+        alarms = []
+        if not verdict.get("learnt", True):
+            alarms.append(f"This model has not learnt the task: {'; '.join(verdict['reasons'])}.")
+        if foretold.get("withheld"):
+            alarms.append(
+                f"The {foretold['split']} rows differ from the training rows and "
+                f"{foretold['withheld']}: no score is foretold."
+            )
+        alarms += [
+            f"{drift['language']} '{drift['label']}': {100 * drift['oof_rate']:.1f}% of the "
+            f"out-of-fold rows are called positive, but {100 * drift['test_rate']:.1f}% of the "
+            f"{foretold['split']} rows."
+            for drift in foretold.get("drifts") or ()
+            if drift["notable"]
+        ]
+        return tuple(alarms)
 
     def reading(self, name: str) -> Mapping[str, Any]:
         """A part of estimate.json: "at_half", "tuned_in_sample" or "cross_fitted"; or empty."""
@@ -250,6 +292,7 @@ def read_results(
         estimate=estimate,
         splits=scores,
         official=read_json(run.score_file) if run.score_file.is_file() else {},
+        uploads=tuple(read_uploads(run.path / "uploads.jsonl")),
     )
 
 

@@ -174,6 +174,7 @@ def _tabulate_scores(entries: Sequence[Entry]) -> list[Table]:
     first = entries[0].results
     split = SPLIT_TITLES[entries[0].tuned.split]
     others = _other_measures(entries)
+    uploaded = any(entry.results.uploaded is not None for entry in entries)
     beside = others if len(others) <= _MEASURES_BESIDE else []
     titles = [name_measure(name, first.task.kind) for name in others]
     scores = Table(
@@ -186,6 +187,7 @@ def _tabulate_scores(entries: Sequence[Entry]) -> list[Table]:
             "vs best",
             "p",
             first.wording.untuned,
+            *(["uploaded"] if uploaded else []),
             *(titles if beside else []),
         ),
         rows=tuple(
@@ -196,6 +198,7 @@ def _tabulate_scores(entries: Sequence[Entry]) -> list[Table]:
                 show_number(entry.versus_best.difference if entry.versus_best else None),
                 _show_test(entry),
                 show_number(entry.half.score),
+                *([show_number(entry.results.uploaded)] if uploaded else []),
                 *(show_number(entry.tuned.measures.get(name)) for name in beside),
             )
             for entry in entries

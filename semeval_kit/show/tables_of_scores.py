@@ -32,6 +32,10 @@ def tabulate_main(results: RunResults) -> Table:
         if reading:
             interval = (reading["low"], reading["high"])
             lines.append((title, results.estimate["n_examples"], reading["score"], interval))
+    if results.estimate.get("expected") and results.expected:
+        title = f"expected of the upload, mean of {results.expected['n_models']} models"
+        interval = (results.expected["low"], results.expected["high"])
+        lines.append((title, results.expected["n_rows"], results.expected["score"], interval))
     for split in ("dev", "test"):
         score = results.split_score(split)
         if score is not None and score.score == score.score:
@@ -233,16 +237,58 @@ def tabulate_official(results: RunResults) -> Table:
     )
 
 
+def tabulate_floors(results: RunResults) -> Table:
+    """What needs no encoder, on the same rows, and how far the run is above it."""
+    floors = (results.estimate.get("verdict") or {}).get("floors") or ()
+    return Table(
+        "floors",
+        "Held against what needs no encoder",
+        ("answers", results.metric_name, "this run is above by", "95% interval"),
+        tuple(
+            (
+                floor["name"],
+                show_number(floor["score"]),
+                f"{floor['above']:+.4f}",
+                show_interval((floor["low"], floor["high"])),
+            )
+            for floor in floors
+        ),
+        notes=("On the out-of-fold rows, cross-fitted.",),
+    )
+
+
+def tabulate_uploads(results: RunResults) -> Table:
+    """What the site said of the zips that were uploaded."""
+    return Table(
+        "uploads",
+        "Uploads",
+        ("time", "phase", "state", "scores", "zip (sha256)"),
+        tuple(
+            (
+                upload.time,
+                upload.phase_name,
+                "rejected" if upload.rejected else upload.state,
+                ", ".join(f"{name} {value:g}" for name, value in upload.scores.items()) or "–",
+                f"{upload.zip} ({upload.sha256[:12]})",
+            )
+            for upload in results.uploads
+        ),
+        n_text=5,
+        notes=("As the site answered; the zip is known by the first 12 digits of its sha256.",),
+    )
+
+
 def tabulate_baselines(results: RunResults) -> Table:
     """The published results nearest to this run's: several for one language, one for each of many.
 
     A published value is on the official test split; the run's own too, if its labels are known.
     """
-    scored = results.split_score("test") or results.split_score("oof")
-    own_title = f"this run ({'test' if results.split_score('test') else 'expected'})"
+    test = results.split_score("test")
+    scores = results.expected.get("languages", {}) if test is None else test.languages
+    own_title = f"this run ({'expected' if test is None else 'test'})"
     nearest = {}
     for language in results.settings["languages"]:
-        own = scored.languages.get(language) if scored else None
+        own = scores.get(language)
         published = results.task.baselines_for(language, results.metric)
         if own is not None and published:
             nearest[language] = own, sorted(published, key=lambda pair: abs(pair[0] - own))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html
 import io
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -55,6 +56,30 @@ class Table:
                 rows=self.rows[start : start + n_rows],
             )
             for number, start in enumerate(starts, start=1)
+        ]
+
+    def split(self, width: int) -> list[Table]:
+        """This table in parts of at most so many characters; each begins with the first column."""
+        needed = [
+            3 + max(len(row[place]) for row in (self.columns, *self.rows))
+            for place in range(len(self.columns))
+        ]
+        needed[0] = min(needed[0], 3 + max(12, width // 5))  # names wrap
+        if sum(needed) <= width or self.n_text > 1:  # columns of words wrap
+            return [self]
+        parts: list[list[int]] = [[0]]
+        for place in range(1, len(self.columns)):
+            if len(parts[-1]) > 1 and sum(needed[at] for at in (*parts[-1], place)) > width:
+                parts.append([0])
+            parts[-1].append(place)
+        return [
+            replace(
+                self,
+                title=self.title if part is parts[0] else f"{self.title} (continued)",
+                columns=tuple(self.columns[at] for at in part),
+                rows=tuple(tuple(row[at] for at in part) for row in self.rows),
+            )
+            for part in parts
         ]
 
     def to_csv(self) -> str:
@@ -137,16 +162,25 @@ class Table:
         return ' class="word"' if place < self.n_text else ""
 
 
-def draw_tables(tables: Sequence[Table], notes: Sequence[str] = (), width: int = 100) -> str:
-    """The tables as text for a terminal of so many columns, the notes below them."""
+def draw_tables(
+    tables: Sequence[Table], notes: Sequence[str] = (), width: int | None = None
+) -> str:
+    """The tables as text, the notes below them.
+
+    Args:
+        tables: what does not fit side by side stands one below the other.
+        notes: sentences.
+        width: columns of the terminal; None: of this one, 100 where there is none.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table as RichTable
     from rich.text import Text
 
+    width = width or min(shutil.get_terminal_size((100, 24)).columns, 120)
     buffer = io.StringIO()
     console = Console(file=buffer, width=width, highlight=False)
-    for table in tables:
+    for table in (part for whole in tables for part in whole.split(width)):
         drawn = RichTable(title=Text(table.title), title_justify="left", box=box.SIMPLE_HEAD)
         for place, column in enumerate(table.columns):
             left = place < table.n_text

@@ -43,6 +43,18 @@ def test_the_table_fits_100_columns_and_results_go_to_stdout(runs):
     assert "reading weak" not in result.stdout
 
 
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_table_fits_the_terminal(runs, width, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    lines = call(*runs, "--split", "dev").stdout.splitlines()
+    assert max(map(len, lines)) <= width
+    plain = " ".join("\n".join(lines).split())
+    for word in ("macro-F1", "95% interval", "micro-F1", "subset acc.", "surprise", "val loss"):
+        assert word in plain
+    assert ("(continued)" in plain) == (width < 97)
+    assert "…" not in plain.partition("Full names")[0]
+
+
 def test_files_and_json(runs, tmp_path):
     paths = {kind: tmp_path / "out" / f"t.{kind}" for kind in ("csv", "markdown", "latex")}
     flags = [part for kind, path in paths.items() for part in (f"--{kind}", str(path))]

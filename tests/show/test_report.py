@@ -5,7 +5,7 @@ import hashlib
 import json
 import re
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,11 +14,12 @@ from click.testing import CliRunner
 
 from semeval_kit.cli.report import figures, report
 from semeval_kit.errors import KitError
-from semeval_kit.run.directory import Run
+from semeval_kit.run.directory import Run, write_json
 from semeval_kit.show.answers import read_answers
 from semeval_kit.show.report import list_tiles, render_report, write_report
 from semeval_kit.show.results import read_results
 from semeval_kit.show.tables_of_scores import tabulate_baselines
+from semeval_kit.submission.upload import Upload
 
 LABELS = ("anger", "fear", "joy", "sadness", "surprise")
 SECTIONS = ["score", "labels", "pictures", "mistakes", "training", "settings"]
@@ -232,3 +233,66 @@ def test_an_estimate_of_other_languages_says_so(made_run):
     settings = {**results.settings, "languages": ["eng", "afr"]}
     tiles = list_tiles(replace(results, settings=settings))
     assert tiles[0]["detail"].endswith("learnt from, which are not all those predicted")
+
+
+def test_a_model_that_has_not_learnt_and_rows_that_differ_are_told_on_top(made_run, tmp_path):
+    run = copy_run(made_run, tmp_path)
+    estimate = json.loads(run.estimate_file.read_text(encoding="utf-8"))
+    expected = {
+        **{name: estimate["cross_fitted"][name] for name in ("score", "low", "high", "languages")},
+        "gain": 0.0123,
+        "n_models": 3,
+        "n_rows": 60,
+        "split": "test",
+        "withheld": "",
+        "drifts": [],
+    }
+    floor = {"name": "n-grams", "score": 0.9, "above": -0.05, "low": -0.1, "high": 0.01}
+    verdict = {"learnt": True, "reasons": [], "floors": [floor]}
+    write_json(run.estimate_file, {**estimate, "expected": expected, "verdict": verdict})
+    page = render_report(Run.open(run.path))
+    assert 'role="alert"' not in page
+    score = f"{expected['score']:.4f}"
+    assert re.findall(r'<p class="value">([\d.]+)', page)[:2] == [score, score]
+    assert "mean of 3 models, +0.0123 by averaging" in page
+    assert "Expected macro-F1 of the upload" in page
+    rows = {row[0]: row for row in Page(page).rows}
+    assert rows["n-grams"] == ["n-grams", "0.9000", "-0.0500", "[-0.1000, 0.0100]"]
+    drift = {"language": "eng", "label": "joy", "oof_rate": 0.1, "test_rate": 0.4, "notable": True}
+    expected |= {"withheld": "no shares explain it", "drifts": [drift]}
+    verdict |= {"learnt": False, "reasons": ["n-grams scores 0.9000, the run 0.8500"]}
+    write_json(run.estimate_file, {**estimate, "expected": expected, "verdict": verdict})
+    page = render_report(Run.open(run.path))
+    alarm = page.partition('<div class="alarm" role="alert">')[2].partition("</div>")[0]
+    assert re.findall(r"<p>(.*)</p>", alarm) == [
+        "This model has not learnt the task: n-grams scores 0.9000, the run 0.8500.",
+        "The test rows differ from the training rows and no shares explain it: no score is "
+        "foretold.",
+        "eng &#39;joy&#39;: 10.0% of the out-of-fold rows are called positive, but 40.0% of the "
+        "test rows.",
+    ]
+    assert re.search(r'<div class="tile doubtful">\s*<h3>Expected macro-F1 of the upload', page)
+
+
+def test_uploads_are_told_as_the_site_answered(made_run, tmp_path):
+    run = copy_run(made_run, tmp_path)
+    upload = Upload(
+        zip="demo.zip",
+        sha256="ab" * 32,
+        site="https://example.org",
+        competition=1,
+        phase=2,
+        phase_name="Evaluation",
+        time="2026-01-20T10:00:00+00:00",
+        state="Finished",
+        scores={"avg_macro_f1": 0.7321},
+    )
+    (run.path / "uploads.jsonl").write_text(json.dumps(asdict(upload)) + "\n", encoding="utf-8")
+    rows = {row[0]: row for row in Page(render_report(run)).rows}
+    assert rows["2026-01-20T10:00:00+00:00"][1:] == [
+        "Evaluation",
+        "Finished",
+        "avg_macro_f1 0.7321",
+        "demo.zip (abababababab)",
+    ]
+    assert read_results(run, [], n_resamples=0).uploaded == 0.7321
