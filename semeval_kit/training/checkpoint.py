@@ -13,7 +13,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ class Checkpoint:
         model: trainable weights after the step.
         optimizer: its tensors.
         best: weights of the best epoch so far, or None where they are `model` or there are none.
+        average: averaged weights, where there are such.
     """
 
     epoch: int
@@ -48,6 +49,7 @@ class Checkpoint:
     model: Tensors
     optimizer: Tensors
     best: Tensors | None
+    average: Tensors = field(default_factory=dict)
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
@@ -67,6 +69,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     parts = {"model": checkpoint.model, "optimizer": checkpoint.optimizer}
     if checkpoint.best is not None:
         parts["best"] = checkpoint.best
+    if checkpoint.average:
+        parts["average"] = checkpoint.average
     _require_space(folder, parts)
     step = f"-step-{checkpoint.step:06d}" if checkpoint.step else ""
     target = folder / f"epoch-{checkpoint.epoch:04d}{step}"
@@ -150,7 +154,7 @@ def find_fault(path: Path) -> str | None:
 
 def _read(path: Path) -> Checkpoint:
     state = json.loads((path / _STATE).read_text(encoding="utf-8"))
-    best = path / "best.safetensors"
+    best, average = path / "best.safetensors", path / "average.safetensors"
     return Checkpoint(
         epoch=int(state.pop("epoch")),
         step=int(state.pop("step")),
@@ -158,6 +162,7 @@ def _read(path: Path) -> Checkpoint:
         model=load_file(path / "model.safetensors"),
         optimizer=load_file(path / "optimizer.safetensors"),
         best=load_file(best) if best.is_file() else None,
+        average=load_file(average) if average.is_file() else {},
     )
 
 

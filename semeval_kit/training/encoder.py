@@ -117,7 +117,15 @@ def load_classifier(recipe: Recipe, targets: Targets) -> Classifier:
             f"encoder '{name}': its weights lack {len(missing)} parameters that its config.json "
             f"asks for, such as {missing[0]}. The files do not belong together; fetch them again."
         )
-    model = Classifier(network, targets, mean_head=mean_head, dropout=recipe.head_dropout)
+    if recipe.multi_dropout > 1 and not mean_head:
+        raise KitError("multi_dropout needs the mean of tokens: use --pooling mean.")
+    model = Classifier(
+        network,
+        targets,
+        mean_head=mean_head,
+        dropout=recipe.head_dropout,
+        samples=recipe.multi_dropout,
+    )
     for module in _frozen_modules(model.backbone, recipe):
         for parameter in module.parameters():
             parameter.requires_grad = False
@@ -163,27 +171,33 @@ def _read_old_targets(config: Any) -> Targets:
 def parameter_groups(model: Classifier, recipe: Recipe) -> list[dict[str, Any]]:
     """Group trainable parameters: encoder and head, each with and without weight decay.
 
-    Biases and the weights of norms, which are the parameters of one dimension, do not decay.
+    Biases and the weights of norms, which are the parameters of one dimension, do not decay. With
+    `layer_decay` each layer of the encoder has groups of its own, and the embeddings are lowest.
     """
-    inside = {id(p) for p in model.backbone.parameters()}
-    lr = peak_lr(recipe, int(model.backbone.config.hidden_size))
-    groups = []
-    for in_encoder in (True, False):
-        for decays in (True, False):
-            params = [
-                p
-                for p in model.parameters()
-                if p.requires_grad and (id(p) in inside) is in_encoder and (p.ndim > 1) is decays
-            ]
-            if params:
-                groups.append(
-                    {
-                        "params": params,
-                        "lr": lr if in_encoder else recipe.head_lr,
-                        "weight_decay": recipe.weight_decay if decays else 0.0,
-                    }
-                )
-    return groups
+    peak = peak_lr(recipe, int(model.backbone.config.hidden_size))
+    inside = {id(p): peak for p in model.backbone.parameters()}
+    if recipe.layer_decay < 1:
+        inside |= _decay_rates(model.backbone, peak, recipe.layer_decay)
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            rate = inside.get(id(parameter), recipe.head_lr)
+            groups.setdefault((rate, parameter.ndim > 1), []).append(parameter)
+    return [
+        {"params": params, "lr": rate, "weight_decay": recipe.weight_decay if decays else 0.0}
+        for (rate, decays), params in groups.items()
+    ]
+
+
+def _decay_rates(backbone: PreTrainedModel, peak: float, decay: float) -> dict[int, float]:
+    """The learning rates of the parameters in layers and embeddings, by `id`."""
+    layers = list(reversed(encoder_layers(backbone)))
+    rates = {
+        id(p): peak * decay**depth for depth, layer in enumerate(layers) for p in layer.parameters()
+    }
+    for embeddings in _embedding_modules(backbone):
+        rates |= {id(p): peak * decay ** len(layers) for p in embeddings.parameters()}
+    return rates
 
 
 def describe_model(model: Classifier, recipe: Recipe) -> dict[str, Any]:
@@ -216,15 +230,19 @@ def encoder_layers(backbone: PreTrainedModel) -> Sequence[nn.Module]:
             return list(layers)
     raise KitError(
         f"encoder of kind '{backbone.config.model_type}': its layers cannot be found, so they "
-        "cannot be frozen. Set freeze_layers = 0."
+        "cannot be told apart. Set freeze_layers = 0 and layer_decay = 1."
     )
+
+
+def _embedding_modules(backbone: PreTrainedModel) -> Iterator[nn.Module]:
+    for name in ("embeddings", "embeddings_project"):
+        if hasattr(backbone, name):
+            yield getattr(backbone, name)
 
 
 def _frozen_modules(backbone: PreTrainedModel, recipe: Recipe) -> Iterator[nn.Module]:
     if recipe.freeze_layers or recipe.freeze_embeddings:
-        for name in ("embeddings", "embeddings_project"):
-            if hasattr(backbone, name):
-                yield getattr(backbone, name)
+        yield from _embedding_modules(backbone)
     if not recipe.freeze_layers:
         return
     layers = encoder_layers(backbone)

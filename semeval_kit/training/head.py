@@ -29,6 +29,19 @@ HEAD_FILE, HEAD_WEIGHTS = "head.json", "head.safetensors"
 
 
 @dataclass(frozen=True)
+class LossOptions:
+    """Levers of the loss; see the recipe's fields.
+
+    Attributes:
+        smoothing: share of certainty that is taken from labels.
+        asymmetric: power of the probability that weakens the loss of negatives.
+    """
+
+    smoothing: float = 0.0
+    asymmetric: float = 0.0
+
+
+@dataclass(frozen=True)
 class Target:
     """One target and its columns at the end of a network.
 
@@ -74,26 +87,50 @@ class Target:
         annotated = ~torch.isnan(gold)
         return (annotated.all(dim=1) if self.shares else annotated).sum()
 
-    def sum_loss(self, logits: Tensor, gold: Tensor, positive_weight: Tensor) -> Tensor:
+    def sum_loss(
+        self, logits: Tensor, gold: Tensor, positive_weight: Tensor, options: LossOptions
+    ) -> Tensor:
         """Sum of the terms of a batch: logits and gold `(n_texts, n_columns)`.
 
         Cross-entropy in nats of shares (of a distribution too), binary cross-entropy of events and
         of numbers in a range (whose slope, unlike that of a squared error behind a sigmoid, does
-        not vanish at the ends), squared error of free numbers.
+        not vanish at the ends), squared error of free numbers. Labels that are yes or no may be
+        smoothed, and easy negatives weakened (Ridnik et al. 2021, arXiv 2009.14119).
         """
         annotated = ~torch.isnan(gold)
+        if options.smoothing and not self.is_number:
+            even = 1 / gold.shape[1] if self.shares else 0.5
+            gold = gold + options.smoothing * (even - gold)
         if self.shares:
             rows = annotated.all(dim=1)
             logs = nn.functional.log_softmax(logits[rows].float(), dim=-1)
             return -(gold[rows] * logs * positive_weight).sum()
         if self.is_free:
             return (logits.float()[annotated] - gold[annotated]).square().sum()
+        logits, gold = logits.float()[annotated], gold[annotated]
+        positive_weight = positive_weight.expand_as(annotated)[annotated]
+        if options.asymmetric and not self.is_number:
+            return _sum_asymmetric(logits, gold, positive_weight, options.asymmetric)
         return nn.functional.binary_cross_entropy_with_logits(
-            logits.float()[annotated],
-            gold[annotated],
-            pos_weight=positive_weight.expand_as(gold)[annotated],
-            reduction="sum",
+            logits, gold, pos_weight=positive_weight, reduction="sum"
         )
+
+    def sum_divergence(self, one: Tensor, two: Tensor, gold: Tensor) -> Tensor:
+        """Sum of how far two passes over a batch differ, in the terms of `count_terms`.
+
+        Half of the symmetric Kullback-Leibler divergence, or half the squared difference of free
+        numbers; all arguments are `(n_texts, n_columns)`.
+        """
+        annotated = ~torch.isnan(gold)
+        a, b = one.float(), two.float()
+        if self.shares:
+            logs = [values.log_softmax(dim=-1)[annotated.all(dim=1)] for values in (a, b)]
+            return ((logs[0].exp() - logs[1].exp()) * (logs[0] - logs[1])).sum() / 2
+        a, b = a[annotated], b[annotated]
+        if self.is_free:
+            return (a - b).square().sum() / 2
+        # Of two Bernoullis: (p - q) (logit p - logit q).
+        return ((a.sigmoid() - b.sigmoid()) * (a - b)).sum() / 2
 
 
 @dataclass(frozen=True)
@@ -160,9 +197,15 @@ class TargetLoss:
     Cells that are NaN count nothing. Positives may weigh more, by the training rows of the fold.
     """
 
-    def __init__(self, targets: Targets, gold: Array, positive_weight: str) -> None:
+    def __init__(
+        self,
+        targets: Targets,
+        gold: Array,
+        positive_weight: str,
+        options: LossOptions = LossOptions(),
+    ) -> None:
         """Derive the weights from the training rows' `(n_examples, n_targets)`."""
-        self.targets = targets
+        self.targets, self.options = targets, options
         power = {"none": 0.0, "sqrt": 0.5, "balanced": 1.0}[positive_weight]
         positives = np.nansum(gold, axis=0)
         negatives = np.sum(~np.isnan(gold), axis=0) - positives
@@ -179,11 +222,35 @@ class TargetLoss:
         return torch.stack([part.count_terms(gold[:, columns]) for part, columns in parts])
 
     def sum_terms(self, logits: Tensor, gold: Tensor) -> Tensor:
-        """Sums of the terms of a batch `(n_parts,)`; logits and gold `(n_texts, n_targets)`."""
+        """Sums of the terms of a batch `(n_parts,)`; logits and gold `(n_texts, n_targets)`.
+
+        There may be several logits of each row, one block of rows after the other: their mean.
+        """
+        copies = len(logits) // max(len(gold), 1)
+        gold = gold.repeat(copies, 1)
         positive = self.positive.to(logits.device)
         parts = zip(self.targets.parts, self.targets.slices, strict=True)
         return torch.stack(
-            [part.sum_loss(logits[:, s], gold[:, s], positive[s]) for part, s in parts]
+            [
+                part.sum_loss(logits[:, s], gold[:, s], positive[s], self.options) / copies
+                for part, s in parts
+            ]
+        )
+
+    def sum_divergence(self, logits: Tensor, gold: Tensor) -> Tensor:
+        """How far two passes differ, summed over the terms of a batch `(n_parts,)`.
+
+        Args:
+            logits: `(2 * n_texts * n_samples, n_columns)`: all texts, all again, and so on.
+            gold: `(n_texts, n_columns)`.
+        """
+        both = logits.view(-1, 2, len(gold), logits.shape[1])
+        samples = len(both)
+        one, two = (both[:, side].flatten(0, 1) for side in (0, 1))
+        gold = gold.repeat(samples, 1)
+        parts = zip(self.targets.parts, self.targets.slices, strict=True)
+        return torch.stack(
+            [part.sum_divergence(one[:, s], two[:, s], gold[:, s]) / samples for part, s in parts]
         )
 
     def total(self, sums: Tensor, terms: Tensor) -> Tensor:
@@ -206,13 +273,19 @@ class Classifier(nn.Module):
         *,
         mean_head: bool,
         dropout: float = 0.0,
+        samples: int = 1,
     ) -> None:
-        """Wrap a network; with `mean_head` it is a plain encoder and gets a fresh linear layer."""
+        """Wrap a network; with `mean_head` it is a plain encoder and gets a fresh linear layer.
+
+        With several samples a training pass gives that many blocks of logits, one after the other,
+        each with a dropout of its own (multi-sample dropout, Inoue 2019, arXiv 1905.09788).
+        """
         super().__init__()
         self.network, self.targets = network, targets
         takes_types = "token_type_ids" in inspect.signature(network.forward).parameters
         self.takes_types = takes_types and getattr(network.config, "type_vocab_size", 0) > 1
         self.head: nn.Linear | None = None
+        self.samples = samples
         if mean_head:
             if getattr(network, "pooler", None) is not None:
                 network.pooler = None
@@ -247,6 +320,8 @@ class Classifier(nn.Module):
         # In fp32 whatever the encoder computes in: a sum of many tokens needs the digits.
         weights = attention_mask.unsqueeze(-1).float()
         mean = (output.last_hidden_state.float() * weights).sum(dim=1) / weights.sum(dim=1)
+        if self.training:
+            mean = mean.repeat(self.samples, 1)
         logits = self.head(self.dropout(mean))
         return logits
 
@@ -262,6 +337,17 @@ class Classifier(nn.Module):
         parts = [asdict(part) for part in self.targets.parts]
         content = {"format": 1, "pooling": pooling, "targets": parts}
         (folder / HEAD_FILE).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+_MARGIN = 0.05  # of probability: negatives below it teach nothing
+
+
+def _sum_asymmetric(logits: Tensor, gold: Tensor, positive_weight: Tensor, power: float) -> Tensor:
+    shifted = (logits.sigmoid() - _MARGIN).clamp(min=0)
+    negative = shifted**power * torch.log1p(-shifted)
+    return -(
+        gold * positive_weight * nn.functional.logsigmoid(logits) + (1 - gold) * negative
+    ).sum()
 
 
 def read_targets(task: Task) -> Targets:

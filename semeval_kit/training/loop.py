@@ -11,7 +11,7 @@ import hashlib
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -29,7 +29,8 @@ from semeval_kit.errors import KitError
 from semeval_kit.training.batches import Rows, pad_batch, plain_batches, training_batches
 from semeval_kit.training.checkpoint import Checkpoint, load_newest, save_checkpoint
 from semeval_kit.training.encoder import load_classifier, parameter_groups
-from semeval_kit.training.head import TargetLoss, Targets
+from semeval_kit.training.head import LossOptions, TargetLoss, Targets
+from semeval_kit.training.levers import Adversary, WeightAverage
 from semeval_kit.training.machine import peak_memory_mb
 from semeval_kit.training.progress import Progress, RunningEpoch, measure
 from semeval_kit.training.recipe import Recipe
@@ -103,14 +104,20 @@ class FoldTrainer:
         total = self.steps_per_epoch * recipe.epochs
         warmup = round(recipe.warmup * total) if recipe.warmup < 1 else round(recipe.warmup)
         self.schedule = get_linear_schedule_with_warmup(self.optimizer, warmup, max(total, 1))
-        self.loss = TargetLoss(self.targets, train.targets, recipe.positive_weight)
+        options = LossOptions(recipe.label_smoothing, recipe.asymmetric)
+        self.loss = TargetLoss(self.targets, train.targets, recipe.positive_weight, options)
+        self.valid_loss = TargetLoss(self.targets, train.targets, recipe.positive_weight)
+        self.adversary = Adversary(self.classifier.network.get_input_embeddings(), recipe.fgm)
+        self.average = WeightAverage(recipe.ema, recipe.average_epochs)
         self.checkpoint_dir, self.stamp = checkpoint_dir, stamp
         progress = self.progress = self._resume()
         self.saved_at = time.monotonic()
         while progress.epoch < recipe.epochs and not progress.is_out_of_patience(recipe, metric):
             row = self._train_epoch(progress.epoch + 1, train)
-            row |= self._validate(valid)
-            progress.add_epoch(row, recipe, metric, self._trainable)
+            self.average.add_epoch(self._trained(), recipe.epochs - progress.epoch - 1)
+            with self.average.in_place_of(dict(self._trained())):
+                row |= self._validate(valid)
+                progress.add_epoch(row, recipe, metric, self._trainable)
             self.emit({"event": "epoch", **row})
             if accelerator.is_main_process:
                 keep(progress.history)
@@ -186,11 +193,15 @@ class FoldTrainer:
         for position, rows in enumerate(group):
             last = position == len(group) - 1
             with nullcontext() if last else accelerator.no_sync(self.model):
-                logits = self.model(**self._batch(train, rows))
-                added = self.loss.sum_terms(logits, gold[position].to(accelerator.device))
-                loss = self.loss.total(added, terms)
+                batch, cells = self._batch(train, rows), gold[position].to(accelerator.device)
+                with self.adversary.watch() if self.recipe.fgm else nullcontext():
+                    loss, added = self._loss(batch, cells, terms)
                 self._require_finite(loss, train, rows)
                 accelerator.backward(loss)
+                if self.recipe.fgm:
+                    with self.adversary.attack():
+                        loss, _ = self._loss(batch, cells, terms)
+                    accelerator.backward(loss)
             sums += added.detach().cpu()
         if self.recipe.max_grad_norm:
             accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.max_grad_norm)
@@ -198,7 +209,26 @@ class FoldTrainer:
         if not accelerator.optimizer_step_was_skipped:
             self.schedule.step()
         self.prepared.zero_grad()
+        self.average.add_step(self._trained())
         return sums.tolist(), terms.tolist()
+
+    def _loss(
+        self, batch: dict[str, Tensor], cells: Tensor, terms: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The loss `()` of a micro-batch, and the sums of its terms `(n_parts,)`.
+
+        With R-Drop (Liang et al. 2021, arXiv 2106.14448) the batch is read twice, each time with a
+        dropout of its own, and how far the two passes differ is part of the loss.
+        """
+        if self.recipe.rdrop:
+            batch = {name: tensor.repeat(2, 1) for name, tensor in batch.items()}
+        logits = self.model(**batch)
+        sums = self.loss.sum_terms(logits, cells)
+        loss = self.loss.total(sums, terms)
+        if self.recipe.rdrop:
+            apart = self.loss.sum_divergence(logits, cells)
+            loss = loss + self.recipe.rdrop * self.loss.total(apart, terms)
+        return loss, sums
 
     def _require_finite(self, loss: Tensor, train: Rows, rows: list[int]) -> None:
         value = float(loss.detach())
@@ -214,10 +244,11 @@ class FoldTrainer:
         # and they need not have the same number of batches.
         logits = self._forward(self.classifier, valid)
         gold = torch.tensor(valid.targets, dtype=torch.float32)
-        sums, terms = self.loss.sum_terms(logits, gold), self.loss.count_terms(gold)
+        loss = self.valid_loss
+        sums, terms = loss.sum_terms(logits, gold), loss.count_terms(gold)
         probs = self.targets.to_probs(logits).numpy()
         return {
-            "val_loss": float(self.loss.total(sums, terms)),
+            "val_loss": float(loss.total(sums, terms)),
             **measure(probs, valid.targets, self.targets),
         }
 
@@ -240,9 +271,12 @@ class FoldTrainer:
         batch = pad_batch(rows.tokens.take(chosen), self.pad_id)
         return {key: value.to(self.accelerator.device) for key, value in batch.items()}
 
+    def _trained(self) -> Iterator[tuple[str, Tensor]]:
+        """The parameters that learn, by name."""
+        return ((n, p) for n, p in self.classifier.named_parameters() if p.requires_grad)
+
     def _trainable(self) -> dict[str, Tensor]:
-        named = self.classifier.named_parameters()
-        return {name: p.detach().cpu().clone() for name, p in named if p.requires_grad}
+        return {name: p.detach().cpu().clone() for name, p in self._trained()}
 
     @torch.no_grad()
     def _load_trainable(self, weights: dict[str, Tensor]) -> None:
@@ -267,15 +301,23 @@ class FoldTrainer:
             "running": asdict(progress.running),
             "stamp": self.stamp,
             "steps": self.schedule.last_epoch,
+            "averaged": self.average.count,
         }
         if self.accelerator.scaler is not None:  # fp16 on a GPU
             state["scaler"] = self.accelerator.scaler.state_dict()
         is_current = progress.best_epoch == progress.epoch and not progress.running.step
+        is_current = is_current and not self.average.count
         best = None if is_current else progress.best_weights
         save_checkpoint(
             self.checkpoint_dir,
             Checkpoint(
-                progress.epoch, progress.running.step, state, self._trainable(), tensors, best
+                progress.epoch,
+                progress.running.step,
+                state,
+                self._trainable(),
+                tensors,
+                best,
+                {name: value.cpu() for name, value in self.average.weights.items()},
             ),
         )
 
@@ -303,6 +345,9 @@ class FoldTrainer:
         counters = {"last_epoch": steps - 1, "_step_count": steps}
         self.schedule.load_state_dict({**self.schedule.state_dict(), **counters})
         self.schedule.step()
+        self.average.count = kept.state["averaged"]
+        device = self.accelerator.device
+        self.average.weights = {name: value.to(device) for name, value in kept.average.items()}
         self.emit({"event": "resumed", "epoch": kept.epoch, "step": kept.step})
         return Progress(
             epoch=kept.epoch,

@@ -16,7 +16,17 @@ from semeval_kit.errors import KitError
 # In a recipe file, beside the fields.
 _COMPARED = ("sweep", "before")
 # Fields that older runs do not have: they are frozen where they are not as by default.
-_LATER = ("checkpoint_minutes",)
+_LATER = (
+    "checkpoint_minutes",
+    "label_smoothing",
+    "asymmetric",
+    "rdrop",
+    "fgm",
+    "ema",
+    "average_epochs",
+    "layer_decay",
+    "multi_dropout",
+)
 Metric = Literal["score", "macro_f1", "micro_f1", "weighted_f1", "loss", "last"]
 
 
@@ -67,6 +77,33 @@ class Recipe(BaseModel):
         "none",
         description="loss weight of positives per label: (negatives / positives) ^ 0, .5, 1",
     )
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="share of a label's certainty that is taken away; 0: none"
+    )
+    asymmetric: float = Field(
+        0.0, ge=0, le=10, description="loss of easy negatives is weakened by p ^ this; 0: never"
+    )
+    rdrop: float = Field(
+        0.0, ge=0, le=100, description="weight of two passes' difference by dropout; 0: one pass"
+    )
+    fgm: float = Field(
+        0.0,
+        ge=0,
+        le=100,
+        description="length of a step on the embeddings up the loss; 0: none",
+    )
+    ema: float = Field(
+        0.0, ge=0, lt=1, description="decay per step of the averaged weights that are kept; 0: none"
+    )
+    average_epochs: int = Field(
+        0, ge=0, description="last epochs whose weights' mean is kept; 0: none"
+    )
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="factor of the learning rate from a layer to the one below"
+    )
+    multi_dropout: int = Field(
+        1, ge=1, le=64, description="dropouts of the pooled text that the loss is a mean over"
+    )
     select_by: Metric = Field("score", description="the epoch kept; score: the task's metric")
     patience: int = Field(0, ge=0, description="epochs without gain before stopping; 0: never")
     stop_by: Metric = Field("score", description="what patience watches")
@@ -89,6 +126,12 @@ class Recipe(BaseModel):
     def _hold_out_once(self) -> Recipe:
         if self.holdout and self.holdout_split:
             raise ValueError("set holdout or holdout_split, not both")
+        return self
+
+    @model_validator(mode="after")
+    def _average_once(self) -> Recipe:
+        if self.ema and self.average_epochs:
+            raise ValueError("set ema or average_epochs, not both")
         return self
 
     @model_validator(mode="after")

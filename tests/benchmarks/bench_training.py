@@ -155,14 +155,19 @@ def main() -> None:
     if asked.trainer:
         train_with_trainer(asked.rows_file, asked.trainer)
         return
+    import torch
+
+    from semeval_kit.training.machine import choose_precision
+
     shared = Path(__file__).parents[3] / "shared" / "data" / "semeval2025-task11"
     demo = Path(__file__).parents[2] / "data"
+    precision = choose_precision("auto", "cuda" if torch.cuda.is_available() else "cpu")
     source = asked.data or (shared if shared.is_dir() else demo)
     names = {
         "a": "Trainer, padded to 128, fp32",
-        "b": "Trainer, dynamic padding, grouped, bf16",
-        "c": "kit, two folds side by side",
-        "d": "kit, two folds side by side, embeddings frozen",
+        "b": f"Trainer, dynamic padding, grouped, {precision}",
+        "c": f"kit, two folds side by side, {precision}",
+        "d": f"kit, two folds side by side, embeddings frozen, {precision}",
     }
     speeds: dict[str, list[float]] = {kind: [] for kind in names}
     with tempfile.TemporaryDirectory() as folder:
