@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import click
+
 if TYPE_CHECKING:
     from semeval_kit.run.directory import Run
     from semeval_kit.show.results import RunResults
@@ -21,6 +23,7 @@ def summarise(run: Run) -> str:
         scores = estimate["cross_fitted"]["languages"]
         lines += [describe_estimate(run, estimate, in_full=False)]
         lines += [*_describe_languages(run, scores), *_describe_results(run), ""]
+        lines += describe_verdict(estimate)
     elif run.settings.get("per_language"):
         lines += [*_describe_languages(run, _read_parts(run)), ""]
     if run.before_dir.is_dir():
@@ -49,22 +52,41 @@ def describe_estimate(run: Run, estimate: dict[str, Any], *, in_full: bool = Tru
     rows = [
         ("untuned (0.5)", estimate["at_half"], ""),
         ("tuned, in-sample", estimate["tuned_in_sample"], "optimistic"),
-        ("tuned, cross-fitted", estimate["cross_fitted"], "expect this"),
+        ("tuned, cross-fitted", estimate["cross_fitted"], ""),
     ]
     wording = find_wording(run.task)
     if not wording.tuned:
         name = "the predicted numbers" if wording.numeric else "the most probable label"
-        rows = [(name, estimate["cross_fitted"], "expect this")]
+        rows = [(name, estimate["cross_fitted"], "")]
+    expected = estimate.get("expected")
+    if expected is None:  # of an older version
+        rows[-1] = (*rows[-1][:2], "expect this")
+    elif not expected["withheld"]:
+        models = expected["n_models"]
+        name = f"uploaded, mean of {models}" if models > 1 and expected["n_rows"] else "uploaded"
+        rows.append((name, expected, "expect this"))
     lines = [f"Out-of-fold {metric} on {estimate['n_examples']} rows (95% interval):"]
     for name, reading, remark in rows:
         interval = f"[{reading['low']:.4f}, {reading['high']:.4f}]"
         lines.append(f"  {name:<24} {reading['score']:.4f} {interval}  {remark}".rstrip())
+    if expected is not None and expected["withheld"]:
+        lines.append(f"  uploaded: not foretold; {expected['withheld']}")
     notes = estimate["notes"]
     if in_full:
         lines += [f"  note: {note}" for note in notes]
     elif notes:
         lines.append(f"  {len(notes)} caveat{'s' * (len(notes) != 1)}: see the report.")
     return "\n".join(lines)
+
+
+def describe_verdict(estimate: dict[str, Any]) -> list[str]:
+    """In red why a model has not learnt, and the likely cause; nothing of one that has."""
+    verdict = estimate.get("verdict")
+    if verdict is None or verdict["learnt"]:
+        return []
+    lines = ["This model has not learnt the task:", *(f"  {why}" for why in verdict["reasons"])]
+    lines.append("Likely causes: too few epochs, a learning rate too low or too high, few rows.")
+    return [click.style(line, fg="red") for line in lines]
 
 
 def _describe_results(run: Run) -> list[str]:
@@ -176,7 +198,17 @@ def _next_step(run: Run) -> str:
             "Next: the real data. Put the organisers' CSV files into a folder and run\n"
             "  make submission TASK=semeval2025-task11-a LANGS=eng DATA=<folder> MODEL=<hub id>"
         )
+    if run.zip_file.is_file() and not _has_learnt(run):
+        return "Next: train it longer, or with another learning rate; an upload would be wasted."
     if run.zip_file.is_file():
         where = f" at {run.task.url}" if run.task.url else ""
         return f"Next: upload {run.zip_file.name}{where} (see README, 'Upload by hand')."
     return "Next: put the test files beside the others and run the same command for the zip."
+
+
+def _has_learnt(run: Run) -> bool:
+    from semeval_kit.run.directory import read_json
+
+    if not run.estimate_file.is_file():
+        return True
+    return bool(read_json(run.estimate_file).get("verdict", {"learnt": True})["learnt"])

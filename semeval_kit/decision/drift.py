@@ -1,4 +1,4 @@
-"""Drift: whether the thresholds call as many rows positive on the test rows as out of fold."""
+"""Drift: whether a rule calls as many rows positive on new rows as out of fold."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from semeval_kit.decision.oof import FloatArray, IntArray, split_languages
+from semeval_kit.decision.oof import FloatArray, split_languages
 
-# A drift is pointed out when it is both large and more than chance: five points, three sigmas.
+# A drift is pointed out when it is both large and more than chance: five points, or two points
+# and a factor of two; three sigmas.
 _LARGE = 0.05
+_LARGE_IF_DOUBLE = 0.02
 _SIGMAS = 3.0
 
 
@@ -20,20 +22,19 @@ class Drift:
     """The positive rate of one label in one language.
 
     Attributes:
-        language: of the test rows.
+        language: of the new rows.
         label: its name.
         oof_rate: share of out-of-fold rows called positive (level >= 1), 0..1.
-        test_rate: share of test rows called positive.
-        gold_rate: share of training rows that are positive, NaN-free.
+        test_rate: share of new rows called positive.
         sigmas: the difference of the rates over its standard error under no drift.
-        notable: whether it is large (5 points) and unlikely by chance (3 sigmas).
+        notable: whether it is large (5 points; 2 if it doubles or halves) and unlikely by chance
+            (3 sigmas).
     """
 
     language: str
     label: str
     oof_rate: float
     test_rate: float
-    gold_rate: float
     sigmas: float
     notable: bool
 
@@ -43,48 +44,41 @@ class Drift:
 
 
 def measure_drift(
-    gold: FloatArray,
-    oof_preds: IntArray,
+    oof_called: FloatArray,
     oof_languages: Sequence[str],
-    test_preds: IntArray,
-    test_languages: Sequence[str],
+    new_called: FloatArray,
+    new_languages: Sequence[str],
     label_names: Sequence[str],
 ) -> list[Drift]:
-    """Compare the share of positive preds per language and label.
+    """Compare the share of positive answers per language and label.
 
-    A notable drift has two causes: the test rows differ, or a mean over models spreads less than
-    the single models that the thresholds were tuned on.
+    A notable drift has two causes: the new rows differ, or a mean over models spreads less than
+    the single models that the thresholds were tuned on. Give the share of models that call a row
+    positive to see the first alone.
 
     Args:
-        gold: `(n, L)` of the training rows, NaN for not annotated.
-        oof_preds: `(n, L)`, the thresholds applied to out-of-fold probs.
+        oof_called: `(n, L)`, 1 where the thresholds call an out-of-fold row positive; NaN where
+            gold is not annotated.
         oof_languages: `(n,)`.
-        test_preds: `(m, L)`.
-        test_languages: `(m,)`; a language without training rows is compared with all of them.
+        new_called: `(m, L)`, 0..1.
+        new_languages: `(m,)`; a language without out-of-fold rows is compared with all of them.
         label_names: the L names.
     """
-    trained, found = split_languages(oof_languages), []
-    for language, rows in split_languages(test_languages).items():
-        own = trained.get(language, np.arange(len(gold)))
+    rows_of, drifts = split_languages(oof_languages), []
+    for language, rows in split_languages(new_languages).items():
+        before = oof_called[rows_of.get(language, np.arange(len(oof_called)))]
         for label, name in enumerate(label_names):
-            known = own[~np.isnan(gold[own, label])]
-            if len(known):
-                called = (oof_preds[known, label] > 0, test_preds[rows, label] > 0)
-                gold_rate = float((gold[known, label] > 0).mean())
-                found.append(_compare_rates(language, name, *called, gold_rate))
-    return found
+            called = before[~np.isnan(before[:, label]), label]
+            if len(called):
+                drifts.append(_compare_rates(language, name, called, new_called[rows, label]))
+    return drifts
 
 
-def _compare_rates(
-    language: str,
-    label: str,
-    oof: np.ndarray[Any, np.dtype[np.bool_]],
-    test: np.ndarray[Any, np.dtype[np.bool_]],
-    gold_rate: float,
-) -> Drift:
-    before, after = float(oof.mean()), float(test.mean())
-    pooled = (oof.sum() + test.sum()) / (len(oof) + len(test))
-    error = float(np.sqrt(pooled * (1 - pooled) * (1 / len(oof) + 1 / len(test))))
+def _compare_rates(language: str, label: str, oof: FloatArray, new: FloatArray) -> Drift:
+    before, after = float(oof.mean()), float(new.mean())
+    pooled = (oof.sum() + new.sum()) / (len(oof) + len(new))
+    error = float(np.sqrt(pooled * (1 - pooled) * (1 / len(oof) + 1 / len(new))))
     sigmas = (after - before) / error if error else 0.0
-    notable = bool(abs(after - before) >= _LARGE and abs(sigmas) >= _SIGMAS)
-    return Drift(language, label, before, after, gold_rate, sigmas, notable)
+    gap, doubled = abs(after - before), max(before, after) >= 2 * min(before, after)
+    large = gap >= _LARGE or (gap >= _LARGE_IF_DOUBLE and doubled)
+    return Drift(language, label, before, after, sigmas, bool(large and abs(sigmas) >= _SIGMAS))

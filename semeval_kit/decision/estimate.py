@@ -41,10 +41,6 @@ BEST_EPOCH = (
     "The best epoch of each fold was chosen on its validation rows, so every out-of-fold figure "
     "here is optimistic."
 )
-SINGLE_MODELS = (
-    "Out-of-fold probs come from one model each; the test probs are a mean over folds, "
-    "which is not measured here."
-)
 
 
 @dataclass(frozen=True)
@@ -129,7 +125,7 @@ class Judging:
 
 
 def estimate_score(rows: OofRows, tuning: Tuning, judging: Judging | None = None) -> Estimate:
-    """Estimate the score on new rows from out-of-fold probs.
+    """Estimate the score of single models on new rows from out-of-fold probs.
 
     Args:
         rows: their folds are the first partition; with fewer than two of them (a hold-out), every
@@ -143,15 +139,10 @@ def estimate_score(rows: OofRows, tuning: Tuning, judging: Judging | None = None
     judging = judging or Judging()
     if not len(rows):
         raise KitError("estimate: no out-of-fold rows. Train at least one fold.")
-    metric = judging.metric
-    if metric is None or metric == "macro_auc":
-        metric = DEFAULT_METRIC[tuning.kind]
-    labels, gold = rows.target_names, rows.targets
+    labels = rows.target_names
     if tuning.kind == "intensity":
         labels = tuple(name.rsplit(">=", 1)[0] for name in labels[:: tuning.n_levels])
-        gold = join_levels(gold, tuning.n_levels)
-    board = Board.of(metric, gold, rows.languages, judging.scored, rows.groups)
-    board = replace(board, beside=judging.beside)
+    board = make_board(rows, tuning, judging)
     partitioned = [replace(rows, folds=parts) for parts in _list_partitions(rows, tuning, judging)]
     half = apply_rule(untuned_rule(rows, tuning.kind), rows, tuning)
     in_sample = apply_rule(tune_rule(partitioned[0], tuning), rows, tuning)
@@ -160,7 +151,7 @@ def estimate_score(rows: OofRows, tuning: Tuning, judging: Judging | None = None
     at_half = _read(board, labels, half, drawn[:, 0])
     tuned = _read(board, labels, cross_fitted[0], drawn[:, 2])
     return Estimate(
-        metric=metric,
+        metric=board.metric,
         n_examples=len(rows),
         n_groups=len(np.unique(rows.groups)),
         at_half=at_half,
@@ -179,13 +170,23 @@ def estimate_score(rows: OofRows, tuning: Tuning, judging: Judging | None = None
     )
 
 
+def make_board(rows: OofRows, tuning: Tuning, judging: Judging) -> Board:
+    """What answers to the rows are scored against."""
+    metric, gold = judging.metric, rows.targets
+    if metric is None or metric == "macro_auc":
+        metric = DEFAULT_METRIC[tuning.kind]
+    if tuning.kind == "intensity":
+        gold = join_levels(gold, tuning.n_levels)
+    board = Board.of(metric, gold, rows.languages, judging.scored, rows.groups)
+    return replace(board, beside=judging.beside)
+
+
 def _choose_notes(kind: str, n_folds: int, best_epoch_on_valid: bool) -> tuple[str, ...]:
     """What a reader must know; argmax is not tuned, and a hold-out has one model only."""
     tuned = kind in ("multilabel", "intensity")
     chosen = (
         (OPTIMISTIC, tuned),
         (RESIDUAL_LEAK, tuned and n_folds > 1),
-        (SINGLE_MODELS, n_folds > 1),
         (BEST_EPOCH, best_epoch_on_valid),
     )
     return tuple(note for note, holds in chosen if holds)

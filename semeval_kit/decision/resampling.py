@@ -7,7 +7,7 @@ both reweigh per-group tallies, so thousands of rounds are a matrix product.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -109,6 +109,16 @@ class Board:
         annotated = ~np.isnan(self.gold)
         return {g: np.atleast_1d(annotated[rows].any(axis=0)) for g, rows in self.rows_of.items()}
 
+    def take(self, rows: IntArray) -> Board:
+        """The given rows, in their order."""
+        return replace(
+            self,
+            gold=self.gold[rows],
+            languages=tuple(self.languages[row] for row in rows),
+            groups=self.groups[rows],
+            beside=self.beside.take(rows),
+        )
+
     def score(self, preds: IntArray | FloatArray) -> float:
         """The mean over languages of the official score of answers `(n, L)`."""
         return float(np.mean(list(self.score_languages(preds).values())))
@@ -146,17 +156,40 @@ class Board:
             n_resamples: number of bootstraps.
             seed: of the bootstraps.
         """
-        metric = find_metric(self.metric)
+        drawn = self.resample_languages(systems, n_resamples, seed)
         total = np.zeros((n_resamples, len(systems)))
-        for number, (language, sums) in enumerate(self._sum_groups(systems)):
+        for scores in drawn.values():
+            total += scores
+        return total / len(drawn)
+
+    def resample_languages(
+        self,
+        systems: Sequence[IntArray | FloatArray],
+        n_resamples: int,
+        seed: int,
+        weights: FloatArray | None = None,
+    ) -> dict[str, FloatArray]:
+        """As `resample`, per language; `weights` `(n, L)` say what each cell counts for."""
+        metric, drawn = find_metric(self.metric), {}
+        for number, (language, sums) in enumerate(self._sum_groups(systems, weights)):
             rng = np.random.default_rng([seed, 1, number])
             n_groups, scored = len(sums), self.scored & self.present[language]
+            scores = np.empty((n_resamples, len(systems)))
             for start, stop in _batches(n_resamples, n_groups):
-                weights = np.empty((stop - start, n_groups))
-                for row in weights:
+                draws = np.empty((stop - start, n_groups))
+                for row in draws:
                     row[:] = np.bincount(rng.integers(0, n_groups, n_groups), minlength=n_groups)
-                total[start:stop] += metric.score(np.tensordot(weights, sums, axes=1), scored)
-        return total / len(self.rows_of)
+                scores[start:stop] = metric.score(np.tensordot(draws, sums, axes=1), scored)
+            drawn[language] = scores
+        return drawn
+
+    def score_weighted(self, preds: IntArray | FloatArray, weights: FloatArray) -> dict[str, float]:
+        """The score per language where each cell counts for its weight `(n, L)`."""
+        metric = find_metric(self.metric)
+        return {
+            language: float(metric.score(sums.sum(axis=0), self.scored & self.present[language])[0])
+            for language, sums in self._sum_groups([preds], weights)
+        }
 
     def shuffle(
         self, preds_a: IntArray | FloatArray, preds_b: IntArray | FloatArray, n: int, seed: int
@@ -180,13 +213,15 @@ class Board:
         return total / len(self.rows_of)
 
     def _sum_groups(
-        self, systems: Sequence[IntArray | FloatArray]
+        self, systems: Sequence[IntArray | FloatArray], weights: FloatArray | None = None
     ) -> Iterator[tuple[str, FloatArray]]:
         """Per language, tallies summed per group `(G, S, U, K)`, groups by ascending number."""
         metric = find_metric(self.metric)
         for language, rows in self.rows_of.items():
             gold, beside = self.gold[rows], self.beside.take(rows)
             tallies = np.stack([metric.tally(gold, preds[rows], beside) for preds in systems])
+            if weights is not None:
+                tallies *= weights[rows][:, : tallies.shape[2], None]
             numbers, inverse = np.unique(self.groups[rows], return_inverse=True)
             flat = np.moveaxis(tallies, 1, 0).reshape(len(rows), -1)
             sums = np.zeros((len(numbers), flat.shape[1]))

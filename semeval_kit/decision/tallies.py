@@ -20,6 +20,8 @@ from semeval_kit.submission import metrics as official
 from semeval_kit.submission.metrics import NOTHING, Beside
 
 Preds = NDArray[np.generic]
+CELL_METRICS = ("macro_f1", "micro_f1", "weighted_precision", "weighted_recall", "weighted_f1")
+"""Metrics of counts per label, so that each cell can count for a weight of its own."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ Each stage reads what the ones before it wrote, skips what is finished, and can 
 """
 
 from semeval_kit.run.compute import predict, train
-from semeval_kit.run.decide import decode_split, oof_examples, pack, score, tune
+from semeval_kit.run.decide import decode_split, pack, score
+from semeval_kit.run.judge import oof_examples, tune
 from semeval_kit.run.plan import SPLITS, Engine, Plan, Say
 from semeval_kit.run.prepare import move_run, prepare, require_same_data
 from semeval_kit.run.whole import present, run_all, run_each_language

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from semeval_kit.errors import KitError
 from semeval_kit.run.compute import predict, train
-from semeval_kit.run.decide import pack, pack_files, score, tune
+from semeval_kit.run.decide import pack, pack_files, score
 from semeval_kit.run.directory import Run, hold_lock, remove_tree
 from semeval_kit.run.frozen import Frozen
+from semeval_kit.run.judge import tune
 from semeval_kit.run.plan import SPLITS, Engine, Plan, Say
 from semeval_kit.run.prepare import describe_moment, freeze_recipe, pin_encoder, prepare
 from semeval_kit.task.task import Task, load_task, read_task_source

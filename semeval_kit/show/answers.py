@@ -77,7 +77,7 @@ def read_answers(run: Run, split: str) -> Answers | None:
     languages = [code for code in run.languages if run.probs_file(split, code).is_file()]
     if not languages or not run.thresholds_file.is_file():
         return None
-    parts = [_read_gold(run, split, language) for language in languages]
+    parts = [read_gold(run, split, language) for language in languages]
     if any(part is None for part in parts):
         return None
     examples = Examples.concat([part for part in parts if part is not None])
@@ -141,7 +141,7 @@ def _read_oof(run: Run) -> Answers:
     return _narrow(run, Answers("oof", examples, probs, half, tuned, _groups(examples)))
 
 
-def _read_gold(run: Run, split: str, language: str) -> Examples | None:
+def read_gold(run: Run, split: str, language: str) -> Examples | None:
     """Examples of a split with their labels; None where the labels are blank or not known."""
     data = run.data
     if split == "dev":

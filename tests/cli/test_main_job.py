@@ -11,8 +11,9 @@ from click.testing import CliRunner, Result
 
 from semeval_kit.cli import main
 from semeval_kit.cli.options import read_engine, read_plan
+from semeval_kit.cli.summary import summarise
 from semeval_kit.run import stages
-from semeval_kit.run.directory import Run
+from semeval_kit.run.directory import Run, read_json, write_json
 from semeval_kit.run.stages import Engine
 
 TINY = ["--epochs", "1", "--holdout", "0.4", "--precision", "fp32", "--batch-size", "8"]
@@ -48,11 +49,20 @@ def test_the_end_says_what_to_expect_and_where_the_zip_is(
     assert "expect this" in out
     assert f"Score on {tiny_data / 'gold'}" in out
     assert f"zip:     {tmp_path / 'mine' / 'mine.zip'}" in out
-    assert "Next: upload mine.zip" in out
+    # Thirteen rows and one epoch of a tiny encoder teach nothing: no upload is offered.
+    assert "This model has not learnt the task:" in out
+    assert "Likely causes: too few epochs" in out
+    assert "Next: train it longer" in out
+    assert "upload mine.zip" not in out
     assert "32 rows in eng" in result.stderr
     assert "32 rows in eng" not in out
     again = invoke("run", "--no-report", gold=tiny_data / "gold", run="mine")
     assert again.stdout == out
+    run = Run.open(tmp_path / "mine")
+    verdict = {"learnt": True, "reasons": [], "floors": []}
+    write_json(run.estimate_file, {**read_json(run.estimate_file), "verdict": verdict})
+    assert "has not learnt" not in summarise(run)
+    assert "Next: upload mine.zip" in summarise(run)
 
 
 @pytest.mark.usefixtures("in_process")

@@ -67,7 +67,7 @@ def finish(path: Path, plan: Plan, gold: Path | None = None) -> tuple[Run, list[
 
 def test_a_finished_run_holds_exactly_this(trained_run: Path) -> None:
     model = ("MANIFEST.json", "config.json", "model.safetensors")
-    model += ("tokenizer.json", "tokenizer_config.json")
+    model += ("head.json", "head.safetensors", "tokenizer.json", "tokenizer_config.json")
     expected = {"estimate.json", "folds.csv", "recipe.toml", "rows.json", "run.json", "score.json"}
     expected |= {"SHA256SUMS", "oof_answers.csv", "task.toml", "thresholds.json", "tiny.zip"}
     for fold in (0, 1):

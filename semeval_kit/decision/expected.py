@@ -1,0 +1,356 @@
+"""What the upload will score: the cross-fitted figure, moved to new rows and to a mean of models.
+
+Out-of-fold answers are those of one model each, on rows of the training files. What is uploaded
+are answers of a mean of models, on other rows. So the figure is (1) reweighted where the new rows
+have other shares of labels, or withheld where no other shares explain what the models call, (2)
+raised by what averaging gains, and (3) given an interval that also holds the chance of drawing
+just these new rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from semeval_kit.decision.averaging import (
+    Gain,
+    NewRows,
+    foretell_gain,
+    measure_gain,
+)
+from semeval_kit.decision.drift import Drift, measure_drift
+from semeval_kit.decision.oof import FloatArray, OofRows, split_languages
+from semeval_kit.decision.resampling import Board, find_interval
+from semeval_kit.decision.rule import NUMERIC, Thresholds
+from semeval_kit.decision.tallies import CELL_METRICS
+from semeval_kit.decision.thresholds import Tuning
+from semeval_kit.decision.tuning import apply_rule
+from semeval_kit.task.metric_facts import METRIC_FACTS
+
+SINGLE_MODELS = (
+    "Out-of-fold probs come from one model each; the test probs are a mean over models, "
+    "which is not measured here."
+)
+_N_RESAMPLES = 500
+_Z = 1.96
+# What other shares of labels explain holds only if they are all that changed: half of what they
+# change is taken for doubt.
+_SHIFT_DOUBT = 0.5
+# Called rates that other shares of labels should give, and the models' own, may differ by this.
+_UNEXPLAINED = 0.05
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the upload will score.
+
+    Attributes:
+        score: mean over languages; NaN where it is withheld.
+        low: lower end of the 95% interval, for a set of rows as large as the new one.
+        high: upper end.
+        languages: score per language.
+        base: the cross-fitted score that it starts from, reweighted under a shift.
+        gain: what averaging adds.
+        gain_error: its standard error.
+        n_models: models that are averaged.
+        n_rows: new rows that the gain was foretold on; 0 if it was not.
+        split: of the new rows.
+        paired: the gain measured on labelled rows `[value, error]`, or None.
+        drifts: labels that are called much more or less often on new rows.
+        reweighted: whether the figure was moved to other shares of labels.
+        withheld: why there is no figure; empty where there is one.
+    """
+
+    score: float
+    low: float
+    high: float
+    languages: dict[str, float]
+    base: float
+    gain: float
+    gain_error: float
+    n_models: int
+    n_rows: int
+    split: str
+    paired: tuple[float, float] | None
+    drifts: tuple[Drift, ...]
+    reweighted: bool
+    withheld: str
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences that belong beside the figure."""
+        notes = []
+        if self.n_rows:
+            notes.append(
+                f"The upload is a mean of {self.n_models} models; out of fold each row has one. "
+                f"From how the models differ on {self.n_rows} {self.split} rows, the mean scores "
+                f"{self.gain:+.4f} (standard error {self.gain_error:.4f})."
+            )
+        elif self.n_models > 1:
+            notes.append(SINGLE_MODELS)
+        if self.reweighted:
+            notes.append(
+                f"The {self.split} rows have other shares of labels, so the expected figure is "
+                f"that of out-of-fold rows weighted to them: {self.base:.4f} before averaging."
+            )
+        if self.withheld:
+            notes.append(
+                f"The {self.split} rows differ from the training rows and {self.withheld}: what "
+                "the upload will score is not foretold. Look at the score on labelled dev rows."
+            )
+        return tuple(notes)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """One sentence per label that is called much more or less often on new rows."""
+        return tuple(
+            f"{drift.language} '{drift.label}': {drift.oof_rate:.1%} of the out-of-fold rows are "
+            f"called positive, but {drift.test_rate:.1%} of the {self.split} rows."
+            for drift in self.drifts
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields by name, NaN as null."""
+        fields = asdict(self)
+        return {
+            name: None if isinstance(value, float) and np.isnan(value) else value
+            for name, value in fields.items()
+        }
+
+
+def expect_score(
+    board: Board,
+    answers: Any,
+    rows: OofRows,
+    rule: Thresholds,
+    tuning: Tuning,
+    new: Sequence[NewRows],
+) -> Expected:
+    """Foretell the score of what is uploaded.
+
+    Args:
+        board: gold of the out-of-fold rows, and how they are scored.
+        answers: `(n, L)`, cross-fitted.
+        rows: out-of-fold.
+        rule: what is uploaded.
+        tuning: the kind of the target.
+        new: the rows of test, or else of dev, first; others with labels serve to measure the gain.
+    """
+    target = new[0] if new else None
+    drifts = _find_drifts(rows, rule, tuning, target)
+    notable = tuple(drift for drift in drifts if drift.notable)
+    base = board.score_languages(answers)
+    drawn = board.resample_languages([answers], _N_RESAMPLES, tuning.seed)
+    spread = {language: float(scores.std()) for language, scores in drawn.items()}
+    withheld, doubt = "", 0.0
+    shifts: dict[str, FloatArray] = {}
+    if notable and target is not None:
+        withheld, weights, shifts = _weigh(board, rows, rule, tuning, target)
+        if not withheld:
+            shifted = board.score_weighted(answers, weights)
+            moved = np.mean([shifted[g] - base[g] for g in base])
+            base, doubt = shifted, _SHIFT_DOUBT * abs(float(moved))
+    gains = {
+        language: _join_gains(
+            board.take(own),
+            rows.take(own),
+            rule,
+            tuning,
+            [part.of(language) for part in new if language in part.languages],
+            shifts.get(language),
+        )
+        for language, own in board.rows_of.items()
+    }
+    known = [gain for gain in gains.values() if gain is not None]
+    languages = {g: base[g] + (gain.value if gain else 0.0) for g, gain in gains.items()}
+    n_new = _count_rows(target)
+    variances = []
+    for language, rows_of_language in board.rows_of.items():
+        gain = gains[language]
+        ratio = len(rows_of_language) / max(n_new.get(language, len(rows_of_language)), 1)
+        error = gain.error if gain else 0.0
+        variances.append(spread[language] ** 2 * (1 + ratio) + error**2)
+    error = float(np.sqrt(np.sum(variances) / len(variances) ** 2 + doubt**2))
+    score = float(np.mean(list(languages.values())))
+    paired = _pair(rule, tuning, board, new)
+    return Expected(
+        score=float("nan") if withheld else score,
+        low=float("nan") if withheld else score - _Z * error,
+        high=float("nan") if withheld else score + _Z * error,
+        languages={} if withheld else languages,
+        base=float(np.mean(list(base.values()))),
+        gain=float(np.sum([gain.value for gain in known]) / len(gains)),
+        gain_error=float(np.sqrt(np.sum([gain.error**2 for gain in known])) / len(gains)),
+        n_models=target.n_models if target else 1,
+        n_rows=len(target) if target and len(known) == len(gains) else 0,
+        split=target.split if target else "",
+        paired=paired,
+        drifts=notable,
+        reweighted=bool(notable) and not withheld,
+        withheld=withheld,
+    )
+
+
+def read_labelled(
+    board: Board, rule: Thresholds, tuning: Tuning, new: Sequence[NewRows]
+) -> dict[str, Any] | None:
+    """The score of what is uploaded on new rows with labels, with its interval, or None."""
+    labelled = [part for part in new if part.gold is not None]
+    if not labelled or _needs_more(board):
+        return None
+    part, (mean, _) = labelled[0], labelled[0].decide(rule, tuning)
+    own = _board_of(board, part)
+    score = own.score(mean)
+    low, high = find_interval(own.resample([mean], _N_RESAMPLES, tuning.seed)[:, 0])
+    return {"split": part.split, "score": score, "low": low, "high": high, "n_examples": len(part)}
+
+
+def _find_drifts(
+    rows: OofRows, rule: Thresholds, tuning: Tuning, new: NewRows | None
+) -> list[Drift]:
+    """One model's answers out of fold against one model's on new rows: averaging plays no part."""
+    if new is None or tuning.kind in NUMERIC:
+        return []
+    called = (apply_rule(rule, rows, tuning) > 0).astype(np.float64)
+    levels = len(rows.target_names) // called.shape[1]
+    called[np.isnan(rows.targets[:, ::levels])] = np.nan
+    _, alone = new.decide(rule, tuning)
+    share = np.mean([answers > 0 for answers in alone], axis=0)
+    labels = [name.rsplit(">=", 1)[0] for name in rows.target_names[::levels]]
+    # A language that was not trained on has no figure that could be moved.
+    own = np.flatnonzero(np.isin(new.languages, list(set(rows.languages))))
+    languages = [new.languages[row] for row in own]
+    return measure_drift(called, rows.languages, share[own], languages, labels)
+
+
+def _weigh(
+    board: Board, rows: OofRows, rule: Thresholds, tuning: Tuning, new: NewRows
+) -> tuple[str, FloatArray, dict[str, FloatArray]]:
+    """What each cell counts for under the new rows' shares of labels, or why that is not known.
+
+    The shares are those under which one model's answers would be called as often as they are: from
+    the rates of right and wrong calls out of fold (adjusted count; for single labels the
+    non-negative solution of the confusion matrix).
+
+    Returns:
+        Why not, or nothing; weights `(n, L)`; per language the log-odds of the change `(L,)`.
+    """
+    weights, shifts = np.ones_like(rows.targets), {}
+    by_row = board.metric not in CELL_METRICS and tuning.kind != "singlelabel"
+    if tuning.kind == "intensity" or by_row:
+        return f"{board.metric} cannot be moved to other shares of labels", weights, {}
+    called_oof = (apply_rule(rule, rows, tuning) > 0).astype(np.float64)
+    unexplained = "no other shares of labels explain how often the models call them"
+    for language, own in board.rows_of.items():
+        if language not in new.languages:
+            continue
+        gold, called = rows.targets[own], called_oof[own]
+        _, alone = new.of(language).decide(rule, tuning)
+        rates = np.mean([voice > 0 for voice in alone], axis=(0, 1))
+        if tuning.kind == "singlelabel":
+            factor = _solve_shares(gold, called, rates)
+            if factor is None:
+                return unexplained, weights, {}
+            weights[own] = np.nan_to_num(gold @ factor, nan=1.0)[:, None]
+            shifts[language] = np.log(np.maximum(factor, 1e-3))
+            continue
+        shift = np.zeros(gold.shape[1])
+        for column in range(gold.shape[1]):
+            known = ~np.isnan(gold[:, column])
+            share = _adjust_count(gold[known, column], called[known, column], rates[column])
+            if share is None:
+                return unexplained, weights, {}
+            before = float(gold[known, column].mean()) if known.any() else 0.0
+            if 0 < before < 1:
+                up, down = share / before, (1 - share) / (1 - before)
+                weights[own, column] = np.where(gold[:, column] > 0, up, down)
+                shift[column] = np.log(max(up, 1e-3) / max(down, 1e-3))
+        shifts[language] = shift
+    return "", weights, shifts
+
+
+def _adjust_count(gold: FloatArray, called: FloatArray, rate: float) -> float | None:
+    """The share of positives that gives a rate of calls; None where none does."""
+    if not 0 < gold.sum() < len(gold):
+        return float(gold.mean()) if len(gold) else 0.0
+    right, wrong = float(called[gold > 0].mean()), float(called[gold == 0].mean())
+    if right - wrong < 0.1:  # calls that tell little about gold tell nothing about its share
+        return float(gold.mean()) if abs(rate - called.mean()) < _UNEXPLAINED else None
+    share = float(np.clip((rate - wrong) / (right - wrong), 0.0, 1.0))
+    fitted = share * right + (1 - share) * wrong
+    return share if abs(fitted - rate) < _UNEXPLAINED else None
+
+
+def _solve_shares(gold: FloatArray, called: FloatArray, rates: FloatArray) -> FloatArray | None:
+    """How much more often each label holds `(L,)`; None where no shares give the rates.
+
+    Shares that give the called rates by the confusion matrix, by multiplicative steps that keep
+    them positive (expectation maximisation: Saerens et al. 2002, on calls instead of probs).
+    """
+    gold = np.nan_to_num(gold)
+    counts = gold.sum(axis=0)
+    has = counts > 0
+    confusion = (gold.T @ called)[has] / counts[has, None]  # given a label, what is called
+    before = counts[has] / counts.sum()
+    shares = before.copy()
+    for _ in range(2000):
+        fitted = np.maximum(shares @ confusion, 1e-12)
+        shares = shares * (confusion @ (rates / fitted))
+        shares /= shares.sum()
+    if np.abs(shares @ confusion - rates).max() > _UNEXPLAINED:
+        return None
+    factor = np.ones(len(counts))
+    factor[has] = shares / before
+    return factor
+
+
+def _join_gains(
+    board: Board,
+    rows: OofRows,
+    rule: Thresholds,
+    tuning: Tuning,
+    new: Sequence[NewRows],
+    shift: FloatArray | None,
+) -> Gain | None:
+    """The gain in a language: foretold on the first new rows, measured on those with labels."""
+    if not new:
+        return None
+    foretold = foretell_gain(rows, new[0], rule, tuning, board, shift)
+    if foretold is None:
+        return None
+    measured = [
+        measure_gain(_board_of(board, part), part, rule, tuning)
+        for part in new
+        if part.gold is not None and part.n_models > 1 and not _needs_more(board)
+    ]
+    return Gain.join([foretold, *measured])
+
+
+def _pair(
+    rule: Thresholds, tuning: Tuning, board: Board, new: Sequence[NewRows]
+) -> tuple[float, float] | None:
+    """The gain measured on labelled rows of all languages."""
+    labelled = [part for part in new if part.gold is not None and part.n_models > 1]
+    if not labelled or _needs_more(board):
+        return None
+    gain = measure_gain(_board_of(board, labelled[0]), labelled[0], rule, tuning)
+    return gain.value, gain.error
+
+
+def _needs_more(board: Board) -> bool:
+    """Whether the metric needs what is known of out-of-fold rows only."""
+    return bool(METRIC_FACTS[board.metric].needs)
+
+
+def _board_of(board: Board, part: NewRows) -> Board:
+    assert part.gold is not None
+    return Board.of(board.metric, part.gold, part.languages, board.scored, part.groups)
+
+
+def _count_rows(new: NewRows | None) -> dict[str, int]:
+    if new is None:
+        return {}
+    return {language: len(rows) for language, rows in split_languages(new.languages).items()}

@@ -1,0 +1,234 @@
+"""The stage that tunes: rules, what they answered out of fold, and what the upload will score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from semeval_kit.data.examples import Examples
+from semeval_kit.data.texts import number_groups
+from semeval_kit.decision.averaging import NewRows
+from semeval_kit.decision.estimate import Estimate, Judging, estimate_score, make_board
+from semeval_kit.decision.expected import Expected, expect_score, read_labelled
+from semeval_kit.decision.oof import OofAnswers, OofRows, write_oof_answers
+from semeval_kit.decision.resampling import Board, split_groups
+from semeval_kit.decision.rule import NUMERIC, Thresholds
+from semeval_kit.decision.targets import answers_of_probs, rules_to_json
+from semeval_kit.decision.thresholds import Tuning
+from semeval_kit.decision.tuning import cross_fit, tune_rule
+from semeval_kit.decision.verdict import Verdict, judge_run
+from semeval_kit.errors import KitError
+from semeval_kit.run.directory import Probs, Run, read_probs, write_json
+from semeval_kit.run.floor import fit_floor
+from semeval_kit.run.plan import Say
+from semeval_kit.show.answers import read_gold
+from semeval_kit.submission.metrics import METRICS, Beside, pair_swapped
+from semeval_kit.task.codec import column_names, decode_targets, encode_labels
+from semeval_kit.task.metric_facts import METRIC_FACTS
+from semeval_kit.task.schema import Target
+from semeval_kit.task.task import Task
+
+# The floor needs no final thresholds.
+_FLOOR_BAGS = 10
+
+
+def tune(run: Run, say: Say) -> dict[str, Any]:
+    """Tune a rule per target on out-of-fold rows and estimate honestly what it will score.
+
+    Args:
+        run: a trained run; where its models have predicted, what averaging gains is foretold.
+        say: is told warnings.
+
+    Returns:
+        The estimate, as estimate.json holds it.
+    """
+    task, oof = run.task, run.read_oof()
+    examples, folds = oof_examples(run)
+    new = _read_new_rows(run)
+    judged = {
+        target.name: _judge_target(
+            run, target, _target_rows(task, target, oof, examples, folds), examples, new
+        )
+        for target in task.main_targets
+    }
+    answers = OofAnswers(
+        ids=oof.ids,
+        languages=oof.languages,
+        labels=tuple(name for target in task.main_targets for name in target.label_names),
+        half=np.concatenate([part.estimate.half for part in judged.values()], axis=1),
+        tuned=np.concatenate([part.estimate.tuned for part in judged.values()], axis=1),
+    )
+    for part in judged.values():
+        for warning in (*part.rule.warnings, *part.expected.warnings):
+            say(f"warning: {warning}")
+    # The figures of the first target stand at the top: a task of one target has no others.
+    figures = {name: part.to_json() for name, part in judged.items()}
+    estimate = dict(figures.pop(task.main_targets[0].name))
+    if figures:
+        estimate["targets"] = figures
+    # What was judged is kept beside its figures: no page decides it again.
+    estimate["answers_sha256"] = write_oof_answers(run.oof_answers_file, answers)
+    write_json(run.thresholds_file, rules_to_json({n: part.rule for n, part in judged.items()}))
+    write_json(run.estimate_file, estimate)
+    return estimate
+
+
+def oof_examples(run: Run) -> tuple[Examples, Any]:
+    """The examples of the out-of-fold rows, in the order of `run.read_oof()`, and their folds."""
+    examples = run.read_train()
+    fold_of = run.read_folds()
+    keys = list(zip(examples.languages, examples.ids, strict=True))
+    if keys != list(fold_of):
+        raise KitError(
+            f"{run.folds_file}: its rows are not those of the training files. The data has "
+            "changed since the run was made; start a new run."
+        )
+    folds = np.array([fold_of[key] for key in keys])
+    held_out = np.flatnonzero(folds >= 0)
+    return examples.take(held_out), folds[held_out]
+
+
+@dataclass(frozen=True, eq=False)
+class _Judged:
+    """A target's rule and all that is known of it."""
+
+    rule: Thresholds
+    estimate: Estimate
+    expected: Expected
+    verdict: Verdict
+    dev: dict[str, Any] | None
+
+    def to_json(self) -> dict[str, Any]:
+        figures = self.estimate.to_json()
+        figures["notes"] = [*figures["notes"], *self.expected.notes]
+        figures["expected"] = self.expected.to_json()
+        figures["verdict"] = self.verdict.to_json()
+        figures["dev"] = self.dev
+        return figures
+
+
+def _judge_target(
+    run: Run, target: Target, rows: OofRows, examples: Examples, new: Sequence[NewRows]
+) -> _Judged:
+    tuning, judging = _plan_tuning(run, target), _plan_judging(run, target, examples)
+    rule = tune_rule(rows, tuning)
+    estimate = estimate_score(rows, tuning, judging)
+    board = make_board(rows, tuning, judging)
+    seen = [_narrow(run.task, target, part) for part in new]
+    expected = expect_score(board, estimate.tuned, rows, rule, tuning, seen)
+    if not seen and run.n_folds > 1:
+        expected = replace(expected, n_models=run.n_folds)
+    return _Judged(
+        rule=rule,
+        estimate=estimate,
+        expected=expected,
+        verdict=_hold_against_floors(run, target, rows, examples, board, estimate.tuned),
+        dev=read_labelled(board, rule, tuning, seen),
+    )
+
+
+def _hold_against_floors(
+    run: Run, target: Target, rows: OofRows, examples: Examples, board: Board, answers: Any
+) -> Verdict:
+    if run.member == "linear":
+        return judge_run(board, answers, target.labels, target.kind)
+    parts, numeric = rows.folds, target.kind in NUMERIC
+    if len(np.unique(parts)) < 2:
+        rng = np.random.default_rng(0)
+        parts = split_groups(rows.groups, rows.languages, 5, rng)
+    used, probs = fit_floor(examples, rows.targets, parts, numeric)
+    probs = np.nan_to_num(probs)
+    if target.kind == "distribution":
+        probs = answers_of_probs(target, np.maximum(probs, 0))
+    floor = replace(rows.take(used), probs=probs, folds=parts[used])
+    tuning = replace(_plan_tuning(run, target), n_bags=_FLOOR_BAGS)
+    linear = cross_fit(floor, tuning)
+    return judge_run(board.take(used), answers[used], target.labels, target.kind, linear)
+
+
+def _read_new_rows(run: Run) -> list[NewRows]:
+    """What each model of the run says of test and dev, where they have all predicted it."""
+    parts = []
+    for split in ("test", "dev"):
+        files = [run.fold_probs_file(fold, split) for fold in range(run.n_folds)]
+        known = [g for g in run.languages if run.probs_file(split, g).is_file()]
+        # A held-out dev is the out-of-fold rows themselves.
+        learnt = split in (*run.learnt_splits, run.held_out_split)
+        if learnt or not known or not all(file.is_file() for file in files):
+            continue
+        voices = [read_probs(file) for file in files]
+        keys = [key for language in known for key in run.read_probs(split, language).keys]
+        if any(sorted(voice.keys) != sorted(keys) for voice in voices):
+            continue  # of other files than the mean
+        examples = run.read_split(split)
+        gold = [read_gold(run, "dev", g) for g in known] if split == "dev" else [None]
+        labels = None
+        if all(part is not None for part in gold):
+            whole = Examples.concat([part for part in gold if part is not None])
+            position = {k: i for i, k in enumerate(zip(whole.languages, whole.ids, strict=True))}
+            labels = whole.labels[[position[key] for key in voices[0].keys]]
+        order = {k: i for i, k in enumerate(zip(examples.languages, examples.ids, strict=True))}
+        groups = number_groups(examples)[[order[key] for key in voices[0].keys]]
+        values = np.stack([voice.values for voice in voices])
+        parts.append(NewRows(split, values, voices[0].languages, labels, groups))
+    return parts
+
+
+def _narrow(task: Task, target: Target, new: NewRows) -> NewRows:
+    """The columns of one target; of numbers, the numbers."""
+    columns, labels = task.target_slices[target.name], task.label_slices[target.name]
+    probs = np.stack([answers_of_probs(target, voice[:, columns]) for voice in new.probs])
+    gold = None if new.gold is None else new.gold[:, labels]
+    if gold is not None and np.isnan(gold).all():
+        gold = None
+    return replace(new, probs=probs, gold=gold)
+
+
+def _plan_tuning(run: Run, target: Target) -> Tuning:
+    return Tuning(target.kind, int(run.settings["seed"]), target.max_intensity)
+
+
+def _plan_judging(run: Run, target: Target, examples: Examples) -> Judging:
+    """The first metric that answers to this target can be scored by, and what it needs."""
+    scoring = run.task.scoring
+    fitting = (
+        name
+        for name in scoring.metrics
+        if name in METRICS and target.kind in METRIC_FACTS[name].kinds
+    )
+    return Judging(
+        metric=next(fitting, None),
+        scored=tuple(label not in scoring.excluded_labels for label in target.labels),
+        best_epoch_on_valid=run.recipe.get("select_by", "last") != "last",
+        beside=_find_beside(run.task, target, examples),
+    )
+
+
+def _find_beside(task: Task, target: Target, examples: Examples) -> Beside:
+    """What metrics need of out-of-fold rows: the spread of ratings, the row with texts swapped."""
+    spreads = reverse = None
+    if task.scoring.spread_column in examples.kept:
+        cells = examples.kept[task.scoring.spread_column]
+        spreads = np.array([float(cell) if cell.strip() else np.nan for cell in cells])
+    if task.rules.reversal and examples.pairs:
+        keys = list(zip(examples.languages, number_groups(examples).tolist(), strict=True))
+        reverse = pair_swapped(keys, examples.texts, examples.pairs)
+    number = {label: i for i, label in enumerate(target.labels)}
+    reversal = tuple(number.get(task.rules.reversal.get(label, ""), -1) for label in target.labels)
+    return Beside(spreads, reverse, reversal)
+
+
+def _target_rows(task: Task, target: Target, oof: Probs, examples: Examples, folds: Any) -> OofRows:
+    """The out-of-fold rows of one target; of numbers, the numbers."""
+    targets = encode_labels(task, examples.labels)[:, task.target_slices[target.name]]
+    return OofRows.of(
+        answers_of_probs(target, oof.values[:, task.target_slices[target.name]]),
+        decode_targets(target, targets) if target.kind in NUMERIC else targets,
+        oof.languages,
+        column_names(target),
+        groups=number_groups(examples),
+        folds=folds,
+    )
