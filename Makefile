@@ -14,7 +14,7 @@ PLAN = --task $(TASK) --data "$(DATA)" \
 	$(if $(GOLD),--gold "$(GOLD)") $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install submission sweep compare report validate score test bench lint fix clean reference docs
+.PHONY: help install submission sweep compare report validate score test test-fast bench lint fix clean reference docs
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -52,6 +52,9 @@ score: install  ## score any zip or folder: ZIP= TASK= GOLD=
 
 test: install  ## the whole offline test suite
 	$(BIN)/pytest -n 2 --dist worksteal tests
+
+test-fast: install  ## the tests that train nothing: under a minute on two cores
+	$(BIN)/pytest -n 2 --dist worksteal -m "not trains and not slow" tests
 
 bench: install  ## rows per second against transformers' own Trainer, side by side
 	$(BIN)/python tests/benchmarks/bench_training.py $(ARGS)

@@ -32,6 +32,20 @@ def shared_data() -> Path:
     return SHARED / "data"
 
 
+# What a test asks for that trains or loads an encoder; `make test-fast` leaves it out.
+_TRAINING = {"trained_run", "in_process", "tiny_bert", "tiny_encoder", "family", "make_plan"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests that train by what they ask for, and those that start a browser as slow."""
+    for item in items:
+        asked = set(getattr(item, "fixturenames", ()))
+        if _TRAINING & asked or "torch" in getattr(item.module, "__dict__", {}):
+            item.add_marker(pytest.mark.trains)
+        if "browser" in asked:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def official_data() -> Path:
     """The folder that holds track_a, track_b and track_c of SemEval-2025 Task 11."""
