@@ -1,0 +1,162 @@
+"""Faults in the files of a finished run: is any of them used in silence, or shown as a traceback?
+
+    python tests/benchmarks/inject_faults.py RUN --faults 2000 --seed 0
+
+RUN is a finished run; it is copied and stays as it is. Each fault flips a bit, cuts a file short,
+empties it, doubles its end or removes it; then the stages that read the file are done again. A
+fault is refused (an error that says what to do), harmless (the same results) or used in silence.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from semeval_kit.errors import KitError
+from semeval_kit.run import stages
+from semeval_kit.run.directory import Run
+from semeval_kit.run.stages import Engine
+
+FAULTS = ("flip", "flip", "flip", "cut", "empty", "double", "remove")
+# Pages for people, and files that only say where and when: no stage reads them.
+NOT_READ = ("report.html", "README.md", "worker.log")
+RESULTS = ("thresholds.json", "estimate.json", "oof_answers.csv", "score.json")
+
+
+def main() -> None:
+    """Inject faults and print what became of them."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--faults", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, count in sorted(inject_faults(asked.run, Path(scratch), asked.faults, asked.seed)[0].items()):
+            print(f"{count:6} {name}")
+
+
+def inject_faults(
+    made: Path, scratch: Path, n_faults: int, seed: int, tell: Callable[[str], None] = print
+) -> tuple[Counter[str], list[str]]:
+    """Damage copies of a run one fault at a time.
+
+    Args:
+        made: a finished run with a zip.
+        scratch: an empty folder.
+        n_faults: how many.
+        seed: of the faults.
+        tell: is told each fault that was used in silence or ended otherwise than by a KitError.
+
+    Returns:
+        How many were refused, harmless, repaired, used or a traceback; and the bad ones in words.
+    """
+    draw = random.Random(seed)
+    folder = scratch / made.name
+    shutil.copytree(made, folder)
+    _do_stages(folder)
+    whole = _read_all(folder)
+    names = [name for name in whole if Path(name).name not in NOT_READ and not name.startswith((
+        "figures/", "paper/", "explain/", "before/"))]
+    kinds: dict[str, list[str]] = {}
+    for name in names:
+        kinds.setdefault(Path(name).name, []).append(name)
+    tally: Counter[str] = Counter()
+    bad = []
+    for number in range(n_faults):
+        kind = draw.choice(sorted(kinds))  # every kind of file as often, however many there are
+        name = draw.choice(kinds[kind])
+        fault = draw.choice(FAULTS)
+        where = _damage(folder / name, fault, draw)
+        try:
+            _do_stages(folder)
+            outcome = "harmless" if _results(folder) == _results_of(whole) else "used in silence"
+        except KitError:
+            outcome = "refused"
+        except Exception as error:
+            outcome = f"traceback: {type(error).__name__}"
+        tally[outcome] += 1
+        if outcome not in ("refused", "harmless"):
+            bad.append(f"fault {number}: {fault} {name} {where}: {outcome}")
+            tell(bad[-1])
+        _restore(folder, whole)
+    return tally, bad
+
+
+def _do_stages(folder: Path) -> None:
+    """What reads the run again, and writes its results anew."""
+    said: list[str] = []
+    run = Run.open(folder)
+    stages.train(run, Engine(1, 1), said.append, stages.SPLITS)
+    stages.predict(run, stages.SPLITS, Engine(1, 1), said.append)
+    for fold in range(run.n_folds):
+        run.read_history(fold)
+        _check_model(run, fold)
+    stages.tune(run, said.append)
+    stages.pack(run, said.append)
+    stages.score(run, None, said.append)
+
+
+def _check_model(run: Run, fold: int) -> None:
+    from semeval_kit.training.predict import load_fold
+
+    load_fold(run, fold)
+
+
+def _damage(path: Path, fault: str, draw: random.Random) -> str:
+    content = bytearray(path.read_bytes())
+    where = ""
+    if fault == "remove":
+        path.unlink()
+        return where
+    if fault == "flip" and content:
+        place, bit = draw.randrange(len(content)), draw.randrange(8)
+        content[place] ^= 1 << bit
+        where = f"at byte {place}, bit {bit}"
+    elif fault == "cut":
+        content = content[: draw.randrange(len(content) + 1)]
+    elif fault == "empty":
+        content = bytearray()
+    elif fault == "double":
+        content += content[-draw.randrange(1, 200) :]
+    path.write_bytes(bytes(content))
+    return where
+
+
+def _read_all(folder: Path) -> dict[str, bytes]:
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def _results_of(files: dict[str, bytes]) -> dict[str, bytes]:
+    return {
+        name: content
+        for name, content in files.items()
+        if name in RESULTS or name.endswith(".zip") or Path(name).name.startswith("p")
+    }
+
+
+def _results(folder: Path) -> dict[str, bytes]:
+    return _results_of(_read_all(folder))
+
+
+def _restore(folder: Path, whole: dict[str, bytes]) -> None:
+    for path in [path for path in folder.rglob("*") if path.is_file()]:
+        name = path.relative_to(folder).as_posix()
+        if name not in whole:
+            path.unlink()
+    for name, content in whole.items():
+        path = folder / name
+        if not path.is_file() or path.read_bytes() != content:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    main()
