@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from semeval_kit.errors import KitError
 
 if TYPE_CHECKING:
+    from semeval_kit.data.examples import Examples
     from semeval_kit.decision.rule import Thresholds
     from semeval_kit.run.directory import Run
     from semeval_kit.training.predict import FoldModel
@@ -43,8 +44,13 @@ class RunModels:
         return self.models[0].target_names
 
     def probs(self, texts: list[str]) -> Floats:
-        """Mean probabilities `(n, C)` of texts."""
-        parts = [model.probs(texts) for model in self.models]
+        """Mean probabilities `(n, C)` of texts; see `split_inputs` for pairs.
+
+        Raises:
+            KitError: the task reads pairs or contexts, and a text has none.
+        """
+        inputs = split_inputs(self.run, texts)
+        parts = [model.probs(**inputs) for model in self.models]
         return np.asarray(np.mean(parts, axis=0), dtype=np.float64)
 
     def decide(self, probs: Floats, language: str) -> NDArray[np.int64]:
@@ -71,6 +77,40 @@ class RunModels:
         if rule.intensity is not None and rule.intensity.method == "expected_value":
             return np.full(len(self.target_names), np.nan)
         return np.asarray(rule.rows([language])[0], dtype=np.float64)
+
+
+def join_inputs(examples: Examples) -> list[str]:
+    """Each row as one line: its text, its pair and its context, with a tab between."""
+    columns = [column for column in (examples.texts, examples.pairs, examples.contexts) if column]
+    return [
+        "\t".join(cell.replace("\t", " ") for cell in row) for row in zip(*columns, strict=True)
+    ]
+
+
+def split_inputs(run: Run, lines: list[str]) -> dict[str, Any]:
+    """The arguments of a model's `probs` that lines stand for: texts, and pairs and contexts.
+
+    Args:
+        run: whose task says what is read.
+        lines: a text each; for a task with pairs or contexts, those behind it, after tabs.
+
+    Raises:
+        KitError: a line has not as many parts as the task reads.
+    """
+    data = run.task.data
+    names = ["texts"]
+    names += ["pairs"] if data.pair or data.pair_separator else []
+    names += ["contexts"] if data.context else []
+    if len(names) == 1:
+        return {"texts": lines}
+    rows = [line.split("\t") for line in lines]
+    for line, row in zip(lines, rows, strict=True):
+        if len(row) != len(names):
+            raise KitError(
+                f"'{line[:60]}': this task reads {' and '.join(names)}. "
+                "Give them in this order in one line, with a tab between."
+            )
+    return {name: [row[column] for row in rows] for column, name in enumerate(names)}
 
 
 def load_models(

@@ -112,13 +112,14 @@ def _read_path(file: Path) -> Iterator[Item]:
 
 
 def _read_table(run: Run, file: Path, language: str) -> list[Item]:
+    from semeval_kit.cli.run_models import join_inputs
     from semeval_kit.data.examples import read_file
 
     languages = run.languages
     if not language and len(languages) > 1:
         raise KitError(f"{file}: give --language, one of {', '.join(languages)}.")
     examples = read_file(run.task, file, language or languages[0], "test", labelled=False)
-    return list(zip(examples.ids, examples.texts, strict=True))
+    return list(zip(examples.ids, join_inputs(examples), strict=True))
 
 
 def _checked(text: str, number: int) -> str:

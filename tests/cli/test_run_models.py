@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from semeval_kit.cli.run_models import RunModels, check_language
+from semeval_kit.cli.run_models import RunModels, check_language, join_inputs, split_inputs
 from semeval_kit.decision.rule import IntensityRule, Thresholds
+from semeval_kit.errors import KitError
 
 
 class FakeModel:
@@ -18,8 +19,12 @@ class FakeModel:
         return np.full((len(texts), len(self.target_names)), self.value)
 
 
+def reads(**columns: str) -> SimpleNamespace:
+    return SimpleNamespace(**{"pair": "", "pair_separator": "", "context": "", **columns})
+
+
 def make(kind: str, names: tuple[str, ...], rule: Thresholds | None) -> RunModels:
-    task = SimpleNamespace(kind=kind, max_intensity=2)
+    task = SimpleNamespace(kind=kind, max_intensity=2, data=reads())
     models: Any = (FakeModel(names, 0.2), FakeModel(names, 0.6))
     run: Any = SimpleNamespace(task=task)
     return RunModels(run, models, rule, "the mean of 2 folds")
@@ -74,3 +79,21 @@ def test_the_language_is_the_run_s_if_it_has_one():
     two: Any = SimpleNamespace(languages=("eng", "deu"))
     assert check_language(two, None, said.append) == ""
     assert said == ["no --language given, so thresholds over all of eng deu decide"]
+
+
+def test_pairs_and_contexts_stand_behind_the_text_with_a_tab_between():
+    def run_of(**columns: str) -> Any:
+        return SimpleNamespace(task=SimpleNamespace(data=reads(**columns)))
+
+    line = ["a\tb", "c d\te"]
+    assert split_inputs(run_of(), line) == {"texts": line}
+    pairs = {"texts": ["a", "c d"], "pairs": ["b", "e"]}
+    for columns in ({"pair": "two"}, {"pair_separator": "|"}):
+        assert split_inputs(run_of(**columns), line) == pairs
+    both = {"pair": "two", "context": "ctx"}
+    parts = {"texts": ["x"], "pairs": ["y"], "contexts": ["z"]}
+    assert split_inputs(run_of(**both), ["x\ty\tz"]) == parts
+    examples: Any = SimpleNamespace(texts=("x\tx",), pairs=("y",), contexts=("z",))
+    assert join_inputs(examples) == ["x x\ty\tz"]
+    with pytest.raises(KitError, match="'alone': this task reads texts and pairs"):
+        split_inputs(run_of(pair="two"), ["alone"])
