@@ -337,7 +337,7 @@ def _lay_decisions(run: Run, train: Examples, oof: Probs) -> Thresholds:
     from semeval_kit.task.codec import encode_labels
 
     if run.task.kind == "regression":  # nothing is tuned, so the stage itself is quick
-        from semeval_kit.run.decide import tune
+        from semeval_kit.run.judge import tune
 
         tune(run, lambda _: None)
         return Thresholds.from_json(read_json(run.thresholds_file))
