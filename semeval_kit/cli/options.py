@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
@@ -100,6 +101,15 @@ def engine_options(command: Command) -> Command:
         click.option("--processes", type=click.IntRange(1), default=1, help="Processes per fold."),
         click.option("--threads", type=click.IntRange(1), default=None, help="Threads per fold."),
         click.option("--jobs", type=click.IntRange(1), default=None, help="Folds side by side."),
+        click.option(
+            "--report-to",
+            envvar="SEMEVAL_KIT_REPORT_TO",
+            callback=_name_trackers,
+            expose_value=False,
+            metavar="TRACKERS",
+            help="Trackers that are told of every epoch, with commas: wandb, tensorboard, "
+            "trackio, mlflow.",
+        ),
     ):
         command = option(command)
     return command
@@ -155,6 +165,14 @@ def data_option(command: Command) -> Command:
         default=None,
         help="Folder of the organisers' files. Default: where they were when the run was made.",
     )(command)
+
+
+def _name_trackers(_: click.Context, __: click.Parameter, value: str | None) -> None:
+    """See that the trackers are there before anything is done; the folds' processes inherit it."""
+    if value:
+        from semeval_kit.training.trackers import REPORT_TO, read_trackers
+
+        os.environ[REPORT_TO] = ",".join(read_trackers(value))
 
 
 def say(text: str) -> None:

@@ -24,6 +24,7 @@ from typing import Any
 
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run, hold_lock, remove_leftovers
+from semeval_kit.training.trackers import REPORT_TO, tracking
 
 Event = dict[str, Any]
 WATCH_PARENT = "SEMEVAL_KIT_WATCH_PARENT"
@@ -48,7 +49,11 @@ def main() -> None:
     try:
         run = Run.open(asked.run)
         with lock_fold(run, asked.fold) if is_main else nullcontext():
-            do_job(asked.job, run, asked.fold, asked.splits, emit)
+            if asked.job == "train" and is_main and os.environ.get(REPORT_TO):
+                with tracking(run, asked.fold, emit) as tell:
+                    do_job(asked.job, run, asked.fold, asked.splits, tell)
+            else:
+                do_job(asked.job, run, asked.fold, asked.splits, emit)
     except KitError as error:
         emit({"event": "error", "text": error.message})
         raise SystemExit(1) from error
