@@ -134,6 +134,8 @@ def _judge_labels(run: Run, results: RunResults, oof: Answers) -> Iterator[Findi
     missed = (weakest.recall or 0) < (weakest.precision or 0)
     if results.member == "encoder" and results.wording.tuned and (few or missed):
         command = write_command(run, "weighted", "--positive-weight sqrt")
+    elif results.member != "encoder":
+        command = "semeval-kit compare submissions/*"  # which other run finds it better
     else:
         command = f"semeval-kit explain submissions/{run.name} --global 200 --split dev"
     yield Finding("Weakest label", sentence, command)
@@ -184,7 +186,8 @@ def _judge_members(run: Run, results: RunResults, oof: Answers) -> Iterator[Find
             "Another member",
             f"The mean of its probabilities with those of {best.name} scores "
             f"{own + sign * best_gain:.4f} {results.wording.untuned} instead of {own:.4f}.",
-            f"semeval-kit blend submissions/{run.name} submissions/{best.name}",
+            f"semeval-kit blend submissions/{run.name} submissions/{best.name} "
+            f"--to {run.name}-blend",
         )
         return
     names = (results.metric, "macro_f1", "weighted_f1", "val_loss")

@@ -32,6 +32,7 @@ from semeval_kit.show.tables_of_training import (
     tabulate_folds,
     tabulate_machine,
     tabulate_recipe,
+    tabulate_weights,
 )
 from semeval_kit.show.tabulate import Table, show_interval, show_number
 
@@ -95,6 +96,7 @@ def _collect_tables(
         "languages": _if_any(tabulate_languages(results)),
         "baselines": _if_any(tabulate_baselines(results)),
         "thresholds": tabulate_gains(results, thresholds),
+        "weights": _if_any(tabulate_weights(results)),
         "folds": [tabulate_folds(results)],
         "seeds": [tabulate_seeds(groups)] if any(len(group) > 1 for group in groups) else [],
         "recipe": [tabulate_recipe(results, others)],

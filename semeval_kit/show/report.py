@@ -36,6 +36,7 @@ from semeval_kit.show.tables_of_training import (
     tabulate_folds,
     tabulate_machine,
     tabulate_recipe,
+    tabulate_weights,
 )
 from semeval_kit.show.tabulate import Table, show_interval, show_number
 from semeval_kit.task.task import Task
@@ -119,6 +120,7 @@ def list_tables(results: RunResults, thresholds: Thresholds) -> list[Table]:
         tabulate_cuts(results, thresholds),
         tabulate_measures(results),
         tabulate_official(results),
+        tabulate_weights(results),
         tabulate_folds(results),
         tabulate_recipe(results),
         tabulate_machine(results),

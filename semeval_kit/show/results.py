@@ -121,6 +121,7 @@ class RunResults:
         splits: split -> rule -> score; splits without gold labels are missing.
         official: what score.json says; empty if there is none.
         uploads: what the site said of its zips, oldest first.
+        weights: what weights.json says of a blend; empty for other members.
     """
 
     name: str
@@ -139,6 +140,7 @@ class RunResults:
     splits: Mapping[str, Mapping[str, SplitResult]] = field(default_factory=dict)
     official: Mapping[str, Any] = field(default_factory=dict)
     uploads: tuple[Upload, ...] = ()
+    weights: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def wording(self) -> Wording:
@@ -250,7 +252,7 @@ def read_results(
     Raises:
         KitError: a stage has not run, or the data folder has changed since.
     """
-    task = shown_task(run)
+    task, weights_file = shown_task(run), run.path / "weights.json"
     done = [run.read_done(fold) for fold in range(run.n_folds)]
     scores = {}
     for split in splits:
@@ -292,6 +294,7 @@ def read_results(
         estimate=estimate,
         splits=scores,
         official=read_json(run.score_file) if run.score_file.is_file() else {},
+        weights=read_json(weights_file) if weights_file.is_file() else {},
         uploads=tuple(read_uploads(run.path / "uploads.jsonl")),
     )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from semeval_kit.data.examples import Examples
 from semeval_kit.data.stats import describe_split
 from semeval_kit.show.results import RunResults
@@ -136,6 +138,23 @@ def tabulate_machine(results: RunResults) -> Table:
     }
     title = "Hardware, time, size and versions"
     return Table("machine", title, ("what", "value"), tuple(rows.items()), n_text=2)
+
+
+def tabulate_weights(results: RunResults) -> Table:
+    """The members of a blend, and what each weighs in every language, the mean over labels."""
+    names = results.weights.get("names", ())
+    tables = results.weights.get("values") or {"all": results.weights.get("joint", ())}
+    means = {code: np.mean(table, axis=0) for code, table in tables.items() if len(table)}
+    rows = [
+        (name, *(show_number(float(mean[place]), 3) for mean in means.values()))
+        for place, name in enumerate(names)
+    ]
+    return Table(
+        "weights",
+        "Weights of the members, mean over labels",
+        ("member", *means),
+        tuple(sorted(rows, key=lambda row: row[1:], reverse=True)),
+    )
 
 
 def tabulate_files(results: RunResults) -> Table:

@@ -55,7 +55,7 @@ def test_a_run_beside_it_that_would_help_is_named_with_both_scores(make_run, run
     assert "More members" in find(run)
     other = make_run(tmp_path, name="other", quality=0.9, seed=5)
     sentence, command = find(run)["Another member"]
-    assert command == "semeval-kit blend submissions/mine submissions/other"
+    assert command == "semeval-kit blend submissions/mine submissions/other --to mine-blend"
     own, theirs = read_answers(run, "oof"), read_answers(other, "oof")
     mean = (own.probs.values + theirs.probs.values) / 2
     together = np.mean(

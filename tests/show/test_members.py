@@ -1,0 +1,81 @@
+"""Pages of runs that are no fine-tuned encoders: n-grams, and a blend."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+
+import pytest
+
+from semeval_kit.cli.summary import summarise
+from semeval_kit.files import remove_kept, write_kept
+from semeval_kit.run.directory import Run, write_json
+from semeval_kit.show.card import make_card
+from semeval_kit.show.compare import Resampling, compare_runs
+from semeval_kit.show.paper import write_paper
+from semeval_kit.show.report import render_report
+from semeval_kit.show.tables_of_runs import tabulate_comparison
+
+
+def make_member(run: Run, folder, member: str, recipe: str, **settings) -> Run:
+    """A copy of a run whose files hold only what such a member's do."""
+    copy = Run(shutil.copytree(run.path, folder / member))
+    write_json(copy.settings_file, {**run.settings, "name": member, "member": member, **settings})
+    write_kept(copy.recipe_file, recipe)
+    for fold in range(run.n_folds):
+        remove_kept(copy.history_file(fold))
+        done = json.loads(run.done_file(fold).read_text(encoding="utf-8"))
+        kept = ("fold", "n_train", "n_valid", "seconds", "peak_rss_mb")
+        write_json(copy.done_file(fold), {name: done[name] for name in kept})
+    return Run.open(copy.path)
+
+
+@pytest.fixture
+def linear(made_runs, tmp_path) -> Run:
+    recipe = 'encoder = "tfidf"\nfolds = 3\nholdout = 0.0\nholdout_split = ""\nseed = 0\n'
+    return make_member(made_runs["strong"], tmp_path, "linear", recipe)
+
+
+@pytest.fixture
+def blend(made_runs, tmp_path) -> Run:
+    members = [{"name": "strong"}, {"name": "weak"}]
+    recipe = 'folds = 3\nholdout = 0.0\nholdout_split = ""\nseed = 0\n'
+    run = make_member(made_runs["strong"], tmp_path, "blend", recipe, members=members)
+    weights = {
+        "names": ["weak", "strong"],
+        "target_names": list(run.task.all_labels),
+        "joint": [[0.2, 0.8]] * 5,
+        "values": {"eng": [[0.25, 0.75]] * 5},
+        "own": {},
+    }
+    write_json(run.path / "weights.json", weights)
+    return run
+
+
+def test_pages_of_a_linear_member(linear, made_runs):
+    page = render_report(linear)
+    assert "encoder tfidf" in page
+    assert "<td>–</td>" not in page.partition('id="table-folds"')[2].partition("</table>")[0]
+    card = make_card(linear, n_resamples=0)
+    assert "\ntfidf (linear) for A made-up multilabel task" in card
+    assert "learning rate" not in card
+    text = write_paper(linear, resampling=Resampling(20, 20))[0].read_text(encoding="utf-8")
+    assert re.search(r"is a member of kind linear \(3 folds\)\.", text)
+    assert "What would score higher?" in summarise(linear)
+    runs = [linear, made_runs["weak"]]
+    tables = tabulate_comparison(compare_runs(runs, resampling=Resampling(20, 20)))
+    cost = next(table for table in tables if table.key == "cost")
+    assert cost.rows[0][:3] == ("linear", "tfidf", "")
+
+
+def test_pages_of_a_blend(blend):
+    page = render_report(blend)
+    rows = re.findall(r'<tr><th scope="row" class="word">(strong|weak)</th><td>([^<]*)</td>', page)
+    assert rows == [("strong", "0.750"), ("weak", "0.250")]
+    card = make_card(blend, n_resamples=0)
+    assert "A blend of 2 members for A made-up multilabel task" in card
+    assert ": a blend of strong, weak" in card
+    text = write_paper(blend, resampling=Resampling(20, 20))[0].read_text(encoding="utf-8")
+    assert "A blend of 2 members: strong, weak (3 folds)." in text
+    assert "cite this encoder" not in text
