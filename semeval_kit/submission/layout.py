@@ -176,8 +176,8 @@ def read_predictions(
             break
         if reference and rows.n_rows > MAX_ROWS_OVER + len(reference.ids):
             problems.add(
-                f"expected {len(reference.ids)} rows, received more than {rows.n_rows - 1}. Predict "
-                f"every row of {reference.place} once.",
+                f"expected {len(reference.ids)} rows, received more than {rows.n_rows - 1}. "
+                f"Predict every row of {reference.place} once.",
                 rule="row_count",
             )
             break
