@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,10 @@ from numpy.typing import NDArray
 
 from semeval_kit.data.examples import find_file
 from semeval_kit.data.labels import Wanted
-from semeval_kit.data.rows import read_rows
+from semeval_kit.data.rows import NoRowsError, read_rows
 from semeval_kit.errors import KitError
 from semeval_kit.task.codec import NUMERIC
-from semeval_kit.task.schema import Target
+from semeval_kit.task.schema import Target, fill_language
 from semeval_kit.task.task import Task
 
 
@@ -74,7 +75,12 @@ def find_references(
             f"(such as {task.scoring.languages[0]}.csv) or the layout of the test files."
         )
     wanted = files if only is None else {name: files[name] for name in files if name in only}
-    return {language: read_reference(task, file, language) for language, file in wanted.items()}
+    references = {}
+    for language, file in wanted.items():
+        # One file for all languages need not hold every language of the task.
+        with contextlib.suppress(*([NoRowsError] if task.data.language_column else [])):
+            references[language] = read_reference(task, file, language)
+    return references
 
 
 def read_reference(task: Task, path: Path, language: str) -> Reference:
@@ -119,9 +125,14 @@ def _prefixed(target: Target, labels: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _find_reference_file(task: Task, folder: Path, language: str) -> Path | None:
-    plain = folder / f"{language}.csv"
-    if plain.is_file():
-        return plain
+    files = task.data.files
+    # In the folder itself, or where the patterns of the task lead from it.
+    names = [f"{language}.csv"]
+    names += [PurePosixPath(pattern).name for pattern in files.gold if "/" in pattern]
+    for name in names:
+        path = folder / fill_language(name, language)
+        if path.is_file():
+            return path
     return find_file(task, folder, "gold", language) or find_file(task, folder, "test", language)
 
 

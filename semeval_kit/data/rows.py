@@ -29,6 +29,10 @@ from semeval_kit.task.schema import SPLITS, Spelling, fill_language, template_co
 from semeval_kit.task.task import Task, nearest
 
 
+class NoRowsError(KitError):
+    """A file for several splits or languages holds none of what is looked for."""
+
+
 @dataclass
 class ReadRows:
     """The rows that were read, column by column; see `Examples`."""
@@ -62,10 +66,10 @@ def read_rows(task: Task, path: Path, wanted: Wanted) -> ReadRows:
     if not table.records:
         problems.add("has no rows. Check that it is the right file.")
     elif not reader.rows.ids and not problems.count:
-        data = task.data
-        what = f"language '{wanted.language}'" if data.language_column else "this kind"
-        what = f"split '{wanted.split}'" if data.split_column else what
-        problems.add(f"has no rows of {what}. Check data.split_values and data.language_values.")
+        raise NoRowsError(
+            f"{path}: has no rows of {_describe_wanted(task, wanted)}. Check data.split_values "
+            "and data.language_values."
+        )
     rows = reader.finish()
     problems.raise_if_any()
     return rows
@@ -119,6 +123,13 @@ def _spelling_of(task: Task, path: Path, language: str) -> Spelling:
         if place.endswith(fill_language(pattern, language)):
             return spelling
     return Spelling()
+
+
+def _describe_wanted(task: Task, wanted: Wanted) -> str:
+    split = "test" if wanted.split == "gold" else wanted.split
+    words = [f"split '{split}'"] if task.data.split_column else []
+    words += [f"language '{wanted.language}'"] if task.data.language_column else []
+    return " and ".join(words) or "this task"
 
 
 def read_columns(task: Task, path: Path, wanted: Wanted) -> dict[str, list[str]]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from semeval_kit.decision.oof import FloatArray, Mask
 from semeval_kit.decision.rule import NUMERIC, Thresholds, decode_probs
-from semeval_kit.task.codec import decode_targets
+from semeval_kit.task.codec import decode_targets, settle_scopes
 from semeval_kit.task.schema import Iff, Target
 from semeval_kit.task.task import Task
 
@@ -61,6 +61,9 @@ def decide_labels(task: Task, rules: Rules, probs: FloatArray, languages: Sequen
         parts[target.name] = decode_probs(target.kind, values, rule, languages, n_levels)
     for bond in task.rules.iff:
         _bind(task, bond, parts, probs, rules, languages)
+    for target in task.main_targets:
+        own = probs[:, slices[target.name]]
+        parts[target.name] = settle_scopes(target, own, parts[target.name])
     numeric = any(target.kind in NUMERIC for target in task.main_targets)
     answers = np.zeros((len(probs), len(task.label_names)), np.float64 if numeric else np.int64)
     for name, part in parts.items():

@@ -331,7 +331,9 @@ class Run:
             if place.exists():
                 return place
         files = [self.find_file("gold", language) for language in self.languages]
-        return next((file.parent for file in files if file), None)
+        folders = {file.parent for file in files if file}
+        # A folder for each language: the patterns of the task start from the data.
+        return folders.pop() if len(folders) == 1 else self.data if folders else None
 
     settings_file = property(lambda self: self.path / "run.json")
     task_file = property(lambda self: self.path / "task.toml")

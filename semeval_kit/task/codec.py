@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,6 +84,27 @@ def decode_targets(target: Target, columns: NDArray[np.float64]) -> NDArray[np.f
         numbers = low + columns * (high - low)
         return np.clip(numbers, low, high) if target.bounded else numbers
     return columns
+
+
+def settle_scopes(target: Target, probs: NDArray[np.float64], labels: NDArray[Any]) -> NDArray[Any]:
+    """Give each row of the layout scoped that has a label one scope and a member at least.
+
+    Args:
+        target: any; labels of other layouts come back as they are.
+        probs: `(n_examples, n_labels)`: the likeliest scope, and member, is taken.
+        labels: `(n_examples, n_labels)` of 0 and 1.
+    """
+    if target.layout != "scoped":
+        return labels
+    settled = labels.copy()
+    is_scope = np.array([label in target.scopes for label in target.labels], dtype=bool)
+    for row in np.flatnonzero(labels.any(axis=1)):
+        likeliest = np.argmax(np.where(is_scope, probs[row], -np.inf))
+        settled[row, is_scope] = 0
+        settled[row, likeliest] = 1
+        if not settled[row, ~is_scope].any():
+            settled[row, np.argmax(np.where(is_scope, -np.inf, probs[row]))] = 1
+    return settled
 
 
 def read_value(target: Target, cell: str) -> float | None:

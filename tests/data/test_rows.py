@@ -184,7 +184,7 @@ class TestForms:
         train = read_examples(task, tmp_path, "train", ["eng", "deu"])
         assert (train.ids, train.languages) == (("1", "4", "3"), ("eng", "eng", "deu"))
         assert read_examples(task, tmp_path, "dev", ["eng"]).ids == ("2",)
-        with pytest.raises(KitError, match="has no rows of split 'dev'"):
+        with pytest.raises(KitError, match="has no rows of split 'dev' and language 'deu'"):
             read_examples(task, tmp_path, "dev", ["deu"])
         (tmp_path / "all.csv").write_text("id,text,label,part,lang\n1,a,yes,trial,English\n")
         with pytest.raises(KitError, match=r"split is 'trial'; expected train, dev, test\. Map"):

@@ -10,6 +10,7 @@ from semeval_kit.task.codec import (
     encode_labels,
     encode_target,
     read_value,
+    settle_scopes,
     spell_labels,
     split_names,
     target_names,
@@ -127,7 +128,15 @@ def test_named_labels_are_read_and_spelled_alike():
     ):
         assert split_names(scoped, cell) == names
         assert spell_labels(scoped, [float(label in names) for label in scoped.labels]) == (cell,)
+    both = np.array([[1, 1, 0, 0, 0], [0, 0, 0, 1, 0], [0, 0, 0, 0, 0]])
+    probs = np.array([[0.6, 0.7, 0.1, 0.3, 0.2], [0.4, 0.1, 0, 0.6, 0], [0.1] * 5])
+    assert settle_scopes(scoped, probs, both).tolist() == [
+        [0, 1, 0, 1, 0],
+        [1, 0, 0, 1, 0],
+        [0, 0, 0, 0, 0],
+    ]
     joined = Target(kind="multilabel", labels=("a", "b"), layout="joined", values={"A": "a"})
+    assert settle_scopes(joined, probs, both) is both
     assert split_names(joined, "A/b") == ["a", "b"]
     assert spell_labels(joined, [1, 1]) == ("a/b",)
     numbers = Target(kind="regression", labels=("x", "y"), range=(0, 9))
