@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from semeval_kit.errors import KitError
 from semeval_kit.files import AGAIN, read_kept, to_csv, write_kept
+
+_CHUNK = 50_000  # rows that are spelled at a time
 
 
 @dataclass(frozen=True)
@@ -84,21 +88,34 @@ def read_probs(path: Path, remedy: str = AGAIN) -> Probs:
         KitError: the file is missing, is not such a file, is not what was written, or a value is
             not a probability.
     """
-    text = read_kept(path, remedy).decode("utf-8", errors="replace")
-    header, *rows = list(csv.reader(io.StringIO(text, newline=""))) or [[]]
+    content = read_kept(path, remedy)
+    line = content.partition(b"\n")[0].decode("utf-8", errors="replace")
+    header = next(csv.reader([line]), [])
     if header[:2] != ["id", "language"]:
         raise KitError(f"{path}: is not a probability file; its header is {header[:20]}.")
+    names = [str(column) for column in range(len(header))]  # whatever the targets are called
     try:
-        values = np.array([[float(v) for v in row[2:]] for row in rows], dtype=np.float64)
-        values = values.reshape(len(rows), len(header) - 2)
-    except (ValueError, IndexError) as error:
-        raise KitError(f"{path}: damaged ({error}). {remedy}") from error
+        table = pd.read_csv(
+            io.BytesIO(content),
+            names=names,
+            skiprows=1,
+            index_col=False,
+            dtype={name: str if name in ("0", "1") else np.float64 for name in names},
+            na_filter=False,
+            skip_blank_lines=False,
+            float_precision="round_trip",
+            encoding_errors="replace",
+        )
+    except ValueError as error:
+        told = f", line {_find_nan(content)}: a value is not a number" if _find_nan(content) else ""
+        raise KitError(f"{path}{told or f': damaged ({error})'}. {remedy}") from error
+    values = np.ascontiguousarray(table[names[2:]].to_numpy(np.float64))
     if not np.isfinite(values).all():
         row = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
         raise KitError(f"{path}, line {row + 2}: a value is not a number. {remedy}")
     return Probs(
-        ids=tuple(row[0] for row in rows),
-        languages=tuple(row[1] for row in rows),
+        ids=tuple(table["0"].tolist()),
+        languages=tuple(map(sys.intern, table["1"].tolist())),
         target_names=tuple(header[2:]),
         values=values,
     )
@@ -106,8 +123,22 @@ def read_probs(path: Path, remedy: str = AGAIN) -> Probs:
 
 def write_probs(path: Path, probs: Probs) -> None:
     """Write a probability file with full precision, atomically."""
-    rows = [
-        [id_, language, *(repr(float(v)) for v in values)]
-        for id_, language, values in zip(probs.ids, probs.languages, probs.values, strict=True)
-    ]
-    write_kept(path, to_csv(["id", "language", *probs.target_names], rows))
+    parts = [to_csv(["id", "language", *probs.target_names], [])]
+    for start in range(0, len(probs), _CHUNK):
+        own = slice(start, start + _CHUNK)
+        values = probs.values[own].astype(np.float64).tolist()  # written by repr: every digit
+        cells = zip(probs.ids[own], probs.languages[own], values, strict=True)
+        parts.append(_spell_rows([[id_, language, *row] for id_, language, row in cells]))
+    write_kept(path, b"".join(part.encode("utf-8") for part in parts))
+
+
+def _find_nan(content: bytes) -> int:
+    """The first line with a cell "nan", which the fast reader takes for text; 0: none."""
+    rows = csv.reader(io.StringIO(content.decode("utf-8", errors="replace"), newline=""))
+    return next((n for n, row in enumerate(rows, start=1) if "nan" in row[2:] and n > 1), 0)
+
+
+def _spell_rows(rows: list[list[Any]]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    return buffer.getvalue()

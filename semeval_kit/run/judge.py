@@ -50,7 +50,7 @@ def tune(run: Run, say: Say) -> dict[str, Any]:
     new = _read_new_rows(run)
     judged = {
         target.name: _judge_target(
-            run, target, _target_rows(task, target, oof, examples, folds), examples, new
+            run, target, target_rows(task, target, oof, examples, folds), examples, new
         )
         for target in task.main_targets
     }
@@ -113,7 +113,7 @@ class _Judged:
 def _judge_target(
     run: Run, target: Target, rows: OofRows, examples: Examples, new: Sequence[NewRows]
 ) -> _Judged:
-    tuning, judging = _plan_tuning(run, target), _plan_judging(run, target, examples)
+    tuning, judging = plan_tuning(run, target), plan_judging(run, target, examples)
     rule = tune_rule(rows, tuning)
     estimate = estimate_score(rows, tuning, judging)
     board = make_board(rows, tuning, judging)
@@ -144,7 +144,7 @@ def _hold_against_floors(
     if target.kind == "distribution":
         probs = answers_of_probs(target, np.maximum(probs, 0))
     floor = replace(rows.take(used), probs=probs, folds=parts[used])
-    tuning = replace(_plan_tuning(run, target), n_bags=_FLOOR_BAGS)
+    tuning = replace(plan_tuning(run, target), n_bags=_FLOOR_BAGS)
     linear = cross_fit(floor, tuning)
     return judge_run(board.take(used), answers[used], target.labels, target.kind, linear)
 
@@ -187,11 +187,12 @@ def _narrow(task: Task, target: Target, new: NewRows) -> NewRows:
     return replace(new, probs=probs, gold=gold)
 
 
-def _plan_tuning(run: Run, target: Target) -> Tuning:
+def plan_tuning(run: Run, target: Target) -> Tuning:
+    """How the rule of a target is tuned."""
     return Tuning(target.kind, int(run.settings["seed"]), target.max_intensity)
 
 
-def _plan_judging(run: Run, target: Target, examples: Examples) -> Judging:
+def plan_judging(run: Run, target: Target, examples: Examples) -> Judging:
     """The first metric that answers to this target can be scored by, and what it needs."""
     scoring = run.task.scoring
     fitting = (
@@ -221,7 +222,7 @@ def _find_beside(task: Task, target: Target, examples: Examples) -> Beside:
     return Beside(spreads, reverse, reversal)
 
 
-def _target_rows(task: Task, target: Target, oof: Probs, examples: Examples, folds: Any) -> OofRows:
+def target_rows(task: Task, target: Target, oof: Probs, examples: Examples, folds: Any) -> OofRows:
     """The out-of-fold rows of one target; of numbers, the numbers."""
     targets = encode_labels(task, examples.labels)[:, task.target_slices[target.name]]
     return OofRows.of(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semeval_kit.errors import KitError
+from semeval_kit.run.blending import read_blend
 from semeval_kit.run.directory import Run
 
 Floats = NDArray[np.float64]
@@ -41,6 +42,8 @@ def load_voices(run: Run, folds: Sequence[int], language: str = "") -> tuple[Voi
         from semeval_kit.training import linear
 
         return tuple(_Spoken(linear.load_fold(run, fold), language) for fold in folds)
+    if run.member == "blend":
+        return (_load_blend(run, language),)
     if run.member != "encoder":
         raise KitError(f"{run.path}: is no model but a file of probabilities; it reads no texts.")
     from semeval_kit.training.predict import load_fold
@@ -63,3 +66,26 @@ class _Spoken:
     def probs(self, texts: list[str]) -> Floats:
         found: Floats = self.model.probs(texts, languages=[self.language] * len(texts))
         return found
+
+
+def _load_blend(run: Run, language: str) -> Voice:
+    weights, members = read_blend(run)
+    voices = tuple(load_voices(one, range(one.n_folds), language) for one in members.values())
+    return _Chorus(weights.target_names, weights.of(language), voices)
+
+
+@dataclass(frozen=True)
+class _Chorus:
+    """The members of a blend, each the mean of its models, by their weights `(C, M)`."""
+
+    target_names: tuple[str, ...]
+    weights: Floats
+    voices: tuple[tuple[Voice, ...], ...]
+
+    def probs(self, texts: list[str]) -> Floats:
+        total = np.zeros((len(texts), len(self.target_names)))
+        for number, models in enumerate(self.voices):
+            columns = [models[0].target_names.index(name) for name in self.target_names]
+            mean = np.mean([model.probs(texts) for model in models], axis=0)
+            total += self.weights[:, number] * mean[:, columns]
+        return np.clip(total, 0.0, 1.0)

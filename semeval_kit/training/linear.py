@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
 from semeval_kit.data.examples import Examples
-from semeval_kit.data.texts import normalize_text
+from semeval_kit.data.texts import number_groups
 from semeval_kit.errors import KitError
-from semeval_kit.run.directory import Probs, Run, write_atomic, write_json, write_probs
+from semeval_kit.files import keep_files, read_kept, write_kept
+from semeval_kit.run.directory import Probs, Run, write_json, write_probs
 from semeval_kit.task.codec import encode_labels, target_names
 from semeval_kit.task.task import Task
 from semeval_kit.training.machine import peak_memory_mb
@@ -32,6 +33,7 @@ from semeval_kit.training.regression import Head, fit_heads, mean_heads
 
 Event = dict[str, Any]
 Array = NDArray[np.float64]
+_AGAIN = "Remove the fold's folder and run `semeval-kit train` again."
 JOINT = ""  # the language of a model that learnt from all rows
 
 
@@ -109,8 +111,9 @@ class LinearModel:
                 "terms": features.terms,
                 "heads": [head.describe() for head in heads],
             }
-        write_atomic(folder / "model.safetensors", save(tensors))
-        write_atomic(folder / "model.json", json.dumps(words, ensure_ascii=False))
+        keep_files(folder)
+        write_kept(folder / "model.safetensors", save(tensors))
+        write_kept(folder / "model.json", json.dumps(words, ensure_ascii=False))
 
     @classmethod
     def load(cls, folder: Path) -> LinearModel:
@@ -120,8 +123,8 @@ class LinearModel:
             KitError: a file is missing or damaged.
         """
         try:
-            words = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-            tensors = load((folder / "model.safetensors").read_bytes())
+            words = json.loads(read_kept(folder / "model.json", _AGAIN))
+            tensors = load(read_kept(folder / "model.safetensors", _AGAIN))
             parts = {}
             for language, own in words["languages"].items():
                 idf = {name: tensors[f"{language}/idf/{name}"] for name in own["terms"]}
@@ -136,10 +139,7 @@ class LinearModel:
                 parts[language] = (Ngrams.restore(own["terms"], idf), heads)
             return cls(words["target_names"], parts)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise KitError(
-                f"{folder}: the model is missing or damaged ({error}). "
-                "Remove the fold's folder and run `semeval-kit train` again."
-            ) from error
+            raise KitError(f"{folder}: damaged ({error}). {_AGAIN}") from error
 
 
 def train_fold(run: Run, fold: int, emit: Callable[[Event], None]) -> None:
@@ -176,7 +176,6 @@ def train_fold(run: Run, fold: int, emit: Callable[[Event], None]) -> None:
             "peak_rss_mb": peak_memory_mb(),
             "encoder": run.recipe["encoder"],
             "oof_sha256": _sha256(run.oof_file(fold)),
-            "model_sha256": _hash_model(run.model_dir(fold)),
             "device": "cpu",
             "threads": int(os.environ.get("OMP_NUM_THREADS", "1")),
             "scikit-learn": metadata.version("scikit-learn"),
@@ -212,17 +211,12 @@ def predict_fold(run: Run, fold: int, splits: Sequence[str], emit: Callable[[Eve
 
 
 def load_fold(run: Run, fold: int) -> LinearModel:
-    """Load the models of a finished fold, after checking them against what the fold left.
+    """Load the models of a finished fold.
 
     Raises:
         KitError: the fold is not finished, or a file of its model is missing or damaged.
     """
-    done = run.read_done(fold)
-    if _hash_model(run.model_dir(fold)) != done.get("model_sha256"):
-        raise KitError(
-            f"{run.model_dir(fold)}: is not what the fold wrote (its sha256 differs). "
-            f"Remove {run.fold_dir(fold)} and run `semeval-kit train` again."
-        )
+    run.read_done(fold)
     return LinearModel.load(run.model_dir(fold))
 
 
@@ -241,7 +235,7 @@ def _fit(
             matrix,
             targets[rows],
             _kinds(run.task),
-            [normalize_text(text) for text in own.texts],
+            number_groups(own).tolist(),
             int(run.settings["seed"]),
         )
         parts[language] = (features, heads)
@@ -252,11 +246,7 @@ def _fit(
 
 def _kinds(task: Task) -> list[tuple[str, slice]]:
     """The kind of each target and its columns."""
-    return [(task.kind, slice(0, len(target_names(task))))]
-
-
-def _hash_model(folder: Path) -> dict[str, str]:
-    return {path.name: _sha256(path) for path in sorted(folder.glob("model.*"))}
+    return [(target.kind, task.target_slices[target.name]) for target in task.targets]
 
 
 def _sha256(path: Path) -> str:

@@ -270,4 +270,5 @@ _FITTED = {
     "intensity": ("logistic", "bayes"),
     "singlelabel": ("multinomial",),
     "regression": ("ridge",),
+    "distribution": ("ridge",),
 }

@@ -1,0 +1,114 @@
+"""The commands that make one system of many members: blend, adopt, system."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from semeval_kit.cli.options import say
+
+_SUBMISSIONS = click.option(
+    "--submissions",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("submissions"),
+    show_default=True,
+    help="Where runs are kept.",
+)
+_GOLD = click.option(
+    "--gold",
+    type=click.Path(exists=True, path_type=Path),
+    default=None,
+    help="Labels of the test split (file or folder), to score the zip with.",
+)
+
+
+@click.command(
+    epilog="Example:  semeval-kit blend submissions/eng-minilm submissions/eng-tfidf --to eng-blend"
+)
+@click.argument(
+    "paths",
+    metavar="RUN RUN...",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+)
+@click.option("--to", "name", required=True, help="Name of the blend's folder.")
+@click.option(
+    "--weight",
+    "weights",
+    multiple=True,
+    metavar="NAME=SHARE",
+    help="The share of a member, set by hand; the others share the rest. Repeat it.",
+)
+@click.option("--langs", default="", help="Languages to predict. Default: those of all members.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of bootstraps and parts.")
+@_GOLD
+@_SUBMISSIONS
+def blend(
+    paths: tuple[Path, ...],
+    name: str,
+    weights: tuple[str, ...],
+    langs: str,
+    seed: int,
+    gold: Path | None,
+    submissions: Path,
+) -> None:
+    """Blend runs into a new one: weights, thresholds, estimate, zip.
+
+    Weights are chosen on out-of-fold rows by forward selection. The blend's own out-of-fold rows
+    are blended by weights that they had no say in, so its estimate is as honest as a run's.
+    """
+    from semeval_kit.cli.summary import summarise
+    from semeval_kit.run.blending import BlendPlan, blend_runs
+    from semeval_kit.run.directory import Run
+
+    plan = BlendPlan(
+        weights=dict(_read_weight(text) for text in weights),
+        languages=tuple(langs.replace(",", " ").split()),
+        seed=seed,
+    )
+    runs = [Run.open(path) for path in paths]
+    done = blend_runs(submissions / name, runs, plan, gold, say)
+    click.echo(describe_blend(done.path))
+    click.echo(summarise(done))
+
+
+def describe_blend(path: Path) -> str:
+    """What a blend weighs and what each member adds, in plain lines."""
+    from semeval_kit.files import read_json
+
+    judged, weights = read_json(path / "blend.json"), read_json(path / "weights.json")
+    lines = [f"Weights of {', '.join(weights['names'])}:"]
+    for language, table in (weights["values"] or {"all languages": weights["joint"]}).items():
+        own = weights["own"].get(language, [])
+        columns = dict(zip(weights["target_names"], table, strict=True))
+        shared = [row for label, row in columns.items() if label not in own]
+        told = [("" if not own else "other labels ", shared[0])] if shared else []
+        told += [(f"{label} ", columns[label]) for label in own]
+        figures = "; ".join(what + " ".join(f"{value:.2f}" for value in row) for what, row in told)
+        lines.append(f"  {language:<14} {figures}")
+    lines += [
+        "",
+        f"Out-of-fold {judged['metric']} on {judged['n_examples']} rows, tuned, "
+        "cross-fitted (95%); what the blend gains over it:",
+    ]
+    for system in judged["systems"]:
+        low, high = system["interval"]
+        gain, least, most = system["less"]
+        line = f"  {system['name']:<28} {system['score']:.4f} [{low:.4f}, {high:.4f}]"
+        if system["name"] != "blend":
+            line += f"  {gain:+.4f} [{least:+.4f}, {most:+.4f}]"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def _read_weight(text: str) -> tuple[str, float]:
+    name, _, share = text.rpartition("=")
+    try:
+        value = float(share)
+    except ValueError:
+        value = -1.0
+    if not name or not 0 <= value <= 1:
+        raise click.UsageError(f"--weight {text}: give it as NAME=SHARE, such as my-llm=0.3.")
+    return name, value

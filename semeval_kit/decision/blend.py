@@ -1,0 +1,357 @@
+"""Blends: weights of members by forward selection, and what each member adds.
+
+Members are added one at a time, with replacement, where they lower the log loss of the mean most
+(Caruana et al. 2004, "Ensemble selection from libraries of models"), in bootstraps of the rows,
+whose weights are averaged. What a language chose is shrunk towards what all rows chose, and that
+towards the uniform mean. A label gets weights of its own only where these win on rows that did not
+choose them. Log loss and not F1, because F1 of a few hundred rows rewards chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semeval_kit.decision.oof import FloatArray, IntArray, OofRows, split_languages
+from semeval_kit.decision.resampling import Board, find_interval, split_groups
+from semeval_kit.decision.thresholds import Tuning
+from semeval_kit.decision.tuning import cross_fit
+from semeval_kit.errors import KitError
+
+_EDGE = 0.005  # a member that says 0 or 1 and is wrong must not decide everything
+_PARTS = 5
+_MANY_ROWS = 10_000
+
+
+@dataclass(frozen=True)
+class Blending:
+    """How weights are chosen.
+
+    Attributes:
+        seed: of bootstraps and parts.
+        n_bags: bootstraps whose weights are averaged.
+        n_steps: members added in each, one by one.
+        shrinkage: rows at which the rows' own weights and those they lean on weigh the same.
+        by_label: whether a label may have weights of its own (not where labels exclude each other).
+    """
+
+    seed: int = 0
+    n_bags: int = 10
+    n_steps: int = 20
+    shrinkage: float = 200.0
+    by_label: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class BlendWeights:
+    """The weights of M members, which add up to 1 in every cell.
+
+    Attributes:
+        names: of the members.
+        target_names: the C columns.
+        joint: `(C, M)`, for languages that no weights were chosen for.
+        values: per language `(C, M)`.
+        own: per language, the targets that have weights of their own.
+    """
+
+    names: tuple[str, ...]
+    target_names: tuple[str, ...]
+    joint: FloatArray
+    values: dict[str, FloatArray] = field(default_factory=dict)
+    own: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def of(self, language: str) -> FloatArray:
+        """The weights `(C, M)` of a language."""
+        return self.values.get(language, self.joint)
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields by name, arrays as lists."""
+        return {
+            "names": list(self.names),
+            "target_names": list(self.target_names),
+            "joint": self.joint.tolist(),
+            "values": {language: table.tolist() for language, table in self.values.items()},
+            "own": {language: list(labels) for language, labels in self.own.items()},
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> BlendWeights:
+        """The weights that `to_json` wrote, equal in every bit."""
+        return cls(
+            names=tuple(stored["names"]),
+            target_names=tuple(stored["target_names"]),
+            joint=np.array(stored["joint"], dtype=np.float64),
+            values={g: np.array(t, dtype=np.float64) for g, t in stored["values"].items()},
+            own={g: tuple(labels) for g, labels in stored["own"].items()},
+        )
+
+
+def mix_members(
+    members: Sequence[FloatArray], weights: BlendWeights, languages: Sequence[str]
+) -> FloatArray:
+    """The weighted mean `(n, C)` of the members' probs, each `(n, C)`.
+
+    Members are added in their order, so the same members give the same bytes.
+
+    Raises:
+        KitError: shapes differ, or there are not as many members as weights.
+    """
+    shapes = {np.shape(member) for member in members}
+    if len(shapes) != 1 or len(members) != len(weights.names):
+        raise KitError(
+            f"blend: {len(members)} members of shapes {sorted(shapes)} for {len(weights.names)} "
+            "weights. Predict the same rows and targets with each."
+        )
+    mixed = np.zeros(shapes.pop())
+    for language, rows in split_languages(languages).items():
+        table = weights.of(language)
+        whole = len(rows) == len(languages)
+        for number, member in enumerate(members):
+            if whole:
+                mixed += table[:, number] * member
+            else:
+                mixed[rows] += table[:, number] * member[rows]
+    return np.clip(mixed, 0.0, 1.0, out=mixed)  # sums of weights may round above 1
+
+
+def fix_weights(
+    names: Sequence[str], target_names: Sequence[str], weights: Sequence[float]
+) -> BlendWeights:
+    """The same weights `(M,)` for every language and target, scaled to add up to 1."""
+    table = np.asarray(weights, dtype=np.float64)
+    table = np.tile(table / table.sum(), (len(target_names), 1))
+    return BlendWeights(tuple(names), tuple(target_names), table)
+
+
+def choose_weights(
+    members: Sequence[FloatArray], rows: OofRows, names: Sequence[str], blending: Blending
+) -> BlendWeights:
+    """Choose the weights on the rows given.
+
+    Args:
+        members: the probs of each member, `(n, C)`.
+        rows: their targets, languages, groups and folds; its own probs are not looked at.
+        names: of the M members.
+        blending: how.
+    """
+    n_members, n_targets = len(members), len(rows.target_names)
+    stacked = np.stack(members).astype(np.float64)
+    uniform = np.full(n_members, 1 / n_members)
+    pool = _sample(rows, blending.seed)
+    joint = _Bench(stacked[:, pool], rows.take(pool), blending).choose(uniform)
+    spoken = split_languages(rows.languages)
+    values, own = {}, {}
+    for language, numbers in spoken.items():
+        chosen = np.sort(numbers[_sample(rows.take(numbers), blending.seed)])
+        bench = _Bench(stacked[:, chosen], rows.take(chosen), blending)
+        shared = joint if len(spoken) == 1 else bench.choose(joint)
+        table = np.tile(shared, (n_targets, 1))
+        wins = bench.list_wins(joint) if blending.by_label else []
+        for target in wins:
+            table[target] = bench.choose(shared, target)
+        values[language] = table
+        own[language] = tuple(rows.target_names[target] for target in wins)
+    return BlendWeights(
+        tuple(names), rows.target_names, np.tile(joint, (n_targets, 1)), values, own
+    )
+
+
+def cross_fit_blend(
+    members: Sequence[FloatArray], rows: OofRows, names: Sequence[str], blending: Blending
+) -> FloatArray:
+    """Probs `(n, C)` of each fold, blended by the weights that the other folds chose.
+
+    Rows of one fold (a hold-out) are parted at random, by group.
+    """
+    parts = list_parts(rows, blending)
+    mixed = np.empty(rows.targets.shape)
+    for part in np.unique(parts):
+        inside, outside = np.flatnonzero(parts != part), np.flatnonzero(parts == part)
+        taken = [member[inside] for member in members]
+        weights = choose_weights(taken, rows.take(inside), names, blending)
+        languages = [rows.languages[row] for row in outside]
+        mixed[outside] = mix_members([member[outside] for member in members], weights, languages)
+    return mixed
+
+
+def list_parts(rows: OofRows, blending: Blending) -> IntArray:
+    """The parts `(n,)` of a cross-fit: the folds, or five parts by group where there is one."""
+    if len(np.unique(rows.folds)) > 1:
+        return rows.folds
+    rng = np.random.default_rng([blending.seed, 3, 0])
+    return split_groups(rows.groups, rows.languages, _PARTS, rng)
+
+
+def judge_blend(
+    members: Sequence[FloatArray],
+    blended: FloatArray,
+    rows: OofRows,
+    names: Sequence[str],
+    judge: BlendJudge,
+) -> dict[str, Any]:
+    """Score the blend beside plainer ones: the uniform mean, each member, and without each member.
+
+    Args:
+        members: the probs of each member, `(n, C)`.
+        blended: the cross-fitted blend `(n, C)`.
+        rows: targets, languages, groups and folds.
+        names: of the members.
+        judge: how it is scored.
+
+    Returns:
+        JSON-able: the metric, and under "systems" one entry each with name, score, low, high (95%)
+        and `less`, the blend's score minus this one's with its paired interval.
+    """
+    parted = replace(rows, folds=list_parts(rows, judge.blending))
+    systems: dict[str, FloatArray] = {"blend": blended}
+    if len(members) > 1:
+        systems["uniform mean"] = np.mean(np.stack(members), axis=0)
+    systems |= {name: np.asarray(m) for name, m in zip(names, members, strict=True)}
+    if len(members) > 2:
+        for left_out, name in enumerate(names):
+            rest = [m for number, m in enumerate(members) if number != left_out]
+            others = [n for n in names if n != name]
+            systems[f"without {name}"] = cross_fit_blend(rest, parted, others, judge.blending)
+    quick = replace(judge.tuning, n_bags=min(judge.tuning.n_bags, judge.n_bags))
+    answers = [
+        cross_fit(replace(judge.target_rows(probs), folds=parted.folds), quick)
+        for probs in systems.values()
+    ]
+    drawn = judge.board.resample(answers, judge.n_resamples, judge.blending.seed)
+    entries = []
+    for number, (name, preds) in enumerate(zip(systems, answers, strict=True)):
+        score = judge.board.score(preds)
+        less = judge.board.score(answers[0]) - score
+        entries.append(
+            {
+                "name": name,
+                "score": score,
+                "interval": list(find_interval(drawn[:, number])),
+                "less": [less, *find_interval(drawn[:, 0] - drawn[:, number])],
+            }
+        )
+    return {"metric": judge.board.metric, "n_examples": len(rows), "systems": entries}
+
+
+@dataclass(frozen=True)
+class BlendJudge:
+    """How a blend is judged.
+
+    Attributes:
+        board: gold labels and metric of one target.
+        target_rows: probs `(n, C)` of all targets as the out-of-fold rows of that one.
+        tuning: of the thresholds.
+        blending: of the weights of "without ...".
+        n_bags: bootstraps per threshold, for so many systems fewer than for the one uploaded.
+        n_resamples: bootstraps of the intervals.
+    """
+
+    board: Board
+    target_rows: Callable[[FloatArray], OofRows]
+    tuning: Tuning
+    blending: Blending
+    n_bags: int = 20
+    n_resamples: int = 1000
+
+
+class _Bench:
+    """Rows on which mixes of members are compared; a mix is how often each member was added."""
+
+    def __init__(self, members: FloatArray, rows: OofRows, blending: Blending) -> None:
+        self.members = np.clip(members, _EDGE, 1 - _EDGE)
+        self.rows, self.blending = rows, blending
+        # Targets count alike, common or rare: by the entropy of what the members say, not of gold.
+        said = self.members.mean(axis=(0, 1))
+        self.scale = -(said * np.log(said) + (1 - said) * np.log1p(-said)) * len(said)
+        self.found: dict[tuple[tuple[int, ...], int | None], FloatArray] = {}
+        self.units = np.unique(rows.groups, return_inverse=True)[1]
+
+    def choose(self, anchor: FloatArray, target: int | None = None) -> FloatArray:
+        """Weights `(M,)` by all rows, shrunk towards the anchor."""
+        return self.choose_on(np.ones(len(self.rows)), anchor, target)
+
+    def list_wins(self, anchor: FloatArray) -> list[int]:
+        """Targets whose own weights have a lower loss on parts that did not choose them."""
+        parts = list_parts(self.rows, self.blending)
+        gains = np.zeros_like(self.rows.targets)
+        for part in np.unique(parts):
+            inside, outside = (parts != part).astype(np.float64), np.flatnonzero(parts == part)
+            shared = self.choose_on(inside, anchor, None)
+            again = self.choose_on(inside, shared, None)  # as far from the anchor as `own` is
+            for target in range(gains.shape[1]):
+                own = self.choose_on(inside, shared, target)
+                losses = [self.mix_loss(weights, target)[outside] for weights in (again, own)]
+                gains[outside, target] = losses[0] - losses[1]
+        sums = np.zeros((int(self.units.max()) + 1, gains.shape[1]))
+        np.add.at(sums, self.units, gains)
+        # More than two standard errors: of so many labels some win by chance.
+        error = np.sqrt(((sums - sums.mean(axis=0)) ** 2).sum(axis=0))
+        wins: list[int] = np.flatnonzero((sums.sum(axis=0) > 2 * error) & (error > 0)).tolist()
+        return wins
+
+    def choose_on(self, inside: FloatArray, anchor: FloatArray, target: int | None) -> FloatArray:
+        n_units = int(self.units.max()) + 1
+        rng = np.random.default_rng([self.blending.seed, 4])
+        bags = []
+        for _ in range(self.blending.n_bags):
+            drawn = np.bincount(rng.integers(0, n_units, n_units), minlength=n_units)
+            counts = drawn[self.units] * inside
+            bags.append(self.select(counts, target) if counts.any() else anchor)
+        n_rows = self.count_rows(inside, target)
+        own = n_rows / (n_rows + self.blending.shrinkage)
+        result: FloatArray = own * np.mean(bags, axis=0) + (1 - own) * anchor
+        return result
+
+    def count_rows(self, inside: FloatArray, target: int | None) -> float:
+        """Rows that speak; of a single target twice its rarer answer at most."""
+        if target is None:
+            return float(inside.sum())
+        truth = self.rows.targets[:, target][inside > 0]
+        positives = float(np.nansum(truth))
+        return 2 * min(positives, float((~np.isnan(truth)).sum()) - positives)
+
+    def select(self, counts: FloatArray, target: int | None) -> FloatArray:
+        """One forward selection on rows that count `(n,)`: the best mix on the way."""
+        n_members = len(self.members)
+        state: tuple[int, ...] = (0,) * n_members
+        best, best_loss = state, np.inf
+        for _ in range(self.blending.n_steps):
+            nexts: list[tuple[int, ...]] = [
+                tuple(c + (m == k) for k, c in enumerate(state)) for m in range(n_members)
+            ]
+            losses = [float(counts @ self.loss(mix, target)) for mix in nexts]
+            state = nexts[int(np.argmin(losses))]
+            if min(losses) < best_loss - 1e-12:
+                best, best_loss = state, min(losses)
+        return np.array(best, dtype=np.float64) / sum(best)
+
+    def loss(self, mix: tuple[int, ...], target: int | None) -> FloatArray:
+        """The loss `(n,)` of a mix on one target, or on all; kept, since bags come by it again."""
+        key = (mix, target)
+        if key not in self.found:
+            weights = np.array(mix, dtype=np.float64) / sum(mix)
+            targets = range(self.members.shape[2]) if target is None else [target]
+            total = np.zeros(len(self.rows))
+            for column in targets:
+                total += self.mix_loss(weights, column)
+            self.found[key] = total
+        return self.found[key]
+
+    def mix_loss(self, weights: FloatArray, target: int) -> FloatArray:
+        """Cross-entropy `(n,)` of a weighted mean on one target; 0 where not annotated."""
+        probs = weights @ self.members[:, :, target]
+        truth = self.rows.targets[:, target]
+        loss = -(truth * np.log(probs) + (1 - truth) * np.log1p(-probs)) / self.scale[target]
+        return np.where(np.isnan(loss), 0.0, loss)
+
+
+def _sample(rows: OofRows, seed: int) -> NDArray[np.int64]:
+    """At most `_MANY_ROWS` row numbers, ascending: more choose no better."""
+    if len(rows) <= _MANY_ROWS:
+        return np.arange(len(rows))
+    rng = np.random.default_rng([seed, 5])
+    return np.sort(rng.choice(len(rows), _MANY_ROWS, replace=False))

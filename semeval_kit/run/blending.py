@@ -1,0 +1,292 @@
+"""A blend: a run whose probabilities are the weighted mean of its members'.
+
+Its out-of-fold rows are cross-fitted: a fold's rows are blended by the weights that the other
+folds chose. What is uploaded is blended by the weights that all rows chose.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semeval_kit.decision.blend import (
+    Blending,
+    BlendJudge,
+    BlendWeights,
+    choose_weights,
+    cross_fit_blend,
+    fix_weights,
+    judge_blend,
+    mix_members,
+)
+from semeval_kit.decision.estimate import make_board
+from semeval_kit.decision.oof import OofRows
+from semeval_kit.errors import KitError
+from semeval_kit.run.decide import pack, score
+from semeval_kit.run.directory import (
+    Probs,
+    Run,
+    hold_lock,
+    read_json,
+    spell_folds,
+    write_json,
+    write_probs,
+)
+from semeval_kit.run.frozen import Frozen, hash_files
+from semeval_kit.run.judge import plan_judging, plan_tuning, target_rows, tune
+from semeval_kit.run.kept_rows import pack_rows
+from semeval_kit.run.plan import SPLITS, Say
+from semeval_kit.run.prepare import describe_moment
+from semeval_kit.run.team import Team, join_probs
+
+Floats = NDArray[np.float64]
+_EXCLUSIVE = ("singlelabel", "distribution")  # labels that share one probability, so one weight
+
+
+@dataclass(frozen=True)
+class BlendPlan:
+    """What is asked of a blend.
+
+    Attributes:
+        weights: by the name of a member, set by hand; the other members share the rest.
+        languages: to predict; empty: those of all members.
+        seed: of bootstraps and parts.
+    """
+
+    weights: Mapping[str, float] = field(default_factory=dict)
+    languages: tuple[str, ...] = ()
+    seed: int = 0
+
+
+def blend_runs(
+    path: Path, runs: Sequence[Run], plan: BlendPlan, gold: Path | None, say: Say
+) -> Run:
+    """Blend runs into a new one, and do every stage that follows: tune, pack, score.
+
+    The same members give the same bytes; interrupted, the same call goes on.
+
+    Args:
+        path: of the blend.
+        runs: the members, at least two.
+        plan: what is asked.
+        gold: reference labels of the test split, or None.
+        say: is told what a person should know of the members.
+
+    Raises:
+        KitError: members do not fit together, with the reason, or the directory holds another run.
+    """
+    team = Team.gather(runs, plan.languages, plan.weights, say)
+    free = [name for name in team.names if name not in plan.weights]
+    left = 1.0 - sum(plan.weights.values())
+    if min([*plan.weights.values(), 0.0]) < 0 or left < 0 or (free and left <= 0):
+        raise KitError(
+            f"the weights set by hand are {dict(plan.weights)}; each must be at least 0, and "
+            "together they must leave something for the other members."
+        )
+    _ = team.rows  # what does not fit is refused before anything is written
+    run = _create(path, team, plan)
+    with hold_lock(run.path):
+        exclusive = any(target.kind in _EXCLUSIVE for target in run.task.targets)
+        blending = Blending(seed=plan.seed, by_label=not exclusive)
+        mixed = _mix_judged(team, plan, blending)
+        _write_folds(run, team, mixed)
+        weights = _choose(team, plan, blending)
+        places = {name: _place(run.path, member.path) for name, member in team.runs.items()}
+        write_json(run.path / "weights.json", {**weights.to_json(), "places": places})
+        _write_splits(run, team, weights, say)
+        estimate = tune(run, say)
+        notes = [*estimate["notes"], *team.notes]
+        write_json(run.estimate_file, {**estimate, "notes": notes})
+        pack(run, say)
+        score(run, gold, say)
+        judged_file = run.path / "blend.json"
+        if not judged_file.is_file():
+            write_json(judged_file, _judge(run, team, mixed, blending))
+    return run
+
+
+def read_blend(run: Run) -> tuple[BlendWeights, dict[str, Run]]:
+    """The weights of a finished blend, and its members where they lie now.
+
+    Raises:
+        KitError: the blend is not finished, or a member is gone.
+    """
+    stored = read_json(run.path / "weights.json")
+    members = {}
+    for name, place in stored["places"].items():
+        folder = Path(os.path.normpath(run.path.resolve() / place))
+        members[name] = Run.open(folder)
+    return BlendWeights.from_json(stored), members
+
+
+def _create(path: Path, team: Team, plan: BlendPlan) -> Run:
+    base, on_dev = team.base, team.basis == "dev"
+    splits = ["dev"] if on_dev else list(base.settings["train_splits"])
+    recipe = {
+        "encoder": "blend",
+        "folds": int(base.recipe.get("folds", 5)),
+        "holdout": 0.0 if on_dev else float(base.recipe.get("holdout") or 0.0),
+        "holdout_split": "dev" if on_dev else "",
+        "seed": plan.seed,
+    }
+    settings = {
+        "task": base.task.name,
+        "languages": list(team.languages),
+        "train_languages": list(team.train_languages),
+        "train_splits": splits,
+        "data": str(base.data),
+        "data_sha256": hash_files(base.task, base.data, splits, team.train_languages),
+        "member": "blend",
+        "members": team.fingerprint(),
+        "weights": {name: float(value) for name, value in plan.weights.items()},
+        "seed": plan.seed,
+        **describe_moment(path),
+    }
+    text = base.task_file.read_text(encoding="utf-8")
+    if Run(path).goes_on_with(Frozen(text, recipe, settings)):
+        return Run.open(path)
+    examples = team.examples
+    files = {
+        "rows.json": pack_rows(examples),
+        "folds.csv": spell_folds(examples.ids, examples.languages, team.folds.tolist()),
+    }
+    return Run.create(path, task_text=text, recipe=recipe, settings=settings, files=files)
+
+
+def _mix_judged(team: Team, plan: BlendPlan, blending: Blending) -> Floats:
+    """Probs `(n, C)` of the judged rows, by weights that they had no say in."""
+    free = [name for name in team.probs if name not in plan.weights]
+    mixed, mass = np.zeros(team.rows.targets.shape), 0.0
+    if free:
+        left = 1.0 - sum(plan.weights.values())
+        members = [team.probs[name] for name in free]
+        mixed += left * cross_fit_blend(members, team.rows, free, blending)
+        mass += left
+    for name in team.probs:
+        if name in plan.weights:
+            mixed += plan.weights[name] * team.probs[name]
+            mass += plan.weights[name]
+    return np.clip(mixed / mass, 0.0, 1.0)
+
+
+def _choose(team: Team, plan: BlendPlan, blending: Blending) -> BlendWeights:
+    """The weights of all members by all judged rows: those set by hand, and the rest as chosen."""
+    names, columns = team.names, team.rows.target_names
+    free = [name for name in names if name not in plan.weights]
+    if not free:
+        return fix_weights(names, columns, [plan.weights[name] for name in names])
+    chosen = choose_weights([team.probs[name] for name in free], team.rows, free, blending)
+    left = 1.0 - sum(plan.weights.values())
+
+    def widen(table: Floats) -> Floats:
+        wide = np.empty((len(columns), len(names)))
+        for number, name in enumerate(names):
+            wide[:, number] = plan.weights.get(name, 0.0)
+            if name in free:
+                wide[:, number] = left * table[:, free.index(name)]
+        return wide
+
+    values = {language: widen(table) for language, table in chosen.values.items()}
+    return BlendWeights(names, columns, widen(chosen.joint), values, chosen.own)
+
+
+def _write_folds(run: Run, team: Team, mixed: Floats) -> None:
+    """Write oof.csv and done.json of each fold."""
+    whole = Probs(team.judged.ids, team.judged.languages, team.rows.target_names, mixed)
+    folds = team.rows.folds
+    for fold in range(run.n_folds):
+        own = np.flatnonzero(folds == fold)
+        write_probs(run.oof_file(fold), whole.take(own))
+        write_json(
+            run.done_file(fold),
+            {
+                "fold": fold,
+                "n_train": len(folds) - len(own),
+                "n_valid": len(own),
+                "encoder": "blend",
+                "oof_sha256": hashlib.sha256(run.oof_file(fold).read_bytes()).hexdigest(),
+            },
+        )
+
+
+def _write_splits(run: Run, team: Team, weights: BlendWeights, say: Say) -> None:
+    """Blend the splits that every member has predicted."""
+    for split in SPLITS:
+        lacking = [
+            name
+            for name, member in team.runs.items()
+            if not all(member.probs_file(split, g).is_file() for g in team.languages)
+        ]
+        if split in run.settings["train_splits"]:
+            continue
+        if lacking:
+            say(f"{', '.join(lacking)}: no probabilities of {split}, so it is not blended")
+            continue
+        rows = team.narrow(team.base.read_split(split), team.languages)
+        run.keep_split(split, rows, hash_files(run.task, run.data, (split,), run.languages))
+        for language in team.languages:
+            own = _mix_probs(team, weights, partial(_read_mean, split=split, language=language))
+            write_probs(run.probs_file(split, language), own)
+        _write_voices(run, team, weights, split)
+
+
+def _write_voices(run: Run, team: Team, weights: BlendWeights, split: str) -> None:
+    """Blend what the models of each fold say: their mean is the blend, their spread is told.
+
+    Of a member that has no such models, or another number of them, the mean speaks in every fold.
+    """
+    for fold in range(run.n_folds):
+
+        def read(member: Run, fold: int = fold) -> Probs:
+            if member.n_folds == run.n_folds and member.fold_probs_file(fold, split).is_file():
+                return member.read_fold_probs(fold, split)
+            parts = [member.read_probs(split, language) for language in team.languages]
+            return join_probs(parts)
+
+        whole = _mix_probs(team, weights, read)
+        write_probs(run.fold_probs_file(fold, split), whole)
+
+
+def _read_mean(member: Run, split: str, language: str) -> Probs:
+    return member.read_probs(split, language)
+
+
+def _mix_probs(team: Team, weights: BlendWeights, read: Callable[[Run], Probs]) -> Probs:
+    """Blend what every member says of the same rows, in the order of the base's."""
+    first = read(team.base)
+    rows = [row for row, g in enumerate(first.languages) if g in team.languages]
+    if len(rows) < len(first):
+        first = first.take(rows)
+    members = [team.align(name, read(run), first.keys) for name, run in team.runs.items()]
+    mixed = mix_members(members, weights, first.languages)
+    return Probs(first.ids, first.languages, weights.target_names, mixed)
+
+
+def _judge(run: Run, team: Team, mixed: Floats, blending: Blending) -> dict[str, Any]:
+    """The figures of the first target that is predicted."""
+    task, target = run.task, run.task.main_targets[0]
+
+    def target_rows_of(probs: Floats) -> OofRows:
+        names = team.rows.target_names
+        oof = Probs(team.judged.ids, team.judged.languages, names, probs)
+        return target_rows(task, target, oof, team.judged, team.rows.folds)
+
+    tuning = plan_tuning(run, target)
+    judging = plan_judging(run, target, team.judged)
+    board = make_board(target_rows_of(mixed), tuning, judging)
+    judge = BlendJudge(board, target_rows_of, tuning, blending)
+    names = list(team.probs)
+    return judge_blend([team.probs[name] for name in names], mixed, team.rows, names, judge)
+
+
+def _place(blend: Path, member: Path) -> str:
+    """Where a member lies, as seen from the blend, so that both can move together."""
+    return os.path.relpath(member.resolve(), blend.resolve())
