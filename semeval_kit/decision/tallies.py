@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from semeval_kit.decision.oof import FloatArray, Mask
 from semeval_kit.errors import KitError
 from semeval_kit.submission import metrics as official
+from semeval_kit.submission.counts import count_labels
 from semeval_kit.submission.metrics import NOTHING, Beside
 
 Preds = NDArray[np.generic]
@@ -81,7 +82,7 @@ def score_rows(
 def score_labels(name: str, gold: FloatArray, preds: Preds) -> list[float]:
     """The metric of every label `(L,)` alone, by the official arithmetic; F1 for classes."""
     if name not in _BY_COLUMN:
-        return [counts.f1 for counts in official.count_labels(gold, preds)]
+        return [counts.f1 for counts in count_labels(gold, preds)]
     columns = range(gold.shape[1])
     return [float(official.find(name)(gold[:, [c]], preds[:, [c]])) for c in columns]
 

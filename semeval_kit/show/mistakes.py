@@ -11,7 +11,7 @@ from semeval_kit.show.answers import Answers
 from semeval_kit.show.markup import shorten
 from semeval_kit.show.tabulate import Table
 from semeval_kit.show.wording import SPLIT_TITLES, find_wording
-from semeval_kit.submission.metrics import count_labels
+from semeval_kit.submission.counts import count_labels
 from semeval_kit.task.codec import encode_labels
 from semeval_kit.task.task import Task
 

@@ -15,7 +15,8 @@ from semeval_kit.decision.resampling import Board, find_interval
 from semeval_kit.run.directory import OPEN_FIELDS, Run, read_json
 from semeval_kit.show.answers import SPLITS, Answers, read_answers, shown_task
 from semeval_kit.show.wording import Wording, find_wording, name_measure
-from semeval_kit.submission.metrics import METRICS, count_labels, macro_auc
+from semeval_kit.submission.counts import count_labels
+from semeval_kit.submission.metrics import METRICS, macro_auc
 from semeval_kit.submission.upload import Upload, read_uploads
 from semeval_kit.task.metric_facts import METRIC_FACTS
 from semeval_kit.task.task import Task

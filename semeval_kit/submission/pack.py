@@ -24,8 +24,8 @@ from semeval_kit.submission.layout import (
     header_of,
     is_shared,
     lay_out,
-    read_predictions,
 )
+from semeval_kit.submission.reading import read_predictions
 from semeval_kit.submission.validate import Validation, validate_contents
 from semeval_kit.task.schema import Member
 from semeval_kit.task.task import Task

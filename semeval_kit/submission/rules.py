@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from semeval_kit.data.reference import Reference
 from semeval_kit.submission import metrics
 from semeval_kit.submission.archive import is_macos_remains
+from semeval_kit.submission.counts import count_labels, pool_counts
 
 _Row = dict[str | None, str | list[str] | None]
 MAX_MESSAGE = 4000
@@ -208,12 +209,12 @@ def _read_cells(cells: list[str], width: int) -> list[int]:
 
 
 def _macro_f1(gold: NDArray[Any], preds: NDArray[Any]) -> float:
-    values = [counts.f1_of_counts for counts in metrics.count_labels(gold, preds)]
+    values = [counts.f1_of_counts for counts in count_labels(gold, preds)]
     return round(float(np.mean(values)), 4)
 
 
 def _micro_f1(gold: NDArray[Any], preds: NDArray[Any]) -> float:
-    return round(metrics.pool_counts(metrics.count_labels(gold, preds)).f1_of_counts, 4)
+    return round(pool_counts(count_labels(gold, preds)).f1_of_counts, 4)
 
 
 def _pearson_r(gold: NDArray[Any], preds: NDArray[Any]) -> float:

@@ -16,12 +16,14 @@ from semeval_kit.errors import KitError
 from semeval_kit.submission import metrics
 from semeval_kit.submission import rules as official
 from semeval_kit.submission.archive import Contents, read_submission
-from semeval_kit.submission.layout import join_references, match_member, read_predictions
-from semeval_kit.submission.metrics import Beside
+from semeval_kit.submission.counts import count_labels
+from semeval_kit.submission.layout import join_references, match_member
+from semeval_kit.submission.measure import find_beside, is_unmet, measure_answers, scored_labels
+from semeval_kit.submission.reading import read_predictions
 from semeval_kit.submission.rules import Rejected
 from semeval_kit.task.codec import NUMERIC
 from semeval_kit.task.metric_facts import METRIC_FACTS
-from semeval_kit.task.schema import Member, Rules, Target
+from semeval_kit.task.schema import Member, Rules
 from semeval_kit.task.task import Task
 
 
@@ -280,7 +282,7 @@ def _score_language(
 ) -> LanguageScore:
     reference, gold, preds = answers.reference, answers.gold, answers.preds
     if rules == "2025":
-        scored = _scored(task, reference)
+        scored = scored_labels(task, reference)
         values = {
             name: official.METRICS_2025[name](gold[:, scored], preds[:, scored])
             for name in task.scoring.metrics
@@ -292,93 +294,6 @@ def _score_language(
     return LanguageScore(reference.language, len(gold), values, _score_labels(task, answers))
 
 
-def measure_answers(
-    task: Task, reference: Reference, preds: NDArray[Any], gold: NDArray[Any]
-) -> dict[str, float]:
-    """The task's metrics of the answers of one language.
-
-    With several targets each has its own, named `target_metric`, and each metric of
-    `scoring.metrics` is the mean over the targets that have it. Excluded labels leave F1, precision
-    and recall; whole rows are compared as they are.
-
-    Args:
-        task: metrics, targets and what they need.
-        reference: groups and columns that metrics need.
-        preds: `(n_examples, n_labels)`, NaN where a target is left out.
-        gold: the same shape, NaN where not annotated.
-    """
-    beside = find_beside(task, reference)
-    main = task.main_targets
-    values: dict[str, float] = {}
-    start = 0
-    for target in main:
-        width = len(reference.labels) if len(main) == 1 else len(target.labels)
-        own = slice(start, start + width)
-        start += width
-        scored = _scored(task, reference)[own]
-        if np.isnan(preds[:, own]).all():
-            continue
-        for name in _metrics_of(task, target):
-            if name in metrics.METRICS and not _is_unmet(name, beside):
-                key = name if len(main) == 1 else f"{target.name}_{name}"
-                metric = metrics.find(name)
-                rows = _group_rows(task, reference, len(gold))
-                parts = [metric(gold[r, own], preds[r, own], scored, beside.take(r)) for r in rows]
-                values[key] = sum(parts) / len(parts)
-    if len(main) > 1:
-        for name in task.scoring.metrics:
-            keys = [k for k in (f"{target.name}_{name}" for target in main) if k in values]
-            if keys:
-                values[name] = sum(values[key] for key in keys) / len(keys)
-    return values
-
-
-def find_beside(task: Task, reference: Reference) -> Beside:
-    """What metrics need of a gold file beside its labels, where it has that."""
-    scoring, kept = task.scoring, reference.kept
-    spreads = reverse = None
-    if scoring.spread_column in kept:
-        spreads = np.array([_to_number(cell) for cell in kept[scoring.spread_column]])
-    if scoring.reverse_column in kept:
-        reverse = metrics.pair_rows(reference.ids, kept[scoring.reverse_column])
-    labels = task.main_targets[0].labels
-    place = {label: i for i, label in enumerate(labels)}
-    reversal = tuple(place.get(task.rules.reversal.get(label, ""), -1) for label in labels)
-    return Beside(spreads, reverse, reversal)
-
-
-def _to_number(cell: str) -> float:
-    try:
-        return float(cell)
-    except ValueError:
-        return math.nan
-
-
-def _metrics_of(task: Task, target: Target) -> tuple[str, ...]:
-    if target.name in task.scoring.by_target:
-        return task.scoring.by_target[target.name]
-    return tuple(k for k in task.scoring.metrics if target.kind in METRIC_FACTS[k].kinds)
-
-
-def _group_rows(task: Task, reference: Reference, n_rows: int) -> list[NDArray[np.intp]]:
-    """The rows that each figure runs over: all, or those of each group."""
-    if task.scoring.average == "rows" or not reference.groups:
-        return [np.arange(n_rows)]
-    groups = np.asarray(reference.groups)
-    return [np.flatnonzero(groups == group) for group in dict.fromkeys(reference.groups)]
-
-
-def _scored(task: Task, reference: Reference) -> NDArray[np.bool_]:
-    return np.array([label not in task.scoring.excluded_labels for label in reference.labels])
-
-
-def _is_unmet(name: str, beside: Beside) -> bool:
-    needs = METRIC_FACTS[name].needs
-    return (needs == "spread" and beside.spreads is None) or (
-        needs == "reverse" and beside.reverse is None
-    )
-
-
 def _list_unmet(
     task: Task, answers: _Answers, probs: Mapping[str, NDArray[np.float64]]
 ) -> list[str]:
@@ -387,7 +302,7 @@ def _list_unmet(
     warnings = [
         f"{name} is not computed: {answers.reference.place} lacks the column that it needs"
         for name in task.scoring.metrics
-        if _is_unmet(name, beside)
+        if is_unmet(name, beside)
     ]
     if "macro_auc" in task.scoring.metrics and not probs:
         warnings.append("macro_auc needs probabilities, which a submission does not hold")
@@ -415,7 +330,7 @@ def _score_labels(task: Task, answers: _Answers) -> tuple[LabelScore, ...]:
     kinds = [target.kind for target in main for _ in target.labels]
     if len(main) == 1:
         kinds = [main[0].kind] * len(answers.reference.labels)
-    counts = metrics.count_labels(gold, preds)
+    counts = count_labels(gold, preds)
     scores = []
     for i, (label, count) in enumerate(zip(answers.reference.labels, counts, strict=True)):
         r = None

@@ -13,7 +13,8 @@ from semeval_kit.files import read_json, write_json
 from semeval_kit.run.directory import Run
 from semeval_kit.show.answers import read_answers
 from semeval_kit.show.results import headline_metric, read_results
-from semeval_kit.submission.metrics import macro_f1, micro_f1, pearson_r
+from semeval_kit.submission.counts import macro_f1, micro_f1
+from semeval_kit.submission.metrics import pearson_r
 
 
 def test_one_figure_has_one_set_of_digits(made_runs, make_run, tmp_path):

@@ -11,7 +11,8 @@ from sklearn import metrics as sk
 
 from semeval_kit.errors import KitError
 from semeval_kit.submission import metrics
-from semeval_kit.submission.metrics import Beside, Counts, find
+from semeval_kit.submission.counts import Counts, count_labels, macro_f1, micro_f1
+from semeval_kit.submission.metrics import Beside, find
 from semeval_kit.task.metric_facts import METRIC_FACTS, list_metrics
 
 
@@ -39,23 +40,23 @@ def test_the_official_form_of_f1_is_kept():
 
 def test_macro_and_micro_agree_with_scikit_learn(matrices):
     gold, preds = matrices
-    assert metrics.macro_f1(gold, preds) == pytest.approx(
+    assert macro_f1(gold, preds) == pytest.approx(
         sk.f1_score(gold, preds, average="macro", zero_division=0), abs=1e-12
     )
-    assert metrics.micro_f1(gold, preds) == pytest.approx(
+    assert micro_f1(gold, preds) == pytest.approx(
         sk.f1_score(gold, preds, average="micro", zero_division=0), abs=1e-12
     )
 
 
 def test_one_label_does_not_average_class_zero_in():
     gold, preds = np.array([[1], [0], [1]]), np.array([[1], [1], [0]])
-    assert metrics.macro_f1(gold, preds) == 0.5
+    assert macro_f1(gold, preds) == 0.5
 
 
 def test_cells_that_are_not_annotated_do_not_count():
     gold = np.array([[1, np.nan], [0, np.nan], [1, 1]])
     preds = np.array([[1, 1], [0, 1], [1, 1]])
-    assert metrics.count_labels(gold, preds) == [Counts(2, 0, 0), Counts(1, 0, 0)]
+    assert count_labels(gold, preds) == [Counts(2, 0, 0), Counts(1, 0, 0)]
 
 
 def test_weighted_metrics_jaccard_and_accuracy_agree_with_scikit_learn(matrices):

@@ -31,7 +31,7 @@ NLI_ROWS = [f"{key} | p0 | en | en | a{i} | b{i}" for i, key in enumerate(PAIRS)
 STORY = {
     "homonym": "track", "judged_meaning": "rails", "precontext": "They went.", "ending": "",
     "sentence": "A track.", "choices": [4, 5, 3, 4, 4], "average": 4.0, "stdev": 0.7,
-    "nonsensical": [False] * 5, "sample_id": "1", "example_sentence": "The train glided."}  # fmt: skip
+    "nonsensical": [False] * 5, "sample_id": "1", "example_sentence": "It glided."}  # fmt: skip
 COMMENT = "StereoQueerEval_id | yt_title | yt_description | yt_comment"
 CAPTION = "id | painting | image_name | image_id | art_style | genre | language | caption"
 

@@ -1,0 +1,105 @@
+"""Measuring: the task's metrics of the answers of one language, beside its gold."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semeval_kit.data.reference import Reference
+from semeval_kit.submission import metrics
+from semeval_kit.submission.metrics import Beside
+from semeval_kit.task.metric_facts import METRIC_FACTS
+from semeval_kit.task.schema import Target
+from semeval_kit.task.task import Task
+
+
+def measure_answers(
+    task: Task, reference: Reference, preds: NDArray[Any], gold: NDArray[Any]
+) -> dict[str, float]:
+    """The task's metrics of the answers of one language.
+
+    With several targets each has its own, named `target_metric`, and each metric of
+    `scoring.metrics` is the mean over the targets that have it. Excluded labels leave F1, precision
+    and recall; whole rows are compared as they are.
+
+    Args:
+        task: metrics, targets and what they need.
+        reference: groups and columns that metrics need.
+        preds: `(n_examples, n_labels)`, NaN where a target is left out.
+        gold: the same shape, NaN where not annotated.
+    """
+    beside = find_beside(task, reference)
+    main = task.main_targets
+    values: dict[str, float] = {}
+    start = 0
+    for target in main:
+        width = len(reference.labels) if len(main) == 1 else len(target.labels)
+        own = slice(start, start + width)
+        start += width
+        scored = scored_labels(task, reference)[own]
+        if np.isnan(preds[:, own]).all():
+            continue
+        for name in _metrics_of(task, target):
+            if name in metrics.METRICS and not is_unmet(name, beside):
+                key = name if len(main) == 1 else f"{target.name}_{name}"
+                metric = metrics.find(name)
+                rows = _group_rows(task, reference, len(gold))
+                parts = [metric(gold[r, own], preds[r, own], scored, beside.take(r)) for r in rows]
+                values[key] = sum(parts) / len(parts)
+    if len(main) > 1:
+        for name in task.scoring.metrics:
+            keys = [k for k in (f"{target.name}_{name}" for target in main) if k in values]
+            if keys:
+                values[name] = sum(values[key] for key in keys) / len(keys)
+    return values
+
+
+def find_beside(task: Task, reference: Reference) -> Beside:
+    """What metrics need of a gold file beside its labels, where it has that."""
+    scoring, kept = task.scoring, reference.kept
+    spreads = reverse = None
+    if scoring.spread_column in kept:
+        spreads = np.array([_to_number(cell) for cell in kept[scoring.spread_column]])
+    if scoring.reverse_column in kept:
+        reverse = metrics.pair_rows(reference.ids, kept[scoring.reverse_column])
+    labels = task.main_targets[0].labels
+    place = {label: i for i, label in enumerate(labels)}
+    reversal = tuple(place.get(task.rules.reversal.get(label, ""), -1) for label in labels)
+    return Beside(spreads, reverse, reversal)
+
+
+def scored_labels(task: Task, reference: Reference) -> NDArray[np.bool_]:
+    """`(n_labels,)`: which labels of a reference count."""
+    return np.array([label not in task.scoring.excluded_labels for label in reference.labels])
+
+
+def is_unmet(name: str, beside: Beside) -> bool:
+    """Whether a metric lacks what it needs of the gold file."""
+    needs = METRIC_FACTS[name].needs
+    return (needs == "spread" and beside.spreads is None) or (
+        needs == "reverse" and beside.reverse is None
+    )
+
+
+def _metrics_of(task: Task, target: Target) -> tuple[str, ...]:
+    if target.name in task.scoring.by_target:
+        return task.scoring.by_target[target.name]
+    return tuple(k for k in task.scoring.metrics if target.kind in METRIC_FACTS[k].kinds)
+
+
+def _group_rows(task: Task, reference: Reference, n_rows: int) -> list[NDArray[np.intp]]:
+    """The rows that each figure runs over: all, or those of each group."""
+    if task.scoring.average == "rows" or not reference.groups:
+        return [np.arange(n_rows)]
+    groups = np.asarray(reference.groups)
+    return [np.flatnonzero(groups == group) for group in dict.fromkeys(reference.groups)]
+
+
+def _to_number(cell: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        return math.nan
