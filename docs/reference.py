@@ -22,7 +22,7 @@ from pydantic.fields import FieldInfo
 
 from semeval_kit.cli import main
 from semeval_kit.task import schema
-from semeval_kit.task.task import Task
+from semeval_kit.task.task import Task, list_tasks, load_task
 from semeval_kit.training.recipe import Recipe
 
 FOLDER = Path(__file__).parent
@@ -54,6 +54,18 @@ def _render_task_file() -> str:
     ]
     for section, model in _list_sections():
         lines += ["", f"## `{section}`", "", _first_line(model), "", *_tabulate_fields(model)]
+    tasks = [load_task(name) for name in list_tasks()]
+    rows = [
+        (f"`{task.name}`", task.title, task.kind, f"`{task.scoring.metrics[0]}`") for task in tasks
+    ]
+    lines += [
+        "",
+        "## Task files that come with the kit",
+        "",
+        "If a fact was not to be found, the file says so and leaves it to you.",
+        "",
+        *_tabulate(("name", "what it is", "kind", "ranked by"), rows),
+    ]
     return "\n".join(lines) + "\n"
 
 

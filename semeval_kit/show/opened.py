@@ -11,8 +11,8 @@ import numpy as np
 
 from semeval_kit.decision.rule import Thresholds
 from semeval_kit.errors import KitError
-from semeval_kit.run.directory import Run, read_json
-from semeval_kit.show.answers import SPLITS, Answers
+from semeval_kit.run.directory import Run
+from semeval_kit.show.answers import SPLITS, Answers, read_rule
 from semeval_kit.show.before_after import find_before
 from semeval_kit.show.figures.pictures import Picture, draw_figures, read_all_answers
 from semeval_kit.show.report import list_tables, list_tiles
@@ -158,7 +158,7 @@ class OpenRun:
 
     @cached_property
     def _rule(self) -> Thresholds:
-        return Thresholds.from_json(read_json(self.run.thresholds_file))
+        return read_rule(self.run)
 
     def _require(self, split: str, rule: str) -> SplitResult:
         if split not in SPLITS:
