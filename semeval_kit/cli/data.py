@@ -98,6 +98,8 @@ def fetch(
 @_DATA
 @_LANGS
 @click.option("--verbose", is_flag=True, help="Name every pair of ids with the same text.")
+@click.option("--model", help="Also say what is cut from rows: an encoder as in a recipe.")
+@click.option("--max-length", type=click.IntRange(min=4), help="Tokens per row, as in a recipe.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @click.pass_context
 def check(
@@ -106,6 +108,8 @@ def check(
     folder: Path,
     langs: str,
     verbose: bool,
+    model: str | None,
+    max_length: int | None,
     as_json: bool,
 ) -> None:
     """Read all files of TASKS as training would, and tell what is odd.
@@ -124,6 +128,8 @@ def check(
         for task in loaded:
             _show_table(task, [file for file in report.files if file.task == task.name])
         _show_findings(report, verbose)
+        if model:
+            _show_cuts(loaded, folder, report, model, max_length)
     if report.n_errors:
         context.exit(1)
 
@@ -239,6 +245,29 @@ def _show_findings(report: CheckReport, verbose: bool) -> None:
         f"{len(report.files)} files, {sum(file.n_rows for file in report.files)} rows: "
         f"{report.n_errors} errors, {report.n_warnings} warnings"
     )
+
+
+def _show_cuts(
+    tasks: Sequence[Task], folder: Path, report: CheckReport, model: str, max_length: int | None
+) -> None:
+    """What an encoder does not get to read of the rows of each sound file."""
+    from semeval_kit.data.examples import read_split
+    from semeval_kit.training.encoder import load_tokenizer
+    from semeval_kit.training.lengths import count_cut_rows
+    from semeval_kit.training.recipe import make_recipe
+
+    given = {"encoder": model, **({"max_length": max_length} if max_length else {})}
+    recipe = make_recipe(given, "--model")
+    tokenizer, by_name = load_tokenizer(recipe), {task.name: task for task in tasks}
+    lines = []
+    for file in report.files:
+        if file.errors or file.split == "gold":
+            continue
+        task = by_name[file.task]
+        rows = read_split(task, folder, file.split, file.language, labelled=False)
+        cut = count_cut_rows(tokenizer, rows, recipe.max_length)
+        lines.append(f"{file.split}/{file.language}: {cut.describe()}")
+    _echo_section(f"Tokens of {model}", lines)
 
 
 def _show_stats(entries: Sequence[SplitStats]) -> None:
