@@ -142,6 +142,8 @@ def _write_sums(folder: Path, sums: Mapping[str, Sequence[str]]) -> None:
 
 def write_atomic(path: Path, content: str | bytes) -> None:
     """Write a file so that a reader sees all of it or nothing: temporary name, fsync, rename."""
+    if path.parent.is_symlink() and (path.parent.parent / SUMS).is_file():
+        raise KitError(f"{path.parent}: is a link, and a run's folders are its own. Remove it.")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     data = content.encode("utf-8") if isinstance(content, str) else content

@@ -136,16 +136,16 @@ def read_plan(given: dict[str, Any]) -> tuple[Path, Plan]:
     languages = _read_languages(given.pop("langs"), task.predict_languages)
     plan = Plan(
         task=str(task_name),
-        data=given.pop("data"),
+        data=_expand("--data", given.pop("data")),
         languages=languages,
         config=config,
         train_languages=_read_languages(given.pop("train_langs") or "", task.train_languages),
-        train_splits=tuple(given.pop("train_splits").replace(",", " ").split()),
+        train_splits=_read_splits(given.pop("train_splits")),
         before=load_comparison(recipe).before if before is None else before,
     )
     if name is None:
         name = _name_run(task.name, languages, config.encoder, Path(recipe).stem)
-    return given.pop("submissions") / _check_name(name), plan
+    return _expand("--submissions", given.pop("submissions")) / _check_name(name), plan
 
 
 def read_engine(given: dict[str, Any]) -> Engine:
@@ -190,6 +190,20 @@ def _read_languages(text: str | None, every: tuple[str, ...]) -> tuple[str, ...]
 
 def _ask_for_languages(every: tuple[str, ...]) -> tuple[str, ...]:
     raise click.UsageError(f"--langs is missing: name one or more of {' '.join(every)}, or 'all'.")
+
+
+def _read_splits(text: str) -> tuple[str, ...]:
+    splits = tuple(dict.fromkeys(text.replace(",", " ").split()))
+    if not splits or not set(splits) <= {"train", "dev"}:
+        raise click.UsageError(f"--train-splits '{text}': expected train, dev or train,dev.")
+    return splits
+
+
+def _expand(flag: str, path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise click.UsageError(f"{flag} {path}: there is no such user.") from error
 
 
 def _check_name(name: str) -> str:

@@ -80,6 +80,7 @@ def prepare(path: Path, plan: Plan, say: Say) -> Run:
     _warn_of_unlearnt_labels(task, predicted, say)
     targets = encode_labels(task, predicted.labels)
     folds = _assign(predicted, targets, config)
+    _require_both(folds, config)
     _warn_of_overlap(task, data, splits, (predicted, folds), say)
     if folds.max() > 0:
         for warning in scarce_labels(targets, target_names(task), config.folds):
@@ -123,6 +124,18 @@ def _assign(examples: Examples, targets: Any, config: Recipe) -> Any:
     if config.holdout:
         return assign_holdout(groups, targets, examples.languages, config.holdout, config.seed)
     return assign_folds(groups, targets, examples.languages, config.folds, config.seed)
+
+
+def _require_both(folds: NDArray[np.int64], config: Recipe) -> None:
+    """See that a hold-out leaves rows to learn from, and some to judge by."""
+    if folds.max() > 0:
+        return
+    held_out = int((folds >= 0).sum())
+    if held_out in (0, len(folds)):
+        raise KitError(
+            f"of {len(folds)} rows {held_out} are held out, so there is nothing to "
+            f"{'judge by' if held_out == 0 else 'learn from'}. Give another --holdout."
+        )
 
 
 def _choose_train_languages(

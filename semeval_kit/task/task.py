@@ -278,7 +278,7 @@ def load_task(name_or_path: str | Path) -> Task:
     place, text = read_task_source(name_or_path)
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # of integers of 5,000 digits, of deep nesting
         raise KitError(f"{place}: not valid TOML: {error}. Correct the line.") from error
     try:
         task = Task.model_validate(table)

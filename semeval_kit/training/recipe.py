@@ -230,7 +230,10 @@ def make_recipe(fields: Mapping[str, Any], where: str) -> Recipe:
 def _read_toml(name_or_path: str) -> dict[str, Any]:
     path = Path(name_or_path)
     if path.suffix == ".toml":
-        source = path.read_text(encoding="utf-8") if path.is_file() else None
+        try:
+            source = path.read_text(encoding="utf-8") if path.is_file() else None
+        except UnicodeDecodeError as error:
+            raise KitError(f"{path}: not UTF-8 text. Save the file as UTF-8.") from error
     else:
         file = resources.files("semeval_kit.training").joinpath("recipes", f"{path.name}.toml")
         source = file.read_text(encoding="utf-8") if file.is_file() else None
@@ -241,5 +244,5 @@ def _read_toml(name_or_path: str) -> dict[str, Any]:
         )
     try:
         return tomllib.loads(source)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # of integers of 5,000 digits, of deep nesting
         raise KitError(f"recipe '{name_or_path}': not TOML: {error}.") from error

@@ -30,7 +30,10 @@ def resolve_encoder(name: str) -> str:
     if name == EMBEDDED:
         return str(_embedded_folder())
     looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1
-    folder = Path(name).expanduser()
+    try:
+        folder = Path(name).expanduser()
+    except RuntimeError as error:
+        raise KitError(f"encoder '{name}': there is no such user. Give its folder.") from error
     if folder.is_dir() or looks_local:
         if not (folder / "config.json").is_file():
             raise KitError(

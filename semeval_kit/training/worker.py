@@ -16,13 +16,14 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from semeval_kit.errors import KitError
+from semeval_kit.errors import KitError, explain_error
 from semeval_kit.run.directory import Run, hold_lock, remove_leftovers
 from semeval_kit.training.trackers import REPORT_TO, tracking
 
@@ -54,8 +55,10 @@ def main() -> None:
                     do_job(asked.job, run, asked.fold, asked.splits, tell)
             else:
                 do_job(asked.job, run, asked.fold, asked.splits, emit)
-    except KitError as error:
-        emit({"event": "error", "text": error.message})
+    except Exception as error:
+        if not isinstance(error, KitError):
+            traceback.print_exc()  # into the fold's log
+        emit({"event": "error", "text": explain_error(error).message})
         raise SystemExit(1) from error
 
 

@@ -145,3 +145,66 @@ def test_a_damaged_run_json_is_told(copied: Path, command: str, content: str) ->
         assert "run.json" in result.output
         assert isinstance(result.exception, SystemExit)
         assert "fault of semeval-kit" not in result.output
+
+
+ODD = {
+    "UTF-16": 'name = "x"'.encode("utf-16"),
+    "bad UTF-8": b'name = "\xff\xfe"',
+    "nested": b"a = " + b"[" * 10_000 + b"]" * 10_000,
+    "digits": b"a = " + b"9" * 5_000,
+    "empty": b"",
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize("option", ["--task", "--recipe"])
+def test_odd_task_and_recipe_files_are_told(
+    tiny_data: Path, tmp_path: Path, option: str, kind: str
+) -> None:
+    (tmp_path / "odd.toml").write_bytes(ODD[kind])
+    words = ["--data", tiny_data, "--submissions", tmp_path, option, tmp_path / "odd.toml"]
+    result = call("prepare", *words, "--langs", "eng", "--run", "mine")
+    assert result.exit_code == (0 if (option, kind) == ("--recipe", "empty") else 1)
+    if result.exit_code:
+        assert "odd.toml" in result.output
+        assert "fault of semeval-kit" not in result.output
+        assert len(result.output) < 5_000
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "told"),
+    [
+        (["--train-splits", ""], 2, "expected train, dev or train,dev"),
+        (["--train-splits", "train,test"], 2, "expected train, dev or train,dev"),
+        (["--data", "~nosuchuser/x"], 2, "there is no such user"),
+        (["--submissions", "~nosuchuser/x"], 2, "there is no such user"),
+        (["--model", "~nosuchuser/x"], 1, "there is no such user"),
+        (["--lr", "inf"], 1, "lr: Input should be"),
+        (["--lr", "2e5"], 1, "lr: Input should be less than or equal to 1"),
+        (["--holdout", "0.999999"], 1, "so there is nothing to learn from"),
+        (["--holdout", "0.000001"], 1, "so there is nothing to judge by"),
+    ],
+)
+def test_odd_options_are_told_and_lock_no_name(
+    tiny_data: Path, tmp_path: Path, options: list[str], code: int, told: str
+) -> None:
+    plan = ["--task", "semeval2025-task11-a", "--langs", "eng", "--run", "mine"]
+    plan += ["--data", str(tiny_data), "--submissions", str(tmp_path)]
+    result = call("prepare", *plan, *options)
+    assert result.exit_code == code, result.output
+    assert told in result.output
+    assert not (tmp_path / "mine").exists()
+    assert call("prepare", *plan, "--train-splits", "train,train").exit_code == 0
+
+
+def test_a_link_in_the_place_of_a_runs_folder_is_not_written_through(
+    copied: Path, tmp_path: Path
+) -> None:
+    shutil.move(copied / "test", tmp_path / "outside")
+    (copied / "test").symlink_to(tmp_path / "outside")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "outside").iterdir()}
+    (copied / "fold-0" / "probs_test.csv").unlink()
+    result = call("pack", copied)
+    assert result.exit_code == 1
+    assert f"{copied / 'test'}: is a link" in result.output
+    assert {path.name: path.read_bytes() for path in (tmp_path / "outside").iterdir()} == before

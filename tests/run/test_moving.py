@@ -7,7 +7,9 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -193,3 +195,19 @@ def test_a_name_that_the_file_system_does_not_take_is_told(tiny_data: Path, tmp_
     told = call("prepare", "--data", tiny_data, "--run", "ä" * 101, "--submissions", tmp_path)
     assert told.exit_code == 2
     assert "at most 200 bytes" in told.output
+
+
+def test_two_that_make_one_run_at_once_make_the_same(
+    make_plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    plans = [make_plan(("eng",), **SHORT), make_plan(("eng",), **SHORT)] * 2
+    for attempt in range(5):
+        path, start = tmp_path / f"run-{attempt}", Barrier(len(plans))
+
+        def make(plan: Plan, path: Path = path, start: Barrier = start) -> bytes:
+            start.wait()
+            return stages.prepare(path, plan, lambda _: None).folds_file.read_bytes()
+
+        with ThreadPoolExecutor(len(plans)) as pool:
+            assert len(set(pool.map(make, plans))) == 1
+        assert not list(path.glob(".*"))
