@@ -55,7 +55,9 @@ def describe_estimate(run: Run, estimate: dict[str, Any], *, in_full: bool = Tru
         ("tuned, cross-fitted", estimate["cross_fitted"], ""),
     ]
     wording = find_wording(run.task)
-    if not wording.tuned:
+    if estimate.get("rule") == "offsets":
+        rows[0] = ("the most probable label", *rows[0][1:])
+    elif not wording.tuned:
         name = "the predicted numbers" if wording.numeric else "the most probable label"
         rows = [(name, estimate["cross_fitted"], "")]
     expected = estimate.get("expected")

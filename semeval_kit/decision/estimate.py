@@ -145,7 +145,8 @@ def estimate_score(rows: OofRows, tuning: Tuning, judging: Judging | None = None
     board = make_board(rows, tuning, judging)
     partitioned = [replace(rows, folds=parts) for parts in _list_partitions(rows, tuning, judging)]
     half = apply_rule(untuned_rule(rows, tuning.kind), rows, tuning)
-    in_sample = apply_rule(tune_rule(partitioned[0], tuning), rows, tuning)
+    rule = tune_rule(partitioned[0], tuning)
+    in_sample = apply_rule(rule, rows, tuning)
     cross_fitted = [cross_fit(parts, tuning) for parts in partitioned]
     drawn = board.resample([half, in_sample, cross_fitted[0]], judging.n_resamples, tuning.seed)
     at_half = _read(board, labels, half, drawn[:, 0])
@@ -159,7 +160,11 @@ def estimate_score(rows: OofRows, tuning: Tuning, judging: Judging | None = None
         cross_fitted=tuned,
         partitions=tuple(board.score(preds) for preds in cross_fitted),
         gain=(tuned.score - at_half.score, *find_interval(drawn[:, 2] - drawn[:, 0])),
-        notes=_choose_notes(tuning.kind, len(np.unique(rows.folds)), judging.best_epoch_on_valid),
+        notes=_choose_notes(
+            rule.rule not in ("argmax", "identity"),
+            len(np.unique(rows.folds)),
+            judging.best_epoch_on_valid,
+        ),
         settings={
             "n_partitions": len(partitioned),
             "n_resamples": judging.n_resamples,
@@ -181,9 +186,8 @@ def make_board(rows: OofRows, tuning: Tuning, judging: Judging) -> Board:
     return replace(board, beside=judging.beside)
 
 
-def _choose_notes(kind: str, n_folds: int, best_epoch_on_valid: bool) -> tuple[str, ...]:
+def _choose_notes(tuned: bool, n_folds: int, best_epoch_on_valid: bool) -> tuple[str, ...]:
     """What a reader must know; argmax is not tuned, and a hold-out has one model only."""
-    tuned = kind in ("multilabel", "intensity")
     chosen = (
         (OPTIMISTIC, tuned),
         (RESIDUAL_LEAK, tuned and n_folds > 1),

@@ -80,6 +80,7 @@ class Thresholds:
         settings: what the tuner was told.
         warnings: sentences for a person.
         intensity: the decoding of levels, for intensity tasks only.
+        offsets: added to the log-probs of single labels `(C,)` before the highest wins; None: none.
     """
 
     target_names: tuple[str, ...]
@@ -92,6 +93,7 @@ class Thresholds:
     settings: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     intensity: IntensityRule | None = None
+    offsets: FloatArray | None = None
 
     def rows(self, languages: Sequence[str]) -> FloatArray:
         """Thresholds of every row `(n, C)`; a language never seen gets the joint ones."""
@@ -110,6 +112,7 @@ class Thresholds:
             "settings": self.settings,
             "warnings": list(self.warnings),
             "intensity": self.intensity.to_json() if self.intensity else None,
+            **({} if self.offsets is None else {"offsets": _to_lists(self.offsets)}),
         }
 
     @classmethod
@@ -134,6 +137,7 @@ class Thresholds:
                 settings=dict(stored["settings"]),
                 warnings=tuple(stored["warnings"]),
                 intensity=IntensityRule.from_json(intensity) if intensity else None,
+                offsets=_to_array(stored["offsets"]) if stored.get("offsets") else None,
             )
         except KeyError as error:
             raise KitError(
@@ -152,8 +156,9 @@ def decode_probs(
 
     Args:
         kind: "multilabel" (prob >= threshold), "singlelabel" (the highest prob among the labels of
-            the language, one-hot), "intensity" (the rule stored with the thresholds), or
-            "regression" and "distribution" (numbers, which are answers as they are).
+            the language, one-hot; offsets first, if the rule has them), "intensity" (the rule
+            stored with the thresholds), or "regression" and "distribution" (numbers, which are
+            answers as they are).
         probs: `(n, C)`.
         thresholds: of the run; None only for "singlelabel", which then may choose any label.
         languages: `(n,)`; a language that was not tuned on gets the joint thresholds.
@@ -178,6 +183,8 @@ def decode_probs(
         allowed = np.ones(probs.shape, dtype=bool)
         if thresholds is not None:
             allowed = ~np.isnan(thresholds.rows(languages))
+        if thresholds is not None and thresholds.offsets is not None:
+            probs = np.log(np.maximum(probs, 1e-12)) + thresholds.offsets
         # The first label wins a tie.
         highest = np.where(allowed, probs, -np.inf).argmax(axis=1)
         one_hot: IntArray = np.eye(n_targets, dtype=np.int64)[highest]

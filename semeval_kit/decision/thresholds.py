@@ -40,6 +40,8 @@ class Tuning:
         n_bags: bootstraps per optimum; 0 takes the exact optimum.
         shrinkage: positives at which a target's own optimum and the shared one weigh the same.
         min_positives: below this, a target has no say in its threshold.
+        metric: what "singlelabel" offsets are tuned for; empty: accuracy.
+        scored: `(L,)`, which labels count in it; None: all.
     """
 
     kind: str = "multilabel"
@@ -48,6 +50,8 @@ class Tuning:
     n_bags: int = 100
     shrinkage: float = 20.0
     min_positives: int = 5
+    metric: str = ""
+    scored: tuple[bool, ...] | None = None
 
 
 def tune_thresholds(rows: OofRows, tuning: Tuning | None = None) -> Thresholds:

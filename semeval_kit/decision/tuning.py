@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from semeval_kit.decision.intensity import tune_intensity
+from semeval_kit.decision.offsets import choose_offsets
 from semeval_kit.decision.oof import IntArray, OofRows
 from semeval_kit.decision.rule import NUMERIC, Thresholds, decode_probs
 from semeval_kit.decision.thresholds import Tuning, baseline_thresholds, tune_thresholds
@@ -20,12 +21,15 @@ def tune_rule(rows: OofRows, tuning: Tuning) -> Thresholds:
     Args:
         rows: out-of-fold.
         tuning: its kind decides: "multilabel" (`tune_thresholds`), "intensity" (`tune_intensity`),
-            or `untuned_rule` where there is nothing to tune.
+            "singlelabel" (`choose_offsets`), or `untuned_rule` where there is nothing to tune.
 
     Raises:
         KitError: a prob is not a number in 0..1, or the kind is unknown.
     """
-    if tuning.kind in ("singlelabel", *NUMERIC):
+    if tuning.kind == "singlelabel":
+        rule, offsets = untuned_rule(rows, tuning.kind), choose_offsets(rows, tuning)
+        return rule if offsets is None else replace(rule, rule="offsets", offsets=offsets)
+    if tuning.kind in NUMERIC:
         return untuned_rule(rows, tuning.kind)
     if tuning.kind == "intensity":
         return tune_intensity(rows, tuning)

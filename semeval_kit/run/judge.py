@@ -11,7 +11,13 @@ import numpy as np
 from semeval_kit.data.examples import Examples
 from semeval_kit.data.texts import number_groups
 from semeval_kit.decision.averaging import NewRows
-from semeval_kit.decision.estimate import Estimate, Judging, estimate_score, make_board
+from semeval_kit.decision.estimate import (
+    DEFAULT_METRIC,
+    Estimate,
+    Judging,
+    estimate_score,
+    make_board,
+)
 from semeval_kit.decision.expected import Expected, expect_score, read_labelled
 from semeval_kit.decision.oof import OofAnswers, OofRows, write_oof_answers
 from semeval_kit.decision.resampling import Board, split_groups
@@ -107,6 +113,7 @@ class _Judged:
         figures["expected"] = self.expected.to_json()
         figures["verdict"] = self.verdict.to_json()
         figures["dev"] = self.dev
+        figures["rule"] = self.rule.rule
         return figures
 
 
@@ -125,13 +132,19 @@ def _judge_target(
         rule=rule,
         estimate=estimate,
         expected=expected,
-        verdict=_hold_against_floors(run, target, rows, examples, board, estimate.tuned),
+        verdict=_hold_against_floors(run, target, rows, examples, board, tuning, estimate.tuned),
         dev=read_labelled(board, rule, tuning, seen),
     )
 
 
 def _hold_against_floors(
-    run: Run, target: Target, rows: OofRows, examples: Examples, board: Board, answers: Any
+    run: Run,
+    target: Target,
+    rows: OofRows,
+    examples: Examples,
+    board: Board,
+    tuning: Tuning,
+    answers: Any,
 ) -> Verdict:
     if run.member == "linear":
         return judge_run(board, answers, target.labels, target.kind)
@@ -144,8 +157,7 @@ def _hold_against_floors(
     if target.kind == "distribution":
         probs = answers_of_probs(target, np.maximum(probs, 0))
     floor = replace(rows.take(used), probs=probs, folds=parts[used])
-    tuning = replace(plan_tuning(run, target), n_bags=_FLOOR_BAGS)
-    linear = cross_fit(floor, tuning)
+    linear = cross_fit(floor, replace(tuning, n_bags=_FLOOR_BAGS))
     return judge_run(board.take(used), answers[used], target.labels, target.kind, linear)
 
 
@@ -189,23 +201,37 @@ def _narrow(task: Task, target: Target, new: NewRows) -> NewRows:
 
 def plan_tuning(run: Run, target: Target) -> Tuning:
     """How the rule of a target is tuned."""
-    return Tuning(target.kind, int(run.settings["seed"]), target.max_intensity)
+    return Tuning(
+        kind=target.kind,
+        seed=int(run.settings["seed"]),
+        n_levels=target.max_intensity,
+        metric=_choose_metric(run.task, target),
+        scored=_list_scored(run.task, target),
+    )
 
 
 def plan_judging(run: Run, target: Target, examples: Examples) -> Judging:
-    """The first metric that answers to this target can be scored by, and what it needs."""
-    scoring = run.task.scoring
-    fitting = (
-        name
-        for name in scoring.metrics
-        if name in METRICS and target.kind in METRIC_FACTS[name].kinds
-    )
+    """What answers to a target are scored by."""
     return Judging(
-        metric=next(fitting, None),
-        scored=tuple(label not in scoring.excluded_labels for label in target.labels),
+        metric=_choose_metric(run.task, target),
+        scored=_list_scored(run.task, target),
         best_epoch_on_valid=run.recipe.get("select_by", "last") != "last",
         beside=_find_beside(run.task, target, examples),
     )
+
+
+def _choose_metric(task: Task, target: Target) -> str:
+    """The first metric of the task that answers to this target can be scored by."""
+    fitting = (
+        name
+        for name in task.scoring.metrics
+        if name in METRICS and target.kind in METRIC_FACTS[name].kinds
+    )
+    return next(fitting, DEFAULT_METRIC[target.kind])
+
+
+def _list_scored(task: Task, target: Target) -> tuple[bool, ...]:
+    return tuple(label not in task.scoring.excluded_labels for label in target.labels)
 
 
 def _find_beside(task: Task, target: Target, examples: Examples) -> Beside:

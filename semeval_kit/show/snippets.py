@@ -53,6 +53,9 @@ print([label for label, cut in thresholds.items() if scores[label] >= cut])
 """
 _SINGLELABEL = """print(max(scores, key=scores.get))
 """
+_OFFSETS = """weights = config.label_weights
+print(max(scores, key=lambda label: scores[label] * weights[label]))
+"""
 # The running AND: level m needs every event up to m.
 _EVENTS = """thresholds = config.thresholds[{language}]
 levels = {{}}
@@ -117,6 +120,8 @@ def python_snippet(run: Run, thresholds: Thresholds, layout: Layout = "pipeline"
         decide = _EXPECTED if rule and rule.method == "expected_value" else _EVENTS
     else:
         decide = {"multilabel": _MULTILABEL, "singlelabel": _SINGLELABEL}[kind]
+    if thresholds.offsets is not None:
+        decide = _OFFSETS
     language = run.languages[0] if run.languages[0] in thresholds.values else "joint"
     load = _PIPELINE if layout == "pipeline" else _ENCODER_AND_HEAD
     return (load + decide).format(
@@ -131,10 +136,14 @@ def config_entries(run: Run, thresholds: Thresholds) -> dict[str, Any]:
     """Entries for config.json, which transformers keeps: decisions per language and "joint".
 
     `thresholds` holds one number per target, and `level_cuts` (intensities decided by the expected
-    level) the cut points of each label; a target that a language does not have is left out.
+    level) the cut points of each label, `label_weights` (single labels with offsets) what each prob
+    is multiplied by; a target that a language does not have is left out.
     """
     if run.task.kind == "singlelabel":
-        return {}
+        if thresholds.offsets is None:
+            return {}
+        factors = np.exp(thresholds.offsets).tolist()
+        return {"label_weights": dict(zip(thresholds.target_names, factors, strict=True))}
     rule = thresholds.intensity
     if rule is not None and rule.method == "expected_value":
         cuts = {**rule.cuts, "joint": rule.joint}
