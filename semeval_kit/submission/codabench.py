@@ -84,6 +84,7 @@ class Codabench:
             )
         self.site, self.competition = match[1], int(match[2])
         self._seconds, self._token = seconds, ""
+        self._secrets: list[str] = []
         self.now = datetime.now(UTC)
         """The site's own clock at its last answer."""
         host = urlsplit(self.site).hostname
@@ -98,6 +99,7 @@ class Codabench:
         """
         self._token = os.environ.get("CODABENCH_TOKEN", "")
         name, password = (os.environ.get(f"CODABENCH_{k}", "") for k in ("USERNAME", "PASSWORD"))
+        self._secrets = [secret for secret in (self._token, password) if secret]
         if not self._token and not (name and password):
             raise KitError(
                 "no account: set CODABENCH_USERNAME and CODABENCH_PASSWORD (or CODABENCH_TOKEN) in "
@@ -106,6 +108,7 @@ class Codabench:
         if not self._token:
             answer = self._ask("POST", "/api/api-token-auth/", username=name, password=password)
             self._token = str(answer["token"])
+            self._secrets.append(self._token)
 
     def list_phases(self) -> list[Phase]:
         """Phases of the competition, in their order."""
@@ -195,15 +198,36 @@ class Codabench:
                     return bytes(response.read(_MAX_ANSWER))
             except urllib.error.HTTPError as error:
                 if error.code < 500:
-                    raise KitError(_describe_refusal(place, error)) from None
+                    raise KitError(self._describe_refusal(place, error)) from None
                 if not left:  # a gateway's error does not say what the site behind it has done
-                    raise ConnectionLost(_describe_refusal(place, error)) from None
+                    raise ConnectionLost(self._describe_refusal(place, error)) from None
             except (OSError, HTTPException) as error:
                 if not left:
                     reason = getattr(error, "reason", error)
                     raise ConnectionLost(f"{place}: no answer ({reason}). Try again.") from None
             time.sleep(min(self._seconds / 60, 1.0))
         raise AssertionError("unreachable")
+
+    def _describe_refusal(self, place: str, error: urllib.error.HTTPError) -> str:
+        try:
+            said = error.read(2000).decode("utf-8", "replace")
+        except OSError:
+            said = ""
+        try:
+            answer = json.loads(said)
+            said = str(answer.get("detail", said)) if isinstance(answer, dict) else said
+        except ValueError:
+            said = "" if "<html" in said.lower() else said
+        advice = {
+            400: "The site does not take it",
+            401: "Check user name and password",
+            403: "The site does not let this user",
+            404: "Check the address of the competition",
+        }.get(error.code, "Try again later")
+        for secret in self._secrets:  # a site may repeat what it was sent
+            said = said.replace(secret, "...")
+        reason = " ".join(said.split())[:300] or error.reason
+        return f"{place}: refused ({error.code}). {advice}: {reason}"
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -214,27 +238,6 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 _OPENER = urllib.request.build_opener(_NoRedirect)
-
-
-def _describe_refusal(place: str, error: urllib.error.HTTPError) -> str:
-    try:
-        said = error.read(2000).decode("utf-8", "replace")
-    except OSError:
-        said = ""
-    try:
-        answer = json.loads(said)
-        said = str(answer.get("detail", said)) if isinstance(answer, dict) else said
-    except ValueError:
-        said = "" if "<html" in said.lower() else said
-    advice = {
-        400: "The site does not take it",
-        401: "Check user name and password",
-        403: "The site does not let this user",
-        404: "Check the address of the competition",
-    }.get(error.code, "Try again later")
-    return (
-        f"{place}: refused ({error.code}). {advice}: {' '.join(said.split())[:300] or error.reason}"
-    )
 
 
 def _read_phase(entry: dict[str, Any]) -> Phase:

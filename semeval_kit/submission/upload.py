@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from semeval_kit.errors import KitError
-from semeval_kit.files import write_atomic
+from semeval_kit.files import read_kept, write_kept
 from semeval_kit.submission.codabench import ENDED, Codabench, ConnectionLost, Phase
 
 RESUMED = ("sending", "Submitting", "Submitted", "Preparing", "Running", "Scoring", "None")
 """States in which the same zip is not sent again, but asked for."""
 _POLL_SECONDS = 10.0
+_LOOK = "Look at the site to see what was sent, then remove the file."
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,11 @@ def read_uploads(log: Path) -> list[Upload]:
     """
     if not log.exists():
         return []
+    text = read_kept(log, _LOOK).decode("utf-8", "replace")
     try:
-        return [Upload(**json.loads(line)) for line in log.read_text("utf-8").splitlines()]
-    except (OSError, ValueError, TypeError) as error:
-        raise KitError(f"{log}: damaged ({error}). Look at the site before you upload.") from None
+        return [Upload(**json.loads(line)) for line in text.splitlines()]
+    except (ValueError, TypeError) as error:
+        raise KitError(f"{log}: damaged ({error}). {_LOOK}") from None
 
 
 def choose_phase(site: Codabench, wanted: int | None) -> Phase:
@@ -206,5 +208,5 @@ def _keep(log: Path, upload: Upload) -> Upload:
     else:
         uploads.append(upload)
     lines: list[dict[str, Any]] = [vars(entry) for entry in uploads]
-    write_atomic(log, "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines))
+    write_kept(log, "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines))
     return upload

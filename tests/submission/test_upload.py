@@ -50,7 +50,8 @@ def answer_to(site: Site, method: str, path: str, body: bytes):
     content = json.loads(body) if body and method == "POST" else {}
     if path == "/api/api-token-auth/":
         right = content == {"username": "me", "password": SECRET}
-        return (200, {"token": "a-token"}) if right else (400, {"detail": "wrong password"})
+        repeated = f"wrong password {content.get('password')}"
+        return (200, {"token": "a-token"}) if right else (400, {"detail": repeated})
     if path == "/api/competitions/7/":
         phase = {
             "id": 70, "name": "Evaluation", "start": "2020-01-01T00:00:00Z", "end": site.end,
@@ -249,7 +250,7 @@ def test_finished_with_zero_is_a_rejection(site, competition, log):
 def test_passwords_go_nowhere(site, log, monkeypatch):
     monkeypatch.setenv("CODABENCH_PASSWORD", SECRET + "x")
     client = Codabench(f"{site.address}/competitions/7/", seconds=2)
-    with pytest.raises(KitError, match="wrong password") as caught:
+    with pytest.raises(KitError, match=r"refused \(400\).*: wrong password \.\.\.") as caught:
         client.log_in()
     assert SECRET not in str(caught.value)
     monkeypatch.setenv("CODABENCH_PASSWORD", SECRET)
@@ -275,7 +276,9 @@ def test_accounts_and_addresses_are_needed(monkeypatch):
 
 def test_a_damaged_log_is_refused(log):
     log.write_text('{"zip": 1}\n')
-    with pytest.raises(KitError, match=r"uploads\.jsonl: damaged .* Look at the site"):
+    with pytest.raises(
+        KitError, match=r"uploads\.jsonl: damaged .* Look at the site to see what was sent"
+    ):
         upload.read_uploads(log)
 
 
