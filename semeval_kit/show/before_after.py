@@ -5,7 +5,7 @@ from __future__ import annotations
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run
 from semeval_kit.show.answers import Answers, read_answers
-from semeval_kit.show.results import score_answers
+from semeval_kit.show.scores import score_answers
 from semeval_kit.show.tabulate import Table, show_number
 from semeval_kit.show.wording import find_wording
 

@@ -18,7 +18,7 @@ from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run, read_json, write_atomic, write_json
 from semeval_kit.show.answers import read_answers
 from semeval_kit.show.card import make_card
-from semeval_kit.show.results import headline_metric, scored_labels
+from semeval_kit.show.scores import headline_metric, scored_labels
 from semeval_kit.show.snippets import choose_layout, config_entries
 
 # Weights are safetensors; whatever else could run code when it is loaded stays behind.

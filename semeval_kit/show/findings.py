@@ -15,7 +15,8 @@ from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run
 from semeval_kit.show.answers import Answers, read_rule
 from semeval_kit.show.figures.pictures import count_tokens
-from semeval_kit.show.results import LabelResult, RunResults, score_answers
+from semeval_kit.show.results import RunResults
+from semeval_kit.show.scores import LabelResult, score_answers
 from semeval_kit.show.wording import name_encoder, name_measure
 from semeval_kit.task.codec import encode_labels
 from semeval_kit.task.task import Task, list_tasks
@@ -54,6 +55,7 @@ def list_findings(run: Run, results: RunResults, oof: Answers) -> tuple[Finding,
         oof: its out-of-fold answers.
     """
     finders = (
+        _judge_learning(run, results),
         _judge_epochs(run),
         _judge_cut_texts(run, oof),
         _judge_labels(run, results, oof),
@@ -73,6 +75,18 @@ def write_command(run: Run, name: str, flags: str) -> str:
         f"semeval-kit run --task {task} --data DATA --langs {','.join(run.languages)} "
         f"--recipe submissions/{run.name}/{run.recipe_file.name} --run {run.name}-{name} {flags}"
     )
+
+
+def _judge_learning(run: Run, results: RunResults) -> Iterator[Finding]:
+    """A model below what needs no encoder: another learning rate before all else."""
+    lr = results.resolved.get("lr") or results.recipe.get("lr")
+    if not results.learnt and lr:
+        reason = results.estimate["verdict"]["reasons"][0]
+        yield Finding(
+            "Not learnt",
+            f"{reason}. Try another learning rate than {lr:.3g}.",
+            write_command(run, "lower-lr", f"--lr {lr / 3:.2g}"),
+        )
 
 
 def _judge_epochs(run: Run) -> Iterator[Finding]:

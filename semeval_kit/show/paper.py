@@ -14,7 +14,8 @@ from semeval_kit.show.citations import collect_citations
 from semeval_kit.show.compare import Resampling, compare_runs
 from semeval_kit.show.drafts import Tables, collect_facts, fill_template
 from semeval_kit.show.mistakes import tabulate_confusion, tabulate_errors
-from semeval_kit.show.results import N_RESAMPLES, RunResults, read_results
+from semeval_kit.show.results import RunResults, read_results
+from semeval_kit.show.scores import N_RESAMPLES
 from semeval_kit.show.tables_of_runs import group_seeds, tabulate_ablations, tabulate_seeds
 from semeval_kit.show.tables_of_scores import (
     name_official_scores,

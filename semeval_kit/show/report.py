@@ -91,6 +91,7 @@ def render_report(run: Run, before: Run | None = None) -> str:
         summary=_summarize(run, results),
         tiles=list_tiles(results),
         alarms=results.alarms,
+        learnt=results.learnt,
         findings=list_findings(run, results, oof)[:N_SHOWN] if oof else (),
         notes=results.estimate.get("notes", ()),
         zip=_describe_zip(run),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
-from semeval_kit.run.directory import Run
+from semeval_kit.run.directory import Run, write_json
 from semeval_kit.show.figures.pictures import write_figures
 from semeval_kit.show.report import write_report
 
@@ -41,11 +42,25 @@ CONTRAST = """
 """
 
 
+# Writing that sticks out of its box or of the page; frames that scroll are as wide as they are.
+CLIPPED = """
+[...document.querySelectorAll('p, li, h1, h2, h3, th, td, figcaption, blockquote, span, code, img')]
+  .filter(node => !node.closest('.scroll') && getComputedStyle(node).overflowX === 'visible')
+  .filter(node => node.getBoundingClientRect().right > innerWidth + 1
+    || (node.clientWidth && node.scrollWidth > node.clientWidth + 1))
+  .map(node => node.tagName + ': ' + node.textContent.slice(0, 60))
+"""
+
+
 @pytest.fixture(scope="module")
 def report_file(hostile_run, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("report") / hostile_run.name
     shutil.copytree(hostile_run.path, folder)
-    return write_report(Run.open(folder))
+    run = Run.open(folder)
+    verdict = {"learnt": False, "reasons": ["n-grams score 0.9, the run 0.1"], "floors": []}
+    estimate = json.loads(run.estimate_file.read_text(encoding="utf-8"))
+    write_json(run.estimate_file, {**estimate, "verdict": verdict})
+    return write_report(run)
 
 
 @pytest.mark.parametrize("dark", [False, True])
@@ -62,6 +77,9 @@ def test_the_report_is_shown_without_errors_requests_or_overflow(browser, report
         assert high > 100, name
         assert drawn > 400, f"{name}: not shown"
     assert page.evaluate(CONTRAST) > 4.5
+    assert page.evaluate(CLIPPED) == []
+    alarm = "getComputedStyle(document.querySelector('.alarm p')).color"
+    assert page.evaluate(alarm) == ("rgb(255, 138, 128)" if dark else "rgb(179, 38, 30)")
 
 
 def test_hostile_texts_are_shown_as_text(browser, report_file, hostile_run):

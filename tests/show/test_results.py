@@ -12,7 +12,8 @@ from semeval_kit.errors import KitError
 from semeval_kit.files import read_json, write_json
 from semeval_kit.run.directory import Run
 from semeval_kit.show.answers import read_answers
-from semeval_kit.show.results import headline_metric, read_results
+from semeval_kit.show.results import read_results
+from semeval_kit.show.scores import headline_metric
 from semeval_kit.submission.counts import macro_f1, micro_f1
 from semeval_kit.submission.metrics import pearson_r
 

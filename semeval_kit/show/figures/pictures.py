@@ -39,7 +39,7 @@ from semeval_kit.show.figures.decision import (
 )
 from semeval_kit.show.figures.palette import FORMATS, embed_figure, save_figure
 from semeval_kit.show.figures.training import draw_radar, draw_training, name_metric
-from semeval_kit.show.results import headline_metric
+from semeval_kit.show.scores import headline_metric
 from semeval_kit.show.wording import find_wording
 from semeval_kit.task.codec import encode_labels
 
