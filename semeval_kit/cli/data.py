@@ -76,14 +76,14 @@ def fetch(
     from semeval_kit.task.task import load_task
 
     loaded = load_task(task)
-    chosen = split_languages(langs)
+    codes = split_languages(langs)
     if source is not None:
-        done = fetch_from_folder(loaded, source, folder, chosen)
+        done = fetch_from_folder(loaded, source, folder, codes)
     else:
         done = fetch_from_hub(
             loaded,
             folder,
-            chosen,
+            codes,
             repo=repo,
             on_language=lambda language: click.echo(f"fetching {language}", err=True),
         )

@@ -155,9 +155,9 @@ def read_split(
         raise KitError(_describe_missing(task, folder, split, language))
     label_paths = _find(task, folder, f"{split}_labels", language)
     apart = bool(label_paths) and labelled is not False
-    own = False if apart else labelled
+    labelled_here = False if apart else labelled
     examples = Examples.concat(
-        [read_file(task, path, language, split, labelled=own) for path in paths]
+        [read_file(task, path, language, split, labelled=labelled_here) for path in paths]
     )
     if len(set(examples.ids)) < len(examples):
         doubled = next(row_id for row_id in examples.ids if examples.ids.count(row_id) > 1)
@@ -290,20 +290,20 @@ def _join_auxiliary(task: Task, examples: Examples, folder: Path, language: str)
     for target in task.targets:
         if not target.file:
             continue
-        places = [folder / fill_language(pattern, language) for pattern in target.file]
-        paths = [path for path in places if path.is_file()]
+        tried = [folder / fill_language(pattern, language) for pattern in target.file]
+        paths = [path for path in tried if path.is_file()]
         if not paths:
             note = f"no file for the auxiliary target '{target.name}' of {language}: not annotated"
-            notes.append(Note(note, "warning").at(places[0]))
+            notes.append(Note(note, "warning").at(tried[0]))
             continue
         other = read_file(_alone(task, target.name), paths[0], language, "train")
         by_id = {row_id: row for row, row_id in enumerate(other.ids) if task.data.id_column}
         by_text = {text: row for row, text in enumerate(other.texts)}
-        found = [
+        places = [
             by_id.get(row_id, by_text.get(text, -1))
             for row_id, text in zip(examples.ids, examples.texts, strict=True)
         ]
-        rows = np.array(found)
+        rows = np.array(places)
         columns = task.label_slices[target.name]
         labels[rows >= 0, columns] = other.labels[rows[rows >= 0]]
         note = f"{int((rows >= 0).sum())} of {len(rows)} rows have the target '{target.name}'"

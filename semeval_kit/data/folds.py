@@ -87,8 +87,8 @@ def scarce_labels(
     return [
         f"label '{name}' has {count} positive rows for {n_folds} folds: some folds have none. "
         "Consider fewer folds."
-        for name, count, known in zip(target_names, positives, annotated, strict=True)
-        if known and count < n_folds
+        for name, count, is_annotated in zip(target_names, positives, annotated, strict=True)
+        if is_annotated and count < n_folds
     ]
 
 

@@ -49,26 +49,26 @@ class LabelReader:
         where = {} if target.file or wanted.labels is False else header
         in_columns = target.layout == "columns"
         is_main = target.name == "main"
-        self.own = task.labels_for(wanted.language) if is_main else target.labels
+        self.labels_here = task.labels_for(wanted.language) if is_main else target.labels
         labels = set(target.labels)
-        self.own = tuple(label for label in self.own if label in labels)
-        own = set(self.own)
+        self.labels_here = tuple(label for label in self.labels_here if label in labels)
+        usual = set(self.labels_here)
         column_of = dict(zip(target.labels, target.columns, strict=False)) if in_columns else {}
         ignored = task.data.ignored_columns
         self.labels = {
             label: where[column_of[label]]
-            for label in self.own
+            for label in self.labels_here
             if in_columns and column_of[label] in where
         }
         """Label -> position, for the layout columns."""
         self.foreign = {
             label: where[label]
             for label in target.labels
-            if in_columns and is_main and label not in own
+            if in_columns and is_main and label not in usual
             if label in where and label not in ignored
         }
         """Labels of other languages of the task, which must be blank here -> position."""
-        takes = [column_of[label] for label in self.own] if in_columns else [target.column]
+        takes = [column_of[label] for label in self.labels_here] if in_columns else [target.column]
         takes = [] if target.file else takes
         self.names = where.get(target.column) if not in_columns else None
         """Position of the column that names labels, for the other layouts."""
@@ -178,15 +178,15 @@ class LabelReader:
             if self.needed and not self.lenient:
                 self.problems.add("the label is blank. Fill the cell.", record.line)
             return
-        for label in self.own:
+        for label in self.labels_here:
             row[self._place[label]] = 0.0
         for name in split_names(target, cell):
-            if name in self.own:
+            if name in self.labels_here:
                 row[self._place[name]] = 1.0
             else:
                 self.problems.add(
-                    f"label {name!r} is unknown{nearest(name, self.own)}; expected one of "
-                    f"{', '.join(self.own)}. Correct it, or map it in the task file under "
+                    f"label {name!r} is unknown{nearest(name, self.labels_here)}; expected one of "
+                    f"{', '.join(self.labels_here)}. Correct it, or map it in the task file under "
                     f"{'data' if target.name == 'main' else f'targets.{target.name}'}.values, "
                     "drop or blank_words.",
                     record.line,

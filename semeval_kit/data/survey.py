@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from semeval_kit.data.examples import Examples, find_file, find_files, read_split, split_patterns
+from semeval_kit.data.groups import find_group_column
 from semeval_kit.data.labels import Wanted
 from semeval_kit.data.reference import read_reference
-from semeval_kit.data.rows import read_columns, read_rows
+from semeval_kit.data.rows import read_rows
 from semeval_kit.data.texts import Keys, Note, find_duplicates, find_overlap, text_keys
 from semeval_kit.errors import KitError
 from semeval_kit.task.codec import NUMERIC
@@ -27,8 +28,6 @@ from semeval_kit.task.task import Task
 
 USUAL_FOLDS = 5
 MAX_NAMED = 3
-SHARED = 0.7
-"""A column that may be a group has at most so many values per row."""
 NO_DEV_LABELS = Note(
     "has no labels (not released yet?): it cannot be scored, nor trained on", "warning"
 )
@@ -114,10 +113,6 @@ class _Seen:
     def split(self) -> str:
         return self.report.split
 
-    def of(self, task: Task) -> bool:
-        """Whether the file is this task's."""
-        return self.report.task == task.name
-
     @property
     def place(self) -> str:
         return f"{self.report.task} {self.report.split}"
@@ -200,11 +195,11 @@ def find_strays(tasks: Sequence[Task], folder: str | Path) -> list[str]:
 
 def describe_positives(examples: Examples) -> dict[str, int]:
     """Rows above 0 of each label, without the labels that no row has."""
-    known = ~np.isnan(examples.labels)
+    annotated = ~np.isnan(examples.labels)
     return {
         name: int((examples.labels[:, i] > 0).sum())
         for i, name in enumerate(examples.label_names)
-        if known[:, i].any()
+        if annotated[:, i].any()
     }
 
 
@@ -350,10 +345,10 @@ def _compare(seen: Sequence[_Seen]) -> Iterator[OverlapReport]:
 def _look_for_groups(tasks: Sequence[Task], folder: Path, seen: Sequence[_Seen]) -> Iterator[str]:
     """Groups that stand in two splits, and columns that look like a group key but are not named."""
     for task in tasks:
-        own = {(entry.report.language, entry.split): entry for entry in seen if entry.of(task)}
+        entries = {(e.report.language, e.split): e for e in seen if e.report.task == task.name}
         columns: dict[str, str] = {}
         for language in task.languages:
-            train, dev = own.get((language, "train")), own.get((language, "dev"))
+            train, dev = entries.get((language, "train")), entries.get((language, "dev"))
             if train is None or dev is None:
                 continue
             both = set(train.examples.groups) & set(dev.examples.groups)
@@ -363,36 +358,12 @@ def _look_for_groups(tasks: Sequence[Task], folder: Path, seen: Sequence[_Seen])
                     f"(first: {sorted(both)[0]!r})"
                 )
             if not (task.data.group_column or task.data.group_pattern):
-                columns |= _find_group_column(task, folder, language)
+                columns |= find_group_column(task, folder, language)
         for column, words in columns.items():
             yield (
                 f"{task.name}: column '{column}' looks like a group ({words}): name it in the "
                 "task file as data.group_column"
             )
-
-
-def _find_group_column(task: Task, folder: Path, language: str) -> dict[str, str]:
-    """The coarsest column whose values train rows share and no dev row has, with its counts."""
-    places = [find_file(task, folder, split, language) for split in ("train", "dev")]
-    tables = [
-        read_columns(task, path, Wanted(language, split, labels=None))
-        for path, split in zip(places, ("train", "dev"), strict=True)
-        if path is not None
-    ]
-    roles = {task.data.id_column, task.data.split_column, task.data.language_column}
-    roles |= {column for target in task.targets for column in (*target.columns, target.column)}
-    likely = {}
-    for column in tables[0].keys() - roles if len(tables) == 2 else ():
-        train, dev = tables[0][column], tables[1].get(column, [])
-        values = set(train)
-        several = USUAL_FOLDS < len(values) <= SHARED * len(train) and len(set(dev)) > 1
-        if several and not values & set(dev):
-            likely[column] = len(values)
-    if not likely:
-        return {}
-    column = min(sorted(likely), key=lambda name: likely[name])
-    n_rows = len(tables[0][column])
-    return {column: f"{n_rows:,} rows of train share {likely[column]:,} values, none is in dev"}
 
 
 def _find_missing(task: Task, folder: Path, split: str, codes: Sequence[str]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -238,6 +238,13 @@ class Data(Section):
     binarize: bool = False
     """Read 0..max_value as present (above 0) or absent."""
     max_megabytes: float = Field(default=64.0, gt=0)
+
+    def spelling_for(self, path: Path, language: str) -> Spelling:
+        """What is different in a file, by the end of its path."""
+        for pattern, spelling in self.spelling.items():
+            if path.as_posix().endswith(fill_language(pattern, language)):
+                return spelling
+        return Spelling()
 
     @property
     def input_columns(self) -> tuple[str, ...]:

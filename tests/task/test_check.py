@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from semeval_kit.errors import KitError
-from semeval_kit.task.check import find_warnings, write_template
+from semeval_kit.task.check import find_warnings
 from semeval_kit.task.schema import Section
 from semeval_kit.task.task import Task, load_task
+from semeval_kit.task.template import write_template
 
 BASELINE = (
     '\n[[baselines]]\nsystem = "S"\nmetric = "macro_f1"\nvalues = { eng = 0.7 }\nsource = "T"\n'
