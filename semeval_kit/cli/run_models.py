@@ -133,9 +133,10 @@ def load_models(
 
     if fold is not None and fold >= run.n_folds:
         raise KitError(f"{run.path}: no fold {fold}; it has folds 0 to {run.n_folds - 1}.")
-    folds = range(run.n_folds) if fold is None else [fold]
+    folds = range(run.n_models) if fold is None else [fold]
     models: Any = load_voices(run, folds, language)
-    words = f"the mean of {run.n_folds} folds" if len(models) > 1 else f"fold {folds[0]}"
+    several = f"{run.n_folds} folds" if run.n_models == run.n_folds else f"{run.n_models} models"
+    words = f"the mean of {several}" if len(models) > 1 else f"fold {folds[0]}"
     rules = _read_rules(run)
     if rules:
         return RunModels(run, models, rules[run.task.main_targets[0].name], words, rules)

@@ -43,9 +43,9 @@ def train(
     # Of single folds each has a lock of its own, so that several can be trained at once.
     with nullcontext() if folds else hold_lock(run.path):
         stages.train(run, replace(read_engine(given), folds=folds), say)
-    for fold in range(run.n_folds):
-        state = "done" if run.is_done(fold) else "not finished"
-        click.echo(f"fold {fold}: {state}")
+    for number in range(run.n_models):
+        state = "done" if run.is_done(number) else "not finished"
+        click.echo(f"{run.name_model(number)}: {state}")
 
 
 @click.command(epilog="Example:  semeval-kit probs submissions/my-run --split test")

@@ -8,7 +8,7 @@ import numpy as np
 
 from semeval_kit.data.examples import Examples
 from semeval_kit.errors import KitError
-from semeval_kit.files import remove_kept
+from semeval_kit.files import keep_files, remove_kept
 from semeval_kit.probs import mean_probs
 from semeval_kit.run.directory import (
     Run,
@@ -40,12 +40,14 @@ def train(run: Run, engine: Engine, say: Say, splits: Sequence[str] = ()) -> Non
     """
     if not engine.folds:  # else other folds may be at work
         _clear_leftovers(run)
-    wanted = engine.folds or tuple(range(run.n_folds))
-    if not set(wanted) <= set(range(run.n_folds)):
-        raise KitError(f"{run.path}: has folds 0 to {run.n_folds - 1}, you ask for {wanted}.")
-    todo = [fold for fold in wanted if not run.is_done(fold)]
+    if not set(engine.folds) <= set(range(run.n_folds)):
+        raise KitError(f"{run.path}: has folds 0 to {run.n_folds - 1}, you ask for {engine.folds}.")
+    wanted = [model for fold in engine.folds for model in run.list_models(fold)]
+    todo = [model for model in wanted or range(run.n_models) if not run.is_done(model)]
     if not todo:
         return
+    for seed in range(1, run.n_models // run.n_folds):
+        keep_files(run.seed_dir(seed))
     require_same_encoder(run)
     slots = _slots(run, engine)
     say(f"training {describe_folds(run, todo)}: {slots}")
@@ -75,7 +77,7 @@ def predict(run: Run, splits: Sequence[str], engine: Engine, say: Say) -> tuple[
     Raises:
         KitError: a fold is not finished, or a file of a split has errors.
     """
-    for fold in range(run.n_folds):
+    for fold in range(run.n_models):
         run.read_done(fold)
     wanted = _keep_splits(run, splits, say)
     todo = _folds_to_predict(run, tuple(wanted))
@@ -100,8 +102,10 @@ def predict(run: Run, splits: Sequence[str], engine: Engine, say: Say) -> tuple[
 
 def describe_folds(run: Run, folds: Sequence[int]) -> str:
     """Which models are meant: "folds 0, 3 of 5", or "one model, dev held out"."""
-    if run.n_folds == 1:
+    if run.n_models == 1:
         return f"one model, {run.scheme}"
+    if run.n_models > run.n_folds:
+        return f"{len(folds)} of {run.n_models} models, {run.scheme}, {run.recipe['seeds']} seeds"
     return f"folds {', '.join(map(str, folds))} of {run.n_folds}"
 
 
@@ -121,7 +125,7 @@ def _keep_splits(run: Run, splits: Sequence[str], say: Say) -> dict[str, Example
             kept[split] = run.read_split(split)
             continue
         if list(before.values()) != list(hashes.values()):
-            for fold in range(run.n_folds):
+            for fold in range(run.n_models):
                 remove_kept(run.fold_probs_file(fold, split))
             remove_kept(run.split_rows_file(split))
         if not run.split_rows_file(split).is_file():
@@ -135,7 +139,7 @@ def _folds_to_predict(run: Run, splits: Sequence[str]) -> list[int]:
     """Folds that have not predicted all of the splits."""
     return [
         fold
-        for fold in range(run.n_folds)
+        for fold in range(run.n_models)
         if not all(run.fold_probs_file(fold, split).is_file() for split in splits)
     ]
 
@@ -164,14 +168,14 @@ def _slots(run: Run, engine: Engine) -> Slots:
         size = weights_bytes(str(run.recipe["encoder"]))
     except KitError:  # it lies elsewhere, and predicting needs it no more
         size = weights_bytes(str(run.model_dir(0)))
-    return plan_slots(run.n_folds, engine.jobs, engine.threads, size, engine.processes)
+    return plan_slots(run.n_models, engine.jobs, engine.threads, size, engine.processes)
 
 
 def _clear_leftovers(run: Run) -> None:
     """Remove what a kill left behind: half-written files, and checkpoints of finished folds."""
     for folder in (run.path, *(run.path / split for split in SPLITS)):
         remove_leftovers(folder)
-    for fold in range(run.n_folds):
+    for fold in range(run.n_models):
         if run.is_done(fold):
             remove_leftovers(run.fold_dir(fold))
             remove_tree(run.checkpoint_dir(fold))

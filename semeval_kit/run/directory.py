@@ -30,6 +30,7 @@ from semeval_kit.files import sync_dir as sync_dir
 from semeval_kit.files import write_atomic as write_atomic
 from semeval_kit.files import write_json as write_json
 from semeval_kit.probs import Probs as Probs
+from semeval_kit.probs import mean_probs
 from semeval_kit.probs import read_probs as read_probs
 from semeval_kit.probs import write_probs as write_probs
 from semeval_kit.run.frozen import Frozen, hash_files, list_differences
@@ -217,9 +218,23 @@ class Run:
 
     @property
     def n_folds(self) -> int:
-        """The number of models: folds, or 1 for a hold-out."""
+        """The number of folds, or 1 for a hold-out."""
         held_out = self.recipe.get("holdout") or self.recipe.get("holdout_split")
         return 1 if held_out else int(self.recipe["folds"])
+
+    @property
+    def n_models(self) -> int:
+        """The number of models: one for each fold and seed."""
+        return self.n_folds * int(self.recipe.get("seeds", 1))
+
+    def list_models(self, fold: int) -> range:
+        """The models of a fold, one per seed: numbers that take the place of a fold's anywhere."""
+        return range(fold, self.n_models, self.n_folds)
+
+    def name_model(self, model: int) -> str:
+        """A model in words: "fold 2", or "fold 2 of seed 1"."""
+        seed, fold = divmod(model, self.n_folds)
+        return f"fold {fold} of seed {seed}" if seed else f"fold {fold}"
 
     @property
     def data(self) -> Path:
@@ -361,9 +376,14 @@ class Run:
         """The run of the same encoder before fine-tuning, where that is measured."""
         return self.path / "before"
 
+    def seed_dir(self, seed: int) -> Path:
+        """The folder of the models of a further seed; the run's own for the first, 0."""
+        return self.path / f"seed-{seed}" if seed else self.path
+
     def fold_dir(self, fold: int) -> Path:
         """The folder of one fold."""
-        return self.path / f"fold-{fold}"
+        seed, number = divmod(fold, self.n_folds)
+        return self.seed_dir(seed) / f"fold-{number}"
 
     def checkpoint_dir(self, fold: int) -> Path:
         """Where a fold keeps its resumable state until it is done."""
@@ -458,13 +478,17 @@ class Run:
         write_kept(self.folds_file, spell_folds(ids, languages, folds))
 
     def read_oof(self) -> Probs:
-        """Out-of-fold probabilities of all folds, in the order of folds.csv.
+        """Out-of-fold probabilities of all folds, in the order of folds.csv: the seeds' mean.
 
         Raises:
             KitError: a fold is not finished, or an id is missing or double.
         """
+        starts = range(0, self.n_models, self.n_folds)
+        return mean_probs([self._read_oof(range(s, s + self.n_folds)) for s in starts])
+
+    def _read_oof(self, models: Sequence[int]) -> Probs:
         parts = []
-        for fold in range(self.n_folds):
+        for fold in models:
             done, path = self.read_done(fold), self.oof_file(fold)
             remedy = f"Remove {self.fold_dir(fold)} and run the same command: it trains it again."
             parts.append(self._checked(path, remedy))
@@ -488,12 +512,13 @@ class Run:
         return joined.take([position[key] for key in held_out])
 
     def read_fold_probs(self, fold: int, split: str) -> Probs:
-        """One fold's probabilities of a split, all languages.
+        """One fold's probabilities of a split, all languages: the seeds' mean.
 
         Raises:
-            KitError: the file is not what was written, or holds what is no probability.
+            KitError: a file is not what was written, or holds what is no probability.
         """
-        return self._checked(self.fold_probs_file(fold, split))
+        files = [self.fold_probs_file(model, split) for model in self.list_models(fold)]
+        return mean_probs([self._checked(file) for file in files])
 
     def read_probs(self, split: str, language: str) -> Probs:
         """Mean probabilities over the folds for one split and language.

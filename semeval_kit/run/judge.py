@@ -27,7 +27,7 @@ from semeval_kit.decision.thresholds import Tuning
 from semeval_kit.decision.tuning import cross_fit, tune_rule
 from semeval_kit.decision.verdict import Verdict, judge_run
 from semeval_kit.errors import KitError
-from semeval_kit.run.directory import Probs, Run, read_probs, write_json
+from semeval_kit.run.directory import Probs, Run, write_json
 from semeval_kit.run.floor import fit_floor
 from semeval_kit.run.plan import Say
 from semeval_kit.show.answers import read_gold
@@ -165,13 +165,14 @@ def _read_new_rows(run: Run) -> list[NewRows]:
     """What each model of the run says of test and dev, where they have all predicted it."""
     parts = []
     for split in ("test", "dev"):
-        files = [run.fold_probs_file(fold, split) for fold in range(run.n_folds)]
+        files = [run.fold_probs_file(model, split) for model in range(run.n_models)]
         known = [g for g in run.languages if run.probs_file(split, g).is_file()]
         # A held-out dev is the out-of-fold rows themselves.
         learnt = split in (*run.learnt_splits, run.held_out_split)
         if learnt or not known or not all(file.is_file() for file in files):
             continue
-        voices = [read_probs(file) for file in files]
+        # Of several seeds the mean, as the out-of-fold rows are.
+        voices = [run.read_fold_probs(fold, split) for fold in range(run.n_folds)]
         keys = [key for language in known for key in run.read_probs(split, language).keys]
         if any(sorted(voice.keys) != sorted(keys) for voice in voices):
             continue  # of other files than the mean

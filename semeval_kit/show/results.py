@@ -20,7 +20,7 @@ class FoldResult:
     """One fold at its best epoch, as its history says (thresholds 0.5).
 
     Attributes:
-        fold: its number.
+        name: its number, and the seed of a further seed.
         best_epoch: the epoch that was kept; 0 for an encoder that was not fine-tuned.
         train_loss: mean loss over that epoch, None if there was none.
         val_loss: loss on the held-out rows.
@@ -29,7 +29,7 @@ class FoldResult:
         peak_rss_mb: largest resident memory, MB.
     """
 
-    fold: int
+    name: str
     best_epoch: int
     train_loss: float | None
     val_loss: float | None
@@ -196,7 +196,7 @@ def read_results(
         KitError: a stage has not run, or the data folder has changed since.
     """
     task, weights_file = shown_task(run), run.path / "weights.json"
-    done = [run.read_done(fold) for fold in range(run.n_folds)]
+    done = [run.read_done(model) for model in range(run.n_models)]
     scores = {}
     for split in splits:
         given = answers[split] if answers and split in answers else read_answers(run, split)
@@ -233,7 +233,7 @@ def read_results(
         parameters=done[0].get("parameters"),
         trainable_parameters=done[0].get("trainable_parameters"),
         metric=metric,
-        folds=tuple(_read_fold(run, fold, done[fold]) for fold in range(run.n_folds)),
+        folds=tuple(_read_fold(run, model, done[model]) for model in range(run.n_models)),
         estimate=estimate,
         splits=scores,
         official=read_json(run.score_file) if run.score_file.is_file() else {},
@@ -247,7 +247,7 @@ def _read_fold(run: Run, fold: int, done: Mapping[str, Any]) -> FoldResult:
     epochs = {entry.get("epoch"): entry for entry in reversed(run.read_history(fold))}
     kept = epochs.get(best, {})
     return FoldResult(
-        fold=fold,
+        name=run.name_model(fold).removeprefix("fold "),
         best_epoch=best,
         train_loss=kept.get("train_loss"),
         val_loss=kept.get("val_loss"),

@@ -60,7 +60,7 @@ def tabulate_folds(results: RunResults) -> Table:
     names = [name for name in measures if results.fold_values(name)]
     rows = [
         (
-            str(fold.fold),
+            fold.name,
             str(fold.best_epoch),
             show_number(fold.train_loss),
             show_number(fold.val_loss),

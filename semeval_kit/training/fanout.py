@@ -36,6 +36,7 @@ class FoldJob:
 
     kind: str
     fold: int
+    name: str
     arguments: list[str]
     process: subprocess.Popen[str] | None = None
     slot: int = 0
@@ -72,8 +73,11 @@ def run_folds(
         KitError: a fold failed; the others were let finish. Its last words are quoted.
     """
     words = [word for split in splits for word in ("--split", split)]
-    waiting = [FoldJob("train", f, ["train", str(run.path), str(f)]) for f in train]
-    waiting += [FoldJob("predict", f, ["predict", str(run.path), str(f), *words]) for f in predict]
+    waiting = [
+        FoldJob(kind, fold, run.name_model(fold), [kind, str(run.path), str(fold), *options])
+        for kind, folds, options in (("train", train, []), ("predict", predict, words))
+        for fold in folds
+    ]
     running: list[FoldJob] = []
     failed: list[FoldJob] = []
     events: queue.Queue[tuple[FoldJob, Event | None]] = queue.Queue()
@@ -141,16 +145,16 @@ class _Display:
         elif kind in ("note", "resumed"):
             text = event.get("text") or f"goes on after epoch {event['epoch']}"
             text += f" and {event['step']} steps" if event.get("step") else ""
-            self._line(f"fold {job.fold}: {text}")
+            self._line(f"{job.name}: {text}")
         elif kind == "epoch":
-            self._line(_describe_epoch(job.fold, event))
+            self._line(_describe_epoch(job.name, event))
         elif self.bars and kind == "step":
-            bar = self._bar(job, event["steps"], "step", f"fold {job.fold} epoch {event['epoch']}")
+            bar = self._bar(job, event["steps"], "step", f"{job.name} epoch {event['epoch']}")
             bar.n = event["step"]
             speed = f"{event['rows_per_second']:.0f} rows/s"
             bar.set_postfix_str(f"loss {event['loss']:.4f}, {speed}", refresh=True)
         elif self.bars and kind == "rows":
-            bar = self._bar(job, event["rows"], "row", f"fold {job.fold} {event['split']}")
+            bar = self._bar(job, event["rows"], "row", f"{job.name} {event['split']}")
             bar.n = event["done"]
             bar.refresh()
 
@@ -182,11 +186,11 @@ class _Display:
             self.say(text)
 
 
-def _describe_epoch(fold: int, row: Event) -> str:
-    score = next((name for name in _SHOWN_SCORES if name in row), None)
+def _describe_epoch(name: str, row: Event) -> str:
+    score = next((measure for measure in _SHOWN_SCORES if measure in row), None)
     shown = f"{_SHOWN_SCORES[score]} {row[score]:.4f}, " if score else ""
     return (
-        f"fold {fold} epoch {row['epoch']}: loss {row['train_loss']:.4f}, "
+        f"{name} epoch {row['epoch']}: loss {row['train_loss']:.4f}, "
         f"validation loss {row['val_loss']:.4f}, {shown}"
         f"{row['rows_per_second']:.0f} rows/s, {row['seconds']:.0f} s"
     )
@@ -277,7 +281,7 @@ def _describe_failures(run: Run, failed: Sequence[FoldJob]) -> str:
             ranked = [line for line in lines if line.startswith("[rank")]  # before torchrun's own
             words = "\n".join((ranked or lines)[-_LOG_LINES:])
         log = run.log_file(job.fold)
-        told = f"fold {job.fold} failed (exit code {code}; its log: {log})"
+        told = f"{job.name} failed (exit code {code}; its log: {log})"
         parts[words] = f"{parts[words]}\n{told}" if words in parts else told
     return "\n".join(f"{told}:\n{words}" for words, told in parts.items()) + (
         "\nFinished folds and checkpoints are kept: mend the cause and run the same command again."

@@ -56,7 +56,7 @@ def train_fold(run: Run, fold: int, emit: Callable[[Event], None]) -> FoldTraine
 
     Args:
         run: a prepared run.
-        fold: its number.
+        fold: its number, or that of a model of a further seed (see `Run.list_models`).
         emit: is told of steps, epochs and notes.
 
     Returns:
@@ -67,12 +67,19 @@ def train_fold(run: Run, fold: int, emit: Callable[[Event], None]) -> FoldTraine
     """
     started = time.monotonic()
     recipe = make_recipe(run.recipe, f"{run.recipe_file}")
+    further, held_out_fold = divmod(fold, run.n_folds)
+    recipe = recipe.model_copy(update={"seed": recipe.seed + further})
     targets = read_targets(run.learnt_task)
     tokenizer = load_tokenizer(recipe)
-    train, valid, held_out = _split_rows(run, fold, tokenizer, recipe)
+    train, valid, held_out = _split_rows(run, held_out_fold, tokenizer, recipe)
     precision = choose_precision(recipe.precision, _device_type())
     trainer = FoldTrainer(
-        recipe, targets, fold, int(tokenizer.pad_token_id or 0), precision=precision, emit=emit
+        recipe,
+        targets,
+        held_out_fold,
+        int(tokenizer.pad_token_id or 0),
+        precision=precision,
+        emit=emit,
     )
     accelerator = trainer.accelerator
     stamp = {
@@ -98,7 +105,8 @@ def train_fold(run: Run, fold: int, emit: Callable[[Event], None]) -> FoldTraine
         )
         _write_history(run, fold, progress.history)
         done = {
-            "fold": fold,
+            "fold": held_out_fold,
+            "seed": recipe.seed,
             "best_epoch": progress.best_epoch,
             "epochs": len(progress.history),
             "n_train": len(train.names),

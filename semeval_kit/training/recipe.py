@@ -26,6 +26,7 @@ _LATER = (
     "average_epochs",
     "layer_decay",
     "multi_dropout",
+    "seeds",
 )
 Metric = Literal["score", "macro_f1", "micro_f1", "weighted_f1", "loss", "last"]
 
@@ -114,6 +115,9 @@ class Recipe(BaseModel):
         10.0, ge=0, le=1e6, description="a checkpoint within an epoch this often; 0: after epochs"
     )
     seed: int = Field(0, ge=0, description="of folds, head, dropout and order")
+    seeds: int = Field(
+        1, ge=1, le=50, description="models per fold, each with the next seed; their mean is used"
+    )
 
     @model_validator(mode="before")
     @classmethod

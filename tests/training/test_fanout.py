@@ -331,7 +331,7 @@ LINE = "fold 2 epoch 1: loss 0.5000, validation loss 0.4000, macro-F1 at 0.5 0.2
 
 @pytest.fixture
 def job() -> Any:
-    return SimpleNamespace(fold=2, slot=0, error="", bar=None)
+    return SimpleNamespace(fold=2, name="fold 2", slot=0, error="", bar=None)
 
 
 def make(monkeypatch: pytest.MonkeyPatch, *, terminal: bool) -> tuple[_Display, io.StringIO, Any]:

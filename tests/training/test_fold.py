@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from semeval_kit.cli.run_models import load_models
 from semeval_kit.errors import KitError
+from semeval_kit.files import write_kept
 from semeval_kit.run import stages
 from semeval_kit.run.directory import Run
 from semeval_kit.task.task import load_task, read_task_source
@@ -228,6 +230,48 @@ def test_an_auxiliary_target_is_learnt_and_never_written(
     assert head.head.out_features == 4 * len(labels)
     taught = runs["with"].read_taught().labels[:, len(labels) :]
     assert np.isnan(taught).all(axis=1).sum() == len(rows) - len(levels)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_several_seeds_are_models_of_the_same_folds_and_their_mean(
+    make_plan: Callable[..., Any], tmp_path: Path
+) -> None:
+    """The first seed's files are those of a run with one; the next seed's those of its own run."""
+    runs = {}
+    fields = {"both": {"seeds": 2}, "first": {}, "second": {"seed": 1}}
+    for name, own in fields.items():
+        runs[name] = stages.prepare(tmp_path / name, make_plan(("eng",), **own), lambda _: None)
+        if name == "second":  # the folds go by the seed, too
+            write_kept(runs[name].folds_file, runs["first"].folds_file.read_bytes())
+        said: list[str] = []
+        stages.train(runs[name], stages.Engine(threads=1), said.append)
+        stages.predict(runs[name], ["test"], stages.Engine(threads=1), said.append)
+    both, alone = runs["both"], (runs["first"], runs["second"])
+    assert (both.n_folds, both.n_models) == (2, 4)
+    assert [both.fold_dir(m).relative_to(both.path).as_posix() for m in range(4)] == [
+        "fold-0",
+        "fold-1",
+        "seed-1/fold-0",
+        "seed-1/fold-1",
+    ]
+    for seed, run in enumerate(alone):
+        for fold in (0, 1):
+            assert both.oof_file(2 * seed + fold).read_bytes() == run.oof_file(fold).read_bytes()
+            assert both.read_done(2 * seed + fold)["seed"] == seed
+    mean = (alone[0].read_oof().values + alone[1].read_oof().values) / 2
+    np.testing.assert_allclose(both.read_oof().values, mean, atol=1e-12)
+    assert not np.allclose(both.read_oof().values, alone[0].read_oof().values)
+    parts = [run.read_probs("test", "eng").values for run in alone]
+    np.testing.assert_allclose(
+        both.read_probs("test", "eng").values, (parts[0] + parts[1]) / 2, atol=2e-6
+    )
+    models = load_models(both, None, said.append)
+    assert (len(models.models), models.words) == (4, "the mean of 4 models")
+    # Damage in a further seed is noticed, too.
+    path = both.oof_file(3)
+    path.write_bytes(path.read_bytes().replace(b"0.", b"0.1", 1))
+    with pytest.raises(KitError, match="seed-1/fold-1/oof.csv: is not what was written"):
+        Run.open(both.path).read_oof()
 
 
 def test_leftovers_of_a_kill_are_removed(prepare: Callable[..., Run]) -> None:
