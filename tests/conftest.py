@@ -35,14 +35,16 @@ def shared_data() -> Path:
 # What a test asks for that trains or loads an encoder; `make test-fast` leaves it out.
 _TRAINING = {"trained_run", "in_process", "tiny_bert", "tiny_encoder", "family", "make_plan"}
 
+_DRAWING = ("test_report", "test_sentences")  # every test of these draws a whole page
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests that train by what they ask for, and those that start a browser as slow."""
+    """Mark tests that train by what they ask for; a browser, all languages or a page are slow."""
     for item in items:
         asked = set(getattr(item, "fixturenames", ()))
         if _TRAINING & asked or "torch" in getattr(item.module, "__dict__", {}):
             item.add_marker(pytest.mark.trains)
-        if "browser" in asked:
+        if {"browser", "official_data"} & asked or item.path.stem in _DRAWING:
             item.add_marker(pytest.mark.slow)
 
 

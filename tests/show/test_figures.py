@@ -109,6 +109,7 @@ def noting_texts(monkeypatch, drawn):
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n_labels", "n_folds"), [(2, 1), (5, 5), (11, 10), (28, 2)])
 def test_no_text_is_clipped_or_lies_on_another_and_no_panel_is_empty(
     monkeypatch, n_labels, n_folds
