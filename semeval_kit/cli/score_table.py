@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from semeval_kit.submission.score import LanguageScore, Score
+from semeval_kit.task.metric_facts import is_low
 from semeval_kit.task.task import Task
 
 N_BASELINES = 3
@@ -80,8 +81,12 @@ def _show_average(score: Score) -> list[str]:
 
 
 def _show_official(score: Score) -> list[str]:
-    averages = [(key, value) for key, value in score.scores.items() if key.startswith("avg_")]
-    return [f"{key} = {value}" for key, value in averages]
+    lines = []
+    for key, value in score.scores.items():
+        if key.startswith("avg_"):
+            note = " (lower is better; over the languages that are there)" if is_low(key) else ""
+            lines.append(f"{key} = {value}{note}")
+    return lines
 
 
 def _align(rows: Iterable[list[str]]) -> list[str]:

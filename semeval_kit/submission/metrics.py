@@ -214,8 +214,9 @@ def _within_rows(gold: Matrix, answers: Matrix, beside: Beside) -> Matrix:
     """SemEval-2026 Task 5: mean - sd < p < mean + sd, or nearer to the mean than 1."""
     if beside.spreads is None:
         raise KitError("within_sd needs the spread of the ratings (scoring.spread_column).")
-    gap = np.abs(gold - answers)
-    right = (gap < np.asarray(beside.spreads)[:, None]) | (gap < 1)
+    spread = np.asarray(beside.spreads)[:, None]
+    inside = (gold - spread < answers) & (answers < gold + spread)
+    right = inside | (np.abs(gold - answers) < 1)
     return np.where(np.isnan(gold).any(axis=1), np.nan, right.all(axis=1))
 
 

@@ -22,7 +22,7 @@ from semeval_kit.submission.measure import find_beside, is_unmet, measure_answer
 from semeval_kit.submission.reading import read_predictions
 from semeval_kit.submission.rules import Rejected
 from semeval_kit.task.codec import NUMERIC
-from semeval_kit.task.metric_facts import METRIC_FACTS
+from semeval_kit.task.metric_facts import METRIC_FACTS, is_low
 from semeval_kit.task.schema import Member, Rules
 from semeval_kit.task.task import Task
 
@@ -363,9 +363,10 @@ def _summarise(
     scores: dict[str, float | int] = {}
     for name in computed:
         # An error cannot count a missing language as 0: that would be the best value.
-        low = any(name.endswith(k) and METRIC_FACTS[k].low_is_better for k in METRIC_FACTS)
         total = sum(result.metrics[name] for result in results)
-        scores[f"avg_{name}"] = round(total / (len(results) if low else denominator), digits)
+        scores[f"avg_{name}"] = round(
+            total / (len(results) if is_low(name) else denominator), digits
+        )
     scores["languages_scored"] = len(results)
     shown = computed[:1] if rules == "2026" else computed
     for result in results:

@@ -52,6 +52,12 @@ METRIC_FACTS = {
     "hard_cons": MetricFacts(("singlelabel",), needs="reverse"),
 }
 """Every metric that `scoring.metrics` may name."""
+_LOW = [name for name, facts in METRIC_FACTS.items() if facts.low_is_better]
+
+
+def is_low(key: str) -> bool:
+    """Whether lower is better for a score's key, such as `rmse`, `avg_rmse` or `avg_target_mae`."""
+    return any(key == name or key.endswith(f"_{name}") for name in _LOW)
 
 
 def list_metrics(kind: str) -> list[str]:

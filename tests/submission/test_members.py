@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from semeval_kit.cli.score_table import describe_score
 from semeval_kit.data.examples import read_examples
 from semeval_kit.data.reference import find_references
 from semeval_kit.errors import KitError
@@ -438,6 +439,10 @@ class TestCompounds:
         (folder / "eng.csv").write_text((folder / "gold.tsv").read_text())
         _, _, score = run_through(task, folder, self.ANSWERS, tmp_path)
         assert score.scores["avg_rmse"] == score.scores["eng_rmse"]
+        lines = describe_score(task, score)
+        assert f"avg_rmse = {score.scores['avg_rmse']} (lower is better; over the languages" in str(
+            lines
+        )
         assert score.scores["avg_spearman"] == pytest.approx(score.scores["eng_spearman"] / 2)
 
 
