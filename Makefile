@@ -60,8 +60,8 @@ bench: install  ## rows per second against transformers' own Trainer, side by si
 	$(BIN)/python tests/benchmarks/bench_training.py $(ARGS)
 
 lint: install  ## style, types and import rules
-	$(BIN)/ruff check semeval_kit tests
-	$(BIN)/ruff format --check semeval_kit tests
+	$(BIN)/ruff check semeval_kit tests docs
+	$(BIN)/ruff format --check semeval_kit tests docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -74,8 +74,8 @@ docs: install  ## build the documentation into site/
 	$(BIN)/mkdocs build
 
 fix: install  ## let ruff mend what it can
-	$(BIN)/ruff check --fix semeval_kit tests
-	$(BIN)/ruff format semeval_kit tests
+	$(BIN)/ruff check --fix semeval_kit tests docs
+	$(BIN)/ruff format semeval_kit tests docs
 
 clean:  ## remove the environment and caches; runs in submissions/ stay
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
