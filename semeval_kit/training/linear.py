@@ -1,8 +1,9 @@
 """Linear members: features that no one trains, and logistic regression on top.
 
-`tfidf` counts n-grams. A run of several languages has one model per language, since their labels
-and scripts differ; a language that is predicted but not learnt from gets a model of all rows. A
-model is JSON and safetensors in the folder of its fold. No torch here.
+`tfidf` counts n-grams; `frozen:ENCODER` reads what an encoder says as it is. A run of several
+languages has one model per language, since their labels and scripts differ; a language that is
+predicted but not learnt from gets a model of all rows. A model is JSON and safetensors in the
+folder of its fold. No torch here, but for texts that a frozen encoder has not read yet.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from semeval_kit.files import keep_files, read_kept, write_kept
 from semeval_kit.run.directory import Probs, Run, write_json, write_probs
 from semeval_kit.task.codec import encode_labels, target_names
 from semeval_kit.task.task import Task
+from semeval_kit.training.frozen import PAIR, FrozenReader, Scaled
 from semeval_kit.training.machine import peak_memory_mb
 from semeval_kit.training.ngrams import Ngrams
 from semeval_kit.training.regression import Head, fit_heads, mean_heads
@@ -34,6 +36,7 @@ from semeval_kit.training.regression import Head, fit_heads, mean_heads
 Event = dict[str, Any]
 Array = NDArray[np.float64]
 _AGAIN = "Remove the fold's folder and run `semeval-kit train` again."
+Features = Ngrams | Scaled
 JOINT = ""  # the language of a model that learnt from all rows
 
 
@@ -41,7 +44,7 @@ class LinearModel:
     """The models of one fold, by language."""
 
     def __init__(
-        self, target_names: Sequence[str], parts: dict[str, tuple[Ngrams, list[Head]]]
+        self, target_names: Sequence[str], parts: dict[str, tuple[Features, list[Head]]]
     ) -> None:
         """Hold features and heads of each language."""
         self.target_names = tuple(target_names)
@@ -86,7 +89,7 @@ class LinearModel:
                 tell(done)
         return found
 
-    def _choose(self, language: str) -> tuple[Ngrams, list[Head]]:
+    def _choose(self, language: str) -> tuple[Features, list[Head]]:
         own = self._parts.get(language) or self._parts.get(JOINT)
         if own is None and len(self._parts) == 1 and language == JOINT:
             own = next(iter(self._parts.values()))
@@ -103,12 +106,13 @@ class LinearModel:
         words: dict[str, Any] = {"target_names": list(self.target_names), "languages": {}}
         tensors: dict[str, Any] = {}
         for language, (features, heads) in self._parts.items():
-            tensors |= {f"{language}/idf/{k}": v for k, v in features.weights.items()}
+            described, weights = features.pack()
+            tensors |= {f"{language}/features/{k}": v for k, v in weights.items()}
             for number, head in enumerate(heads):
                 tensors[f"{language}/coef/{number}"] = head.coef
                 tensors[f"{language}/intercept/{number}"] = head.intercept
             words["languages"][language] = {
-                "terms": features.terms,
+                "features": described,
                 "heads": [head.describe() for head in heads],
             }
         keep_files(folder)
@@ -116,8 +120,12 @@ class LinearModel:
         write_kept(folder / "model.json", json.dumps(words, ensure_ascii=False))
 
     @classmethod
-    def load(cls, folder: Path) -> LinearModel:
+    def load(cls, folder: Path, reader: FrozenReader | None = None) -> LinearModel:
         """Read what `save` wrote.
+
+        Args:
+            folder: of the model.
+            reader: of a frozen member's texts; None: n-grams.
 
         Raises:
             KitError: a file is missing or damaged.
@@ -127,7 +135,17 @@ class LinearModel:
             tensors = load(read_kept(folder / "model.safetensors", _AGAIN))
             parts = {}
             for language, own in words["languages"].items():
-                idf = {name: tensors[f"{language}/idf/{name}"] for name in own["terms"]}
+                prefix = f"{language}/features/"
+                weights = {
+                    name.removeprefix(prefix): tensor
+                    for name, tensor in tensors.items()
+                    if name.startswith(prefix)
+                }
+                features: Features
+                if reader is not None:
+                    features = Scaled(reader, weights["mean"], weights["scale"])
+                else:
+                    features = Ngrams.unpack(own["features"], weights)
                 heads = [
                     Head(
                         tensors[f"{language}/coef/{number}"],
@@ -136,7 +154,7 @@ class LinearModel:
                     )
                     for number, described in enumerate(own["heads"])
                 ]
-                parts[language] = (Ngrams.restore(own["terms"], idf), heads)
+                parts[language] = (features, heads)
             return cls(words["target_names"], parts)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise KitError(f"{folder}: damaged ({error}). {_AGAIN}") from error
@@ -158,7 +176,7 @@ def train_fold(run: Run, fold: int, emit: Callable[[Event], None]) -> None:
     learnt, held_out = np.flatnonzero(folds != fold), examples.take(np.flatnonzero(folds == fold))
     model = _fit(run, examples.take(learnt), targets[learnt], emit)
     model.save(run.model_dir(fold))
-    values = model.probs(held_out.texts, languages=held_out.languages)
+    values = model.probs(join_texts(held_out), languages=held_out.languages)
     write_probs(
         run.oof_file(fold), Probs(held_out.ids, held_out.languages, model.target_names, values)
     )
@@ -204,7 +222,7 @@ def predict_fold(run: Run, fold: int, splits: Sequence[str], emit: Callable[[Eve
         def tell(done: int, split: str = split, n_rows: int = len(examples)) -> None:
             emit({"event": "rows", "split": split, "done": done, "rows": n_rows})
 
-        values = model.probs(examples.texts, tell, examples.languages)
+        values = model.probs(join_texts(examples), tell, examples.languages)
         probs = Probs(examples.ids, examples.languages, model.target_names, values)
         write_probs(run.fold_probs_file(fold, split), probs)
     emit({"event": "done", "fold": fold})
@@ -217,7 +235,7 @@ def load_fold(run: Run, fold: int) -> LinearModel:
         KitError: the fold is not finished, or a file of its model is missing or damaged.
     """
     run.read_done(fold)
-    return LinearModel.load(run.model_dir(fold))
+    return LinearModel.load(run.model_dir(fold), _find_reader(run))
 
 
 def _fit(
@@ -227,10 +245,16 @@ def _fit(
     rows_of = {g: np.flatnonzero(languages == g) for g in dict.fromkeys(examples.languages)}
     if not set(run.languages) <= set(rows_of):
         rows_of[JOINT] = np.arange(len(examples))
+    reader = _find_reader(run)
     parts, done = {}, 0
     for language, rows in rows_of.items():
         own = examples.take(rows)
-        features, matrix = Ngrams.fit(own.texts)
+        texts = join_texts(own)
+        features: Features
+        if reader is not None:
+            features, matrix = Scaled.fit(reader, texts)
+        else:
+            features, matrix = Ngrams.fit(texts)
         heads = fit_heads(
             matrix,
             targets[rows],
@@ -242,6 +266,20 @@ def _fit(
         done += len(rows)
         emit({"event": "rows", "split": "training", "done": done, "rows": len(examples)})
     return LinearModel(target_names(run.task), parts)
+
+
+def join_texts(examples: Examples) -> list[str]:
+    """What is read of each row: its context, its text, and after a mark its pair."""
+    texts = list(examples.texts)
+    if examples.contexts:
+        texts = [f"{c} {text}" for c, text in zip(examples.contexts, texts, strict=True)]
+    if examples.pairs:
+        texts = [f"{text}{PAIR}{pair}" for text, pair in zip(texts, examples.pairs, strict=True)]
+    return texts
+
+
+def _find_reader(run: Run) -> FrozenReader | None:
+    return FrozenReader.of(run) if run.member == "frozen" else None
 
 
 def _kinds(task: Task) -> list[tuple[str, slice]]:

@@ -56,19 +56,14 @@ class Ngrams:
         folded = [_fold(text) for text in texts]
         return _join([block.transform(folded) for block in self._blocks.values()], len(folded))
 
-    @property
-    def terms(self) -> dict[str, list[str]]:
-        """The terms of each block, in the order of their columns."""
-        return {n: block.get_feature_names_out().tolist() for n, block in self._blocks.items()}
-
-    @property
-    def weights(self) -> Tensors:
-        """The inverse document frequency of each block's terms, float64."""
-        return {name: block.idf_.astype(np.float64) for name, block in self._blocks.items()}
+    def pack(self) -> tuple[dict[str, list[str]], Tensors]:
+        """The terms of each block in the order of their columns, and the weights of the terms."""
+        terms = {n: block.get_feature_names_out().tolist() for n, block in self._blocks.items()}
+        return terms, {n: block.idf_.astype(np.float64) for n, block in self._blocks.items()}
 
     @classmethod
-    def restore(cls, terms: Mapping[str, Sequence[str]], weights: Mapping[str, Any]) -> Ngrams:
-        """The features that had these `terms` and `weights`."""
+    def unpack(cls, terms: Mapping[str, Sequence[str]], weights: Mapping[str, Any]) -> Ngrams:
+        """The features that `pack` described."""
         blocks = {}
         for name, own in terms.items():
             blocks[name] = _make_block(name, vocabulary=list(own))

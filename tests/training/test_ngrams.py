@@ -13,7 +13,7 @@ TEXTS.append("\U0001f600")
 
 
 def test_case_is_folded_and_accents_are_kept() -> None:
-    terms = Ngrams.fit(TEXTS)[0].terms
+    terms = Ngrams.fit(TEXTS)[0].pack()[0]
     assert "caf\u00e9" in terms["word"]  # composed or not, it is one word
     assert "now" in terms["word"]
     assert "NOW" not in terms["word"]
@@ -26,15 +26,15 @@ def test_case_is_folded_and_accents_are_kept() -> None:
 
 def test_both_blocks_of_a_row_have_unit_length() -> None:
     features, matrix = Ngrams.fit(TEXTS)
-    n_words = len(features.terms["word"])
+    n_words = len(features.pack()[0]["word"])
     for block in (matrix[:, :n_words], matrix[:, n_words:]):
         np.testing.assert_allclose(np.sqrt(block.multiply(block).sum(axis=1)), 1.0)
 
 
 def test_stored_features_are_the_same_features() -> None:
     features, matrix = Ngrams.fit(TEXTS)
-    terms = json.loads(json.dumps(features.terms))
-    again = Ngrams.restore(terms, features.weights)
+    terms, weights = features.pack()
+    again = Ngrams.unpack(json.loads(json.dumps(terms)), weights)
     assert (again.transform(TEXTS) != features.transform(TEXTS)).nnz == 0
     assert abs(again.transform(TEXTS) - matrix).max() < 1e-15
     assert again.transform(["\u0416"]).nnz == 1  # the blank around it

@@ -60,7 +60,7 @@ def test_exclusive_classes_sum_to_one_and_an_absent_one_gets_nothing() -> None:
     assert [head.link for head in heads] == ["softmax"]
     np.testing.assert_allclose(probs.sum(axis=1), 1.0, atol=1e-12)
     assert (probs[:, 3] < 1e-9).all()
-    assert (probs.argmax(axis=1) == chosen).mean() > 0.9
+    assert (probs.argmax(axis=1) == chosen).mean() > 0.8
 
 
 @pytest.mark.parametrize("classes", [(0, 2), (1,)])

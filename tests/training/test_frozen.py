@@ -1,0 +1,89 @@
+"""A frozen encoder's features: means of tokens, computed once, the same whoever asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from semeval_kit.errors import KitError
+from semeval_kit.run import stages
+from semeval_kit.run.directory import Run, read_probs
+from semeval_kit.run.stages import Engine
+from semeval_kit.training import linear
+from semeval_kit.training.frozen import PAIR, FrozenReader, Scaled
+
+TEXTS = ["wondi bara", "mourno", "wondi bara dora kira"]
+
+
+@pytest.fixture
+def reader(tiny_bert: Path, tmp_path: Path) -> FrozenReader:
+    return FrozenReader(f"frozen:{tiny_bert}", "", 32, tmp_path / "features")
+
+
+def test_features_are_the_means_of_two_layers(reader: FrozenReader) -> None:
+    values = reader.read(TEXTS)
+    tokenizer, model = reader._load()
+    one = tokenizer(TEXTS[2], return_tensors="pt")
+    with torch.no_grad():
+        layers = model(**one, output_hidden_states=True).hidden_states
+    expected = torch.cat([layers[2][0].mean(dim=0), layers[1][0].mean(dim=0)])
+    np.testing.assert_allclose(values[2], expected.numpy(), atol=1e-5)
+    assert values.shape == (3, 64)
+
+
+def test_a_text_is_computed_once(reader: FrozenReader, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = reader.read(TEXTS)
+    asked: list[str] = []
+    compute = FrozenReader._compute
+
+    def watch(self: FrozenReader, texts: list[str], tell: Any) -> Any:
+        asked.extend(texts)
+        return compute(self, texts, tell)
+
+    monkeypatch.setattr(FrozenReader, "_compute", watch)
+    again = reader.read([*TEXTS, "zappo"])
+    assert asked == ["zappo"]
+    np.testing.assert_array_equal(again[:3], values)
+
+
+def test_kept_features_that_were_changed_are_refused(reader: FrozenReader) -> None:
+    reader.read(TEXTS)
+    (path,) = reader.folder.glob("*.safetensors")  # type: ignore[union-attr]
+    path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\0")
+    with pytest.raises(KitError, match="is not what was written"):
+        reader.read(TEXTS)
+
+
+def test_a_pair_adds_product_and_distance(reader: FrozenReader) -> None:
+    one, two, pair = reader.read([f"{TEXTS[0]}{PAIR}{TEXTS[1]}"] * 3)
+    first, second = reader.read(TEXTS[:2])
+    expected = np.concatenate([first, second, first * second, np.abs(first - second)])
+    for row in (one, two, pair):
+        np.testing.assert_array_equal(row, expected)
+
+
+def test_scaled_features_have_mean_0_and_deviation_1(reader: FrozenReader) -> None:
+    scaled, matrix = Scaled.fit(reader, TEXTS)
+    np.testing.assert_allclose(matrix.mean(axis=0), 0, atol=1e-6)
+    np.testing.assert_allclose(matrix.std(axis=0), 1, atol=1e-3)
+    np.testing.assert_array_equal(scaled.transform(TEXTS), matrix)
+    assert scaled.transform([]).shape == (0, 64)
+
+
+def test_a_frozen_run_is_a_run(
+    make_plan: Callable[..., Any], tiny_bert: Path, tmp_path: Path, in_process: list[Any]
+) -> None:
+    plan = make_plan(("eng",), encoder=f"frozen:{tiny_bert}")
+    run: Run = stages.run_all(tmp_path / "run", plan, Engine(1, 1), None, lambda _: None)
+    assert run.member == "frozen"
+    assert run.recipe["encoder"] == f"frozen:{tiny_bert}"
+    assert run.zip_file.is_file()
+    oof, examples = read_probs(run.oof_file(0)), run.read_train()
+    texts = dict(zip(examples.ids, examples.texts, strict=True))
+    found = linear.load_fold(run, 0).probs([texts[id_] for id_ in oof.ids])
+    np.testing.assert_array_equal(found, oof.values)
