@@ -176,10 +176,9 @@ class RowReader:
         if not row_id.strip():
             self.problems.add("the id is empty. Give the row its id.", record.line)
         elif row_id in ids:
-            self.problems.add(
-                f"id '{row_id}' is already on line {ids[row_id]}. Remove one of the rows.",
-                record.line,
-            )
+            first = f"{self.problems.unit} {ids[row_id]}"
+            message = f"id '{row_id}' is already on {first}. Remove one of the rows."
+            self.problems.add(message, record.line)
         elif row_id != row_id.strip():
             self._padded_ids.append(row_id)
         ids.setdefault(row_id, record.line)

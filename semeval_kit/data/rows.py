@@ -15,6 +15,7 @@ from semeval_kit.data.table import (
     format_of,
     read_objects,
     read_table,
+    unit_of,
 )
 from semeval_kit.data.texts import Note
 from semeval_kit.errors import KitError
@@ -32,7 +33,7 @@ def read_rows(task: Task, path: Path, wanted: Wanted) -> ReadRows:
     Raises:
         KitError: the file has problems; up to 20 are told in one error, with lines.
     """
-    problems = Problems(str(path))
+    problems = Problems(str(path), unit_of(task.data.format or format_of(path)))
     table, header = _open(task, path, wanted)
     reader = RowReader(task, wanted, header, problems)
     problems.raise_if_any()

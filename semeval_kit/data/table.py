@@ -35,6 +35,8 @@ class Problems:
     """
 
     place: str
+    unit: str = "line"
+    """What the number of a record counts: lines, or rows where a file has no lines."""
     count: int = 0
     _found: dict[tuple[str, str], list[int | None]] = field(default_factory=dict)
 
@@ -47,7 +49,7 @@ class Problems:
     def lines(self) -> list[str]:
         """The first MAX_SHOWN problems, each as a sentence that begins with the place."""
         return [
-            f"{self.place}{_name_lines(lines)}: {message}"
+            f"{self.place}{_name_lines(lines, self.unit)}: {message}"
             for (message, _), lines in list(self._found.items())[:MAX_SHOWN]
         ]
 
@@ -153,7 +155,7 @@ def read_objects(path: Path, form: Form) -> Table:
     Raises:
         KitError: not readable, too large, or not of this form.
     """
-    problems, data = Problems(str(path)), _read_bytes(path, form.max_bytes)
+    problems, data = Problems(str(path), unit_of(form.format)), _read_bytes(path, form.max_bytes)
     notes: list[str] = []
     if form.format == "parquet":
         from pyarrow import parquet
@@ -178,6 +180,11 @@ def read_objects(path: Path, form: Form) -> Table:
 def format_of(path: Path) -> str:
     """What a file is by its ending: json, jsonl, parquet, or else a delimited table."""
     return _FORMATS.get(path.suffix.lower(), "table")
+
+
+def unit_of(form: str) -> str:
+    """What the records of a form are counted in."""
+    return "row" if form in ("json", "parquet") else "line"
 
 
 def spell_value(value: Any) -> str:
@@ -235,15 +242,15 @@ def decode_text(data: bytes, problems: Problems) -> tuple[str, list[str]]:
     return text, notes
 
 
-def _name_lines(lines: list[int | None]) -> str:
+def _name_lines(lines: list[int | None], unit: str) -> str:
     numbers = [str(line) for line in lines if line is not None]
     if not numbers:
         return ""
     if len(numbers) == 1:
-        return f", line {numbers[0]}"
+        return f", {unit} {numbers[0]}"
     shown, more = numbers[:MAX_LINES_SHOWN], len(numbers) - MAX_LINES_SHOWN
     last = f", ... ({len(numbers):,} rows)" if more > 0 else ""
-    return f", lines {', '.join(shown)}{last}"
+    return f", {unit}s {', '.join(shown)}{last}"
 
 
 def _read_bytes(path: Path, max_bytes: int) -> bytes:

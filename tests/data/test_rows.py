@@ -153,6 +153,15 @@ class TestForms:
         listed = error_of(tmp_path, task, "[1]\n")
         assert listed == "train.tsv, line 1: is no object of columns. Check data.format."
 
+    def test_rows_of_a_list_are_counted_as_rows(self, tmp_path: Path) -> None:
+        task = make_task(tmp_path, REGRESSION, '[data]\nformat = "json"\n')
+        row = '{"id": "1", "text": "x", "score": 9}'
+        assert error_of(tmp_path, task, f"[{row}, {row}]") == (
+            "train.tsv, rows 1, 2: label 'score' is '9'; expected a number from 1 to 5. Correct "
+            "the cell.\n"
+            "train.tsv, row 2: id '1' is already on row 1. Remove one of the rows."
+        )
+
     def test_a_file_may_be_spelled_unlike_the_others(self, tmp_path: Path) -> None:
         data = (
             '[data.spelling."dev.tsv"]\ndelimiter = ";"\nencoding = "latin-1"\n'
