@@ -106,9 +106,10 @@ class OpenRun:
         """Losses and measures after each epoch of each fold, on the rows held out."""
         import pandas
 
-        folds = range(self.run.n_folds)
         return pandas.DataFrame(
-            {"fold": fold, **row} for fold in folds for row in self.run.read_history(fold)
+            {"fold": model % self.run.n_folds, "seed": model // self.run.n_folds, **row}
+            for model in range(self.run.n_models)
+            for row in self.run.read_history(model)
         )
 
     def answers(self, split: str = "oof") -> DataFrame:

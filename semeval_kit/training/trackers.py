@@ -50,7 +50,7 @@ def tracking(
 
     Args:
         run: a prepared run.
-        fold: its number.
+        fold: its number, or that of its model where there are several seeds.
         emit: is told everything, as before.
 
     Raises:
@@ -86,14 +86,15 @@ def _begin(name: str, run: Run, fold: int) -> Any:
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
     PartialState()  # trackers ask it which process is the main one
-    title = f"{run.name}-fold-{fold}"
+    model = run.name_model(fold).replace(" ", "-")
+    title = f"{run.name}-{model}"
     choices: dict[str, dict[str, Any]] = {
         "wandb": {"name": title, "group": run.name, "id": title, "resume": "allow"},
         "trackio": {"name": title, "group": run.name, "resume": "allow"},
         "mlflow": {"run_name": title, "tags": {"group": run.name}},
         "tensorboard": {"logging_dir": str(run.path / "trackers")},
     }
-    project = f"fold-{fold}" if name == "tensorboard" else run.task.name
+    project = model if name == "tensorboard" else run.task.name
     recipe = {key: value for key, value in run.recipe.items() if value is not None}
     try:
         tracker = LOGGER_TYPE_TO_CLASS[name](project, **choices[name])

@@ -99,7 +99,7 @@ def write_figures(
 
 def read_all_answers(run: Run) -> dict[str, Answers | None]:
     """What the run answered per split; None where a stage has not run or gold is not known."""
-    trained = all(run.is_done(fold) for fold in range(run.n_folds))
+    trained = all(run.is_done(model) for model in range(run.n_models))
     if not trained or not run.thresholds_file.is_file():
         return dict.fromkeys(SPLITS)
     by_split = {split: read_answers(run, split) for split in SPLITS}
@@ -263,15 +263,16 @@ def count_tokens(file: Path, texts: Sequence[str]) -> list[int]:
 
 
 def _draw_training(run: Run) -> Iterator[Picture]:
-    histories = [run.read_history(fold) for fold in range(run.n_folds)]
+    histories = [run.read_history(model) for model in range(run.n_models)]
     if not any(histories):
         return
     best = [
-        int(run.read_done(fold).get("best_epoch", 0)) if run.is_done(fold) else 0
-        for fold in range(run.n_folds)
+        int(run.read_done(model).get("best_epoch", 0)) if run.is_done(model) else 0
+        for model in range(run.n_models)
     ]
     metric = _find_metric(run, histories)
-    folds = "Thin lines are folds, thick lines their mean. " if run.n_folds > 1 else ""
+    thin = "folds" if run.n_models == run.n_folds else "models, one per fold and seed"
+    folds = f"Thin lines are {thin}, thick lines their mean. " if run.n_models > 1 else ""
     yield Picture(
         "training",
         "Training",
