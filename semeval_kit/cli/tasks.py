@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from semeval_kit.task.schema import Target
     from semeval_kit.task.task import Task
 
 TASKS_EXAMPLE = (
@@ -70,7 +71,8 @@ def tasks(context: click.Context, check: bool, as_json: bool) -> None:
         return
     for task in loaded:
         click.echo(f"{task.name}\n    {task.title}")
-        click.echo(f"    {task.kind}, {' and '.join(task.scoring.metrics[:2])}; {_languages(task)}")
+        kinds = " and ".join(dict.fromkeys(target.kind for target in task.main_targets))
+        click.echo(f"    {kinds}, {' and '.join(task.scoring.metrics[:2])}; {_languages(task)}")
         click.echo(f"    {task.url or 'no competition'}")
 
 
@@ -188,20 +190,18 @@ def _show_task(task: Task) -> None:
     zip_name = f" in {submission.zip_name}" if submission.zip_name else ""
     rows = [
         ("title", task.title),
-        ("kind", task.kind + (f", 0 to {task.max_intensity}" if task.kind == "intensity" else "")),
         ("competition", task.url or "none"),
-        ("labels", ", ".join(task.labels.default)),
+        *(row for target in task.targets for row in _describe_target(target)),
         *((f"  {code}", ", ".join(labels)) for code, labels in task.labels.by_language.items()),
+        *_describe_inputs(task),
         ("train on", " ".join(task.train_languages)),
         ("predict", " ".join(task.predict_languages)),
-        ("cross-lingual", "yes: no row of a predicted language may be seen")
-        if task.cross_lingual
-        else ("", ""),
+        ("cross-lingual", "yes: no row of a predicted language may be seen" * task.cross_lingual),
         ("train files", " or ".join(files.train)),
         ("dev files", " or ".join(files.dev) or "none"),
         ("test files", " or ".join(files.test)),
         ("gold files", " or ".join(files.gold) or "none"),
-        ("in the zip", submission.member + zip_name),
+        ("in the zip", ", ".join(layout.member for layout in submission.layouts) + zip_name),
         ("uploads", _describe_uploads(task)),
         ("metrics", ", ".join(task.scoring.metrics) + f" (rules: {task.scoring.rules})"),
         ("average over", f"{len(task.scoring.languages)} languages; {_describe_missing(task)}"),
@@ -210,10 +210,32 @@ def _show_task(task: Task) -> None:
     ]
     click.echo(task.name)
     for key, value in rows:
-        if key:
+        if value:
             click.echo(f"  {key:<14}{value}")
     if task.notes:
         click.echo(f"\n{task.notes.strip()}")
+
+
+def _describe_target(target: Target) -> list[tuple[str, str]]:
+    words: str = target.kind
+    if target.kind == "intensity":
+        words += f", 0 to {target.max_intensity}"
+    elif target.range:
+        words += f", {target.range[0]:g} to {target.range[1]:g}"
+    words += ", only learnt" * target.auxiliary
+    title = "kind" if target.name == "main" else target.name
+    return [(title, words), ("labels" if title == "kind" else "  labels", ", ".join(target.labels))]
+
+
+def _describe_inputs(task: Task) -> list[tuple[str, str]]:
+    data = task.data
+    cut = f"what follows {data.pair_separator!r}" if data.pair_separator else ""
+    return [
+        ("text", data.text or data.text_joiner.join(data.text_columns)),
+        ("second text", data.pair or cut),
+        ("context", data.context),
+        ("group", data.group_column or data.group_pattern),
+    ]
 
 
 def _summarise(task: Task) -> dict[str, Any]:
@@ -221,6 +243,7 @@ def _summarise(task: Task) -> dict[str, Any]:
         "name": task.name,
         "title": task.title,
         "kind": task.kind,
+        "targets": {target.name: target.kind for target in task.targets},
         "languages": list(task.predict_languages),
         "metrics": list(task.scoring.metrics),
         "url": task.url,

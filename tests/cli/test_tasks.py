@@ -44,6 +44,27 @@ def test_shows_one_task() -> None:
     assert json.loads(run("demo", "--json").output)["labels"]["default"][0] == "anger"
 
 
+def test_shows_every_target_and_what_is_read() -> None:
+    lines = [
+        line.split(maxsplit=1) for line in run("semeval2027-stereoqueereval").output.splitlines()
+    ]
+    shown = {words[0]: words[1] for words in lines if len(words) == 2}
+    assert shown["hate_speech"] == "singlelabel"
+    assert shown["target"] == "multilabel"
+    assert shown["context"] == "{yt_title} {yt_description}"
+    assert shown["group"] == "yt_title"
+    output = run("semeval2024-task1-a").output
+    assert "  kind          regression, 0 to 1\n" in output
+    assert "  second text   what follows '\\n'\n" in output
+    listed = json.loads(run("--json").output)
+    targets = {entry["name"]: entry["targets"] for entry in listed}
+    assert targets["semeval2027-stereoqueereval"] == {
+        "stereotype": "singlelabel",
+        "hate_speech": "singlelabel",
+        "target": "multilabel",
+    }
+
+
 def test_every_task_of_the_kit_passes_its_check() -> None:
     result = run("--check")
     assert result.exit_code == 0, result.output
