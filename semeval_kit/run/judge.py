@@ -39,6 +39,8 @@ from semeval_kit.task.task import Task
 
 # The floor needs no final thresholds.
 _FLOOR_BAGS = 10
+# More new rows than these foretell the gain of averaging no better.
+_MAX_NEW_ROWS = 50_000
 
 
 def tune(run: Run, say: Say) -> dict[str, Any]:
@@ -172,22 +174,35 @@ def _read_new_rows(run: Run) -> list[NewRows]:
         if learnt or not known or not all(file.is_file() for file in files):
             continue
         # Of several seeds the mean, as the out-of-fold rows are.
-        voices = [run.read_fold_probs(fold, split) for fold in range(run.n_folds)]
-        keys = [key for language in known for key in run.read_probs(split, language).keys]
-        if any(sorted(voice.keys) != sorted(keys) for voice in voices):
-            continue  # of other files than the mean
-        examples = run.read_split(split)
-        gold = [read_gold(run, "dev", g) for g in known] if split == "dev" else [None]
-        labels = None
-        if all(part is not None for part in gold):
-            whole = Examples.concat([part for part in gold if part is not None])
-            position = {k: i for i, k in enumerate(zip(whole.languages, whole.ids, strict=True))}
-            labels = whole.labels[[position[key] for key in voices[0].keys]]
-        order = {k: i for i, k in enumerate(zip(examples.languages, examples.ids, strict=True))}
-        groups = number_groups(examples)[[order[key] for key in voices[0].keys]]
+        first = run.read_fold_probs(0, split)
+        rows = np.arange(len(first))
+        if len(rows) > _MAX_NEW_ROWS:
+            rows = np.sort(np.random.default_rng(0).choice(rows, _MAX_NEW_ROWS, replace=False))
+        keys, voices = first.keys, [first.take(rows)]
+        for fold in range(1, run.n_folds):
+            voice = run.read_fold_probs(fold, split)
+            if voice.keys != keys:
+                break  # of other files than the first
+            voices.append(voice.take(rows))
+        if len(voices) < run.n_folds:
+            continue
+        labels, groups = _label(run, known, voices[0]) if split == "dev" else (None, rows)
         values = np.stack([voice.values for voice in voices])
         parts.append(NewRows(split, values, voices[0].languages, labels, groups))
     return parts
+
+
+def _label(run: Run, languages: Sequence[str], probs: Probs) -> tuple[Any, Any]:
+    """Gold labels `(m, n_labels)` of dev rows, or None, and the groups of the rows."""
+    parts = [read_gold(run, "dev", language) for language in languages]
+    if any(part is None for part in parts):
+        return None, np.arange(len(probs))
+    whole = Examples.concat([part for part in parts if part is not None])
+    position = {k: i for i, k in enumerate(zip(whole.languages, whole.ids, strict=True))}
+    if any(key not in position for key in probs.keys):
+        return None, np.arange(len(probs))  # the file has other rows by now
+    order = [position[key] for key in probs.keys]
+    return whole.labels[order], number_groups(whole)[order]
 
 
 def _narrow(task: Task, target: Target, new: NewRows) -> NewRows:
