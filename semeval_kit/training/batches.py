@@ -57,6 +57,11 @@ class Rows:
     tokens: Tokens
     targets: Array
 
+    def __add__(self, other: Rows) -> Rows:
+        tokens = Tokens(self.tokens.ids + other.tokens.ids, self.tokens.types + other.tokens.types)
+        targets = np.concatenate([self.targets, other.targets])
+        return Rows(self.names + other.names, tokens, targets)
+
     def take(self, rows: Sequence[int] | NDArray[np.int64]) -> Rows:
         """The rows that are named, in that order."""
         numbers = [int(row) for row in rows]

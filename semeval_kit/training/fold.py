@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from semeval_kit.task.task import Task
 from semeval_kit.training.batches import Rows, encode_texts
 from semeval_kit.training.checkpoint import staged_dir
 from semeval_kit.training.encoder import describe_model, load_model, load_tokenizer
-from semeval_kit.training.head import encode_gold, read_targets
+from semeval_kit.training.head import encode_gold, find_reversal, read_targets
 from semeval_kit.training.loop import FoldTrainer
 from semeval_kit.training.machine import choose_precision, fingerprint, peak_memory_mb
 from semeval_kit.training.predict import FoldModel, load_fold
@@ -71,7 +72,7 @@ def train_fold(run: Run, fold: int, emit: Callable[[Event], None]) -> FoldTraine
     recipe = recipe.model_copy(update={"seed": recipe.seed + further})
     targets = read_targets(run.learnt_task)
     tokenizer = load_tokenizer(recipe)
-    train, valid, held_out = _split_rows(run, held_out_fold, tokenizer, recipe)
+    rows = _split_rows(run, held_out_fold, tokenizer, recipe)
     precision = choose_precision(recipe.precision, _device_type())
     trainer = FoldTrainer(
         recipe,
@@ -90,18 +91,21 @@ def train_fold(run: Run, fold: int, emit: Callable[[Event], None]) -> FoldTraine
         "folds_sha256": _sha256(run.folds_file),
     }
     progress = trainer.fit(
-        train,
-        valid,
+        rows.train,
+        rows.valid,
         run.checkpoint_dir(fold),
         stamp,
         watched_metric(run.task),
         keep=lambda history: _write_history(run, fold, history),
     )
-    probs = trainer.predict(valid)
+    plain = probs = trainer.predict(rows.valid)
+    if rows.swapped is not None:
+        probs = (plain + trainer.predict(rows.swapped)[:, find_reversal(run.task)]) / 2
     if accelerator.is_main_process:
-        _save_model(run.model_dir(fold), trainer, tokenizer, valid, probs)
+        _save_model(run.model_dir(fold), trainer, tokenizer, rows.valid, plain)
         write_probs(
-            run.oof_file(fold), Probs(held_out.ids, held_out.languages, targets.names, probs)
+            run.oof_file(fold),
+            Probs(rows.held_out.ids, rows.held_out.languages, targets.names, probs),
         )
         _write_history(run, fold, progress.history)
         done = {
@@ -109,8 +113,8 @@ def train_fold(run: Run, fold: int, emit: Callable[[Event], None]) -> FoldTraine
             "seed": recipe.seed,
             "best_epoch": progress.best_epoch,
             "epochs": len(progress.history),
-            "n_train": len(train.names),
-            "n_valid": len(valid.names),
+            "n_train": len(run.read_folds()) - len(rows.valid.names),
+            "n_valid": len(rows.valid.names),
             "seconds": round(sum(row["seconds"] for row in progress.history), 1),
             "process_seconds": round(time.monotonic() - started, 1),
             "peak_rss_mb": peak_memory_mb(),
@@ -153,20 +157,43 @@ def watched_metric(task: Task) -> str:
     return _WATCHED.get(task.scoring.metrics[0], "macro_f1")
 
 
-def _split_rows(run: Run, fold: int, tokenizer: Any, recipe: Recipe) -> tuple[Rows, Rows, Examples]:
-    examples = run.read_taught()
-    tokens = encode_texts(
-        tokenizer,
-        examples.texts,
-        recipe.max_length,
-        pairs=examples.pairs,
-        contexts=examples.contexts,
-    )
-    rows = Rows(examples.ids, tokens, encode_gold(run.learnt_task, examples.labels))
+@dataclass(frozen=True)
+class _FoldRows:
+    """What a fold learns from, and what it is judged on.
+
+    Attributes:
+        train: rows to learn from; with those that are swapped, where that says more.
+        valid: rows that are held out.
+        swapped: the held-out rows with text and pair swapped, where the task says what that means.
+        held_out: the held-out rows as examples.
+    """
+
+    train: Rows
+    valid: Rows
+    swapped: Rows | None
+    held_out: Examples
+
+
+def _split_rows(run: Run, fold: int, tokenizer: Any, recipe: Recipe) -> _FoldRows:
+    examples, length = run.read_taught(), recipe.max_length
+    texts, pairs, contexts = examples.texts, examples.pairs, examples.contexts
+    gold = encode_gold(run.learnt_task, examples.labels)
+    tokens = encode_texts(tokenizer, texts, length, pairs=pairs, contexts=contexts)
+    rows = Rows(examples.ids, tokens, gold)
     fold_of = run.read_folds()
     folds = np.array([fold_of[key] for key in zip(examples.languages, examples.ids, strict=True)])
-    held_out = np.flatnonzero(folds == fold)
-    return rows.take(np.flatnonzero(folds != fold)), rows.take(held_out), examples.take(held_out)
+    learnt, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+    train, valid, swapped = rows.take(learnt), rows.take(held_out), None
+    reversal = find_reversal(run.task)
+    if reversal is not None and pairs:
+        tokens = encode_texts(tokenizer, pairs, length, pairs=texts, contexts=contexts)
+        columns = np.concatenate([np.argsort(reversal), np.arange(len(reversal), gold.shape[1])])
+        others = Rows(examples.ids, tokens, gold[:, columns])
+        # A row that is there both ways says so itself, and may be held out.
+        there = set(zip(texts, pairs, strict=True))
+        train += others.take([int(r) for r in learnt if (pairs[r], texts[r]) not in there])
+        swapped = others.take(held_out)
+    return _FoldRows(train, valid, swapped, examples.take(held_out))
 
 
 def _save_model(

@@ -380,6 +380,25 @@ def encode_gold(task: Task, labels: Array) -> Array:
     return np.concatenate([encoded[:, columns] for columns in slices], axis=1)
 
 
+def find_reversal(task: Task) -> NDArray[np.int64] | None:
+    """Of each predicted column, the one that says the same of text and pair swapped.
+
+    Args:
+        task: with its rules between answers.
+
+    Returns:
+        Column numbers `(n_predicted,)`, or None for a task without such a rule.
+    """
+    reversed_label = task.rules.reversal
+    if not reversed_label:
+        return None
+    columns = np.arange(sum(len(column_names(target)) for target in task.main_targets))
+    labels = task.main_targets[0].labels
+    for column, label in enumerate(labels):
+        columns[column] = labels.index(reversed_label.get(label, label))
+    return columns
+
+
 def _predicted_first(task: Task) -> list[TaskTarget]:
     return sorted(task.targets, key=lambda target: target.auxiliary)
 

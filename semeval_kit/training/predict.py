@@ -17,7 +17,7 @@ from semeval_kit.run.directory import Run
 from semeval_kit.training.batches import Tokens, encode_texts, pad_batch, plain_batches
 from semeval_kit.training.checkpoint import find_fault
 from semeval_kit.training.encoder import load_model
-from semeval_kit.training.head import Classifier
+from semeval_kit.training.head import Classifier, find_reversal
 
 Array = NDArray[np.float64]
 _BATCH = 64
@@ -26,9 +26,16 @@ _BATCH = 64
 class FoldModel:
     """One fold's tokenizer and model, in evaluation mode."""
 
-    def __init__(self, tokenizer: Any, classifier: Classifier, max_length: int) -> None:
-        """Hold what `load_fold` found."""
+    def __init__(
+        self,
+        tokenizer: Any,
+        classifier: Classifier,
+        max_length: int,
+        reversal: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Hold what `load_fold` found; see `head.find_reversal`."""
         self.tokenizer, self.classifier, self.max_length = tokenizer, classifier, max_length
+        self.reversal = reversal
 
     @property
     def target_names(self) -> tuple[str, ...]:
@@ -87,15 +94,22 @@ class FoldModel:
     ) -> Array:
         """Return probabilities `(n_texts, n_targets)`.
 
+        Where the task says what a label becomes when text and pair are swapped, both directions are
+        read and averaged, so that they agree.
+
         Args:
             texts: any number; each is cut to the run's `max_length` tokens.
             tell: is told after each batch how many texts are done.
             pairs: the second text of each row, if the task has pairs.
             contexts: what is read beside each row, if the task has contexts.
         """
-        length = self.max_length
-        tokens = encode_texts(self.tokenizer, texts, length, pairs=pairs, contexts=contexts)
-        return self.probs_of_tokens(tokens, tell)
+        tokenizer, length = self.tokenizer, self.max_length
+        tokens = encode_texts(tokenizer, texts, length, pairs=pairs, contexts=contexts)
+        probs = self.probs_of_tokens(tokens, tell)
+        if self.reversal is None or not pairs:
+            return probs
+        tokens = encode_texts(tokenizer, pairs, length, pairs=texts, contexts=contexts)
+        return (probs + self.probs_of_tokens(tokens)[:, self.reversal]) / 2
 
     @torch.no_grad()
     def probs_of_tokens(self, tokens: Tokens, tell: Callable[[int], None] | None = None) -> Array:
@@ -119,7 +133,9 @@ def load_fold(run: Run, fold: int) -> FoldModel:
         KitError: the fold is not finished, or a file of its model is missing or damaged.
     """
     run.read_done(fold)
-    return load_model_dir(run.model_dir(fold), int(run.recipe["max_length"]))
+    model = load_model_dir(run.model_dir(fold), int(run.recipe["max_length"]))
+    model.reversal = find_reversal(run.task)
+    return model
 
 
 def load_model_dir(folder: Path, max_length: int, dtype: torch.dtype = torch.float32) -> FoldModel:

@@ -19,7 +19,7 @@ from semeval_kit.cli.run_models import load_models
 from semeval_kit.errors import KitError
 from semeval_kit.files import write_kept
 from semeval_kit.run import stages
-from semeval_kit.run.directory import Run
+from semeval_kit.run.directory import Run, read_probs
 from semeval_kit.task.task import load_task, read_task_source
 from semeval_kit.training import fold as encoder_fold
 from semeval_kit.training import worker
@@ -137,7 +137,8 @@ def test_folds_of_a_run_learn_from_the_others(prepare: Callable[..., Run]) -> No
     for fold in (0, 1):
         config = encoder_fold.make_recipe(run.recipe, "a test")
         tokenizer = encoder_fold.load_tokenizer(config)
-        train, valid, held_out = encoder_fold._split_rows(run, fold, tokenizer, config)
+        rows = encoder_fold._split_rows(run, fold, tokenizer, config)
+        train, valid, held_out = rows.train, rows.valid, rows.held_out
         assert set(train.names) & set(valid.names) == set()
         assert held_out.ids == valid.names
         learnt.append(set(train.names))
@@ -272,6 +273,72 @@ def test_several_seeds_are_models_of_the_same_folds_and_their_mean(
     path.write_bytes(path.read_bytes().replace(b"0.", b"0.1", 1))
     with pytest.raises(KitError, match="seed-1/fold-1/oof.csv: is not what was written"):
         Run.open(both.path).read_oof()
+
+
+PAIRS_TASK = """
+name = "made-pairs"
+title = "made up"
+kind = "singlelabel"
+train_languages = ["eng"]
+predict_languages = ["eng"]
+[labels]
+default = ["SAME", "FORWARD", "BACKWARD"]
+[rules]
+reversal = { FORWARD = "BACKWARD", BACKWARD = "FORWARD", SAME = "SAME" }
+[data]
+label_layout = "name"
+text_columns = ["one"]
+pair = "two"
+[data.files]
+train = ["train.csv"]
+test = ["test.csv"]
+[submission]
+label_layout = "name"
+[scoring]
+metrics = ["macro_f1"]
+languages = ["eng"]
+"""
+
+
+def test_pairs_are_learnt_both_ways_and_both_ways_agree(
+    make_plan: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "task.toml").write_text(PAIRS_TASK, encoding="utf-8")
+    words = ("grumo", "wondi", "tremba", "mourno", "zappo", "yucho", "fristo", "lirela")
+    labels = ("SAME", "FORWARD", "BACKWARD")
+    rows = [(a, b, labels[(i + j) % 3]) for i, a in enumerate(words) for j, b in enumerate(words)]
+    rows = [row for row in rows if row[0] < row[1]] + [("zappo", "grumo", "FORWARD")]
+    train = "".join(f"r{n},{a},{b},{label}\n" for n, (a, b, label) in enumerate(rows))
+    (tmp_path / "train.csv").write_text("id,one,two,label\n" + train, encoding="utf-8")
+    test = "id,one,two\nt1,grumo,wondi\nt2,wondi,grumo\n"
+    (tmp_path / "test.csv").write_text(test, encoding="utf-8")
+    plan = make_plan(("eng",), task=str(tmp_path / "task.toml"), data=tmp_path, epochs=1)
+    run = stages.prepare(tmp_path / "run", plan, lambda _: None)
+    recipe = encoder_fold.make_recipe(run.recipe, "a test")
+    folded = encoder_fold._split_rows(run, 0, encoder_fold.load_tokenizer(recipe), recipe)
+    n_learnt = len(rows) - len(folded.held_out)
+    # Of the pair that is there both ways no row is added.
+    both = sum(
+        run.read_folds()["eng", f"r{n}"] != 0
+        for n, row in enumerate(rows)
+        if set(row[:2]) == {"grumo", "zappo"}
+    )
+    assert len(folded.train.names) == 2 * n_learnt - both
+    first, copy = 0, folded.train.names.index(folded.train.names[0], 1)
+    assert folded.train.targets[copy].tolist() == folded.train.targets[first][[0, 2, 1]].tolist()
+    ids = folded.train.tokens.ids
+    assert ids[copy] == [ids[first][place] for place in (0, 3, 2, 1, 4)]
+    encoder_fold.train_fold(run, 0, lambda _: None)
+    assert run.read_done(0)["n_train"] == n_learnt
+    encoder_fold.predict_fold(run, 0, ["test"], lambda _: None)
+    one, other = run.read_fold_probs(0, "test").values
+    np.testing.assert_allclose(one, other[[0, 2, 1]], atol=2e-6)
+    assert one[1] != one[2]
+    model = load_fold(run, 0)
+    held = folded.held_out
+    np.testing.assert_allclose(
+        model.probs(held.texts, pairs=held.pairs), read_probs(run.oof_file(0)).values, atol=2e-6
+    )
 
 
 def test_leftovers_of_a_kill_are_removed(prepare: Callable[..., Run]) -> None:
