@@ -11,21 +11,21 @@ def shorten(text: str, length: int = 500) -> str:
     return repr(text) if len(text) <= length else f"{text[:length]!r}... ({len(text)} characters)"
 
 
-def explain_header(found: tuple[str, ...], header: tuple[str, ...]) -> str:
+def explain_header(written: tuple[str, ...], header: tuple[str, ...]) -> str:
     """What is wrong with a header, and what to do."""
-    plain = [name.strip().lower() for name in found]
-    wanted, given = set(header), set(found)
-    extra = [name for name in found if name not in wanted]
+    plain = [name.strip().lower() for name in written]
+    wanted, given = set(header), set(written)
+    extra = [name for name in written if name not in wanted]
     missing = [name for name in header if name not in given]
-    if found and found[0].startswith("\ufeff"):
+    if written and written[0].startswith("\ufeff"):
         return "There are two byte order marks (BOM): save the file without one."
-    if len(found) == 1 and any(mark in found[0] for mark in ";\t,"):
+    if len(written) == 1 and any(mark in written[0] for mark in ";\t,"):
         return "The cells are not separated as in the test file: use its delimiter."
     if plain == [name.lower() for name in header]:
         return "Names must be spelled exactly so: capitals and spaces make the scorer fail."
-    if sorted(found) == sorted(header):
+    if sorted(written) == sorted(header):
         return "The columns are in another order: put them in the expected one."
-    if not found or found[0] in ("", "Unnamed: 0"):
+    if not written or written[0] in ("", "Unnamed: 0"):
         return "The first column is an index: write the file without one."
     if extra and not missing:
         return f"Remove the column {_list_names(extra)}."
@@ -38,14 +38,14 @@ def explain_ids(task: Task, unknown: list[str], ids: tuple[str, ...]) -> str:
     """How unknown ids differ from the expected ones: another split, track or language."""
     if not unknown:
         return ""
-    found, wanted = unknown[0].split("_"), ids[0].split("_")
-    if len(found) != len(wanted):
+    given_words, wanted_words = unknown[0].split("_"), ids[0].split("_")
+    if len(given_words) != len(wanted_words):
         return " The ids are of another kind than those of the test file."
-    for mine, theirs in zip(found, wanted, strict=True):
-        if mine != theirs and not (mine.isdigit() and theirs.isdigit()):
-            kind = "split" if mine in SPLITS else "track"
-            kind = "language" if mine in task.languages else kind
-            return f" The ids say '{mine}' where '{theirs}' is expected: another {kind}?"
+    for given, wanted in zip(given_words, wanted_words, strict=True):
+        if given != wanted and not (given.isdigit() and wanted.isdigit()):
+            kind = "split" if given in SPLITS else "track"
+            kind = "language" if given in task.languages else kind
+            return f" The ids say '{given}' where '{wanted}' is expected: another {kind}?"
     return ""
 
 

@@ -103,7 +103,7 @@ def match_member(task: Task, path: str) -> tuple[int, str | None] | None:
             matches.append((number, match.groupdict().get("lang", alone)))
     languages = (None, *task.scoring.languages)
     return next(
-        (found for found in matches if found[1] in languages), matches[0] if matches else None
+        (entry for entry in matches if entry[1] in languages), matches[0] if matches else None
     )
 
 

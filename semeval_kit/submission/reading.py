@@ -325,13 +325,15 @@ def _parse_number(text: str) -> float | None:
 def _check_header(
     layout: Member, first: Record, header: tuple[str, ...], problems: Problems
 ) -> None:
-    found, wanted = first.cells, header
-    if layout.header_check == "loose" and len(found) == len(wanted):
-        found, wanted = found[:1], wanted[:1]
-        found = wanted if found[0].strip().lower() == wanted[0].lower() else found
+    compared, compared_to = first.cells, header
+    if layout.header_check == "loose" and len(compared) == len(compared_to):
+        compared, compared_to = compared[:1], compared_to[:1]
+        compared = (
+            compared_to if compared[0].strip().lower() == compared_to[0].lower() else compared
+        )
     if first.line != 1:
         problems.add("the first line is blank. Begin with the header.", 1, "blank_first_line")
-    elif found != wanted:
+    elif compared != compared_to:
         problems.add(
             f"the header is {shorten(','.join(first.cells))}; expected "
             f"{shorten(','.join(header))}. {explain_header(first.cells, header)}",

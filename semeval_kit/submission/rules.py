@@ -55,16 +55,16 @@ def find_members_2026(names: Iterable[str]) -> dict[str, str]:
         Rejected: there is none.
     """
     paths = sorted(PurePosixPath(name) for name in names)
-    found = {
+    members = {
         path.name.removesuffix(".csv").replace("pred_", "", 1): str(path)
         for path in paths
         if path.name.startswith("pred_")
         and path.name.endswith(".csv")
         and not is_macos_remains(str(path))
     }
-    if not found:
+    if not members:
         raise Rejected(f"No prediction files named pred_<lang>.csv found under {INPUT}.")
-    return found
+    return members
 
 
 def read_2026(data: bytes, name: str, reference: Reference, max_value: int) -> NDArray[np.int64]:
@@ -111,11 +111,11 @@ def read_2025(
             raise Rejected(f"{name}: invalid tweet id: {row_id} found in predictions.")
         rows[row_id].append(_read_cells(cells, width if intensity else _A_COLUMNS))
     if intensity:
-        counted = {row_id: found[0] for row_id, found in rows.items() if found}
+        counted = {row_id: parsed[0] for row_id, parsed in rows.items() if parsed}
         if len(counted) < len(rows):
             raise Rejected(f"{name}: IndexError: an id has no prediction (another one is doubled).")
     else:
-        counted = {row_id: found[0] for row_id, found in rows.items() if len(found) == 1}
+        counted = {row_id: parsed[0] for row_id, parsed in rows.items() if len(parsed) == 1}
     if not counted or any(len(cells) != width for cells in counted.values()):
         raise Rejected(f"{name}: the checker crashes: a row has no {width} whole numbers.")
     if not intensity and any(cell not in (0, 1) for cells in counted.values() for cell in cells):
@@ -219,9 +219,9 @@ def _micro_f1(gold: NDArray[Any], preds: NDArray[Any]) -> float:
 
 def _pearson_r(gold: NDArray[Any], preds: NDArray[Any]) -> float:
     values = []
-    for mine, theirs in zip(gold.T, preds.T, strict=True):
-        constant = len(set(mine.tolist())) == 1 or len(set(theirs.tolist())) == 1
-        r = math.nan if constant else metrics.pearson(mine.tolist(), theirs.tolist())
+    for labels, answers in zip(gold.T, preds.T, strict=True):
+        constant = len(set(labels.tolist())) == 1 or len(set(answers.tolist())) == 1
+        r = math.nan if constant else metrics.pearson(labels.tolist(), answers.tolist())
         values.append(round(r, 4))
     return round(sum(values) / len(values), 4)
 

@@ -113,18 +113,22 @@ def score_submission(
     Raises:
         KitError: gold is missing or blank, or the archive is dangerous.
     """
-    chosen = rules or task.scoring.rules
-    if chosen not in get_args(Rules):
-        raise KitError(f"rules '{chosen}' are unknown. Use {', '.join(get_args(Rules))}.")
-    if chosen != "generic" and set(task.scoring.metrics) - {"macro_f1", "micro_f1", "pearson_r"}:
-        raise KitError(f"task {task.name} has no rules of {chosen}. Use --rules generic.")
+    rules_name = rules or task.scoring.rules
+    if rules_name not in get_args(Rules):
+        raise KitError(f"rules '{rules_name}' are unknown. Use {', '.join(get_args(Rules))}.")
+    if rules_name != "generic" and set(task.scoring.metrics) - {
+        "macro_f1",
+        "micro_f1",
+        "pearson_r",
+    }:
+        raise KitError(f"task {task.name} has no rules of {rules_name}. Use --rules generic.")
     contents = read_submission(submission_path)
     if contents.hazards:
         raise KitError("\n".join(hazard.message for hazard in contents.hazards))
     try:
-        return _score(task, contents, gold, chosen, probs or {})
+        return _score(task, contents, gold, rules_name, probs or {})
     except Rejected as rejection:
-        return _reject(task, chosen, str(rejection))
+        return _reject(task, rules_name, str(rejection))
 
 
 @dataclass(frozen=True)
@@ -163,7 +167,7 @@ def _score(
         for language in submitted
         if language not in unscored
     ]
-    results = [_score_language(task, found, rules, probs) for found in answers]
+    results = [_score_language(task, entry, rules, probs) for entry in answers]
     warnings = [
         f"{language}: not scored, since there is no gold for it; the averages count it as 0"
         for language in unscored
@@ -191,8 +195,8 @@ def _find_members(task: Task, contents: Contents, rules: str) -> dict[tuple[int,
     """
     members: dict[tuple[int, str | None], str] = {}
     if rules == "2026":
-        found = official.find_members_2026([*contents.files, *contents.all_folders()])
-        members = {(0, language): member for language, member in found.items()}
+        by_language = official.find_members_2026([*contents.files, *contents.all_folders()])
+        members = {(0, language): member for language, member in by_language.items()}
     else:
         for member in sorted(contents.files):
             match = match_member(task, member)
@@ -266,10 +270,10 @@ def _read_language(
 def _read_generic(
     task: Task, data: bytes, name: str, reference: Reference, layout: Member
 ) -> NDArray[Any]:
-    found = read_predictions(task, data, name, reference.language, reference, layout)
-    if found.problems.count:
-        raise Rejected("\n".join(found.problems.lines))
-    return found.preds
+    predictions = read_predictions(task, data, name, reference.language, reference, layout)
+    if predictions.problems.count:
+        raise Rejected("\n".join(predictions.problems.lines))
+    return predictions.preds
 
 
 def _merge(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:

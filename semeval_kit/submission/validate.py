@@ -136,13 +136,15 @@ def validate_contents(
         if language is None and references:
             expected = join_references([references[code] for code in sorted(references)])
         content = contents.files[member]
-        found = read_predictions(task, content, member, language or "", expected, layout)
-        _judge_member(task, content, found, expected, validation)
-        if not found.problems.count:
-            shown = ", ".join(name for block in found.blocks for name in block.target.labels)
-            validation.infos.append(f"{member}: {len(found.preds)} rows, labels {shown}")
-            shares = _train_shares(task, data, language or "", found.labels)
-            validation.warnings += [f"{member}: {text}" for text in _odd_columns(found, shares)]
+        predictions = read_predictions(task, content, member, language or "", expected, layout)
+        _judge_member(task, content, predictions, expected, validation)
+        if not predictions.problems.count:
+            shown = ", ".join(name for block in predictions.blocks for name in block.target.labels)
+            validation.infos.append(f"{member}: {len(predictions.preds)} rows, labels {shown}")
+            shares = _train_shares(task, data, language or "", predictions.labels)
+            validation.warnings += [
+                f"{member}: {text}" for text in _odd_columns(predictions, shares)
+            ]
     _note_missing(task, members, contents, validation)
     return validation
 
@@ -150,12 +152,12 @@ def validate_contents(
 def _judge_member(
     task: Task,
     data: bytes,
-    found: Predictions,
+    predictions: Predictions,
     reference: Reference | None,
     validation: Validation,
 ) -> None:
     """Note what is wrong with a member, and whether the scoring program of 2026 says so too."""
-    problems, member, official = found.problems, found.problems.place, None
+    problems, member, official = predictions.problems, predictions.problems.place, None
     if task.scoring.rules != "generic" and reference is not None:
         try:
             rules.read_2026(data, PurePosixPath(member).name, reference, task.max_value)
@@ -168,7 +170,7 @@ def _judge_member(
         validation.warnings.append(more)
     if official and not problems.count:
         validation.refuse(task, "official", f"{member}: rejected: {official}", official)
-    validation.warnings += [f"{member}: {note}" for note in found.notes]
+    validation.warnings += [f"{member}: {note}" for note in predictions.notes]
     if reference is None:
         validation.warnings.append(f"{member}: ids were not checked (no test file at hand)")
 
@@ -284,12 +286,12 @@ def _train_shares(
     return shares
 
 
-def _odd_columns(found: Predictions, shares: NDArray[np.float64] | None) -> list[str]:
+def _odd_columns(predictions: Predictions, shares: NDArray[np.float64] | None) -> list[str]:
     """Warnings on columns that look like a mistake: constant, all zero, or far from train."""
-    names = [label for block in found.blocks for label in block.target.labels]
-    width = found.preds.shape[1]
-    columns = [k for block in found.blocks for k in range(width)[block.columns]]
-    preds = np.asarray(found.preds[:, columns], dtype=np.float64)
+    names = [label for block in predictions.blocks for label in block.target.labels]
+    width = predictions.preds.shape[1]
+    columns = [k for block in predictions.blocks for k in range(width)[block.columns]]
+    preds = np.asarray(predictions.preds[:, columns], dtype=np.float64)
     if not preds.any():
         return ["every prediction is 0, so the score will be 0"]
     notes = []
