@@ -50,6 +50,13 @@ def run(gold: Path | None, per_language: bool, report: bool, **given: Any) -> No
     from semeval_kit.cli.summary import summarise
     from semeval_kit.run.stages import run_all, run_each_language
 
+    if _lists_members(given):
+        if per_language or given.pop("before"):
+            raise click.UsageError("a recipe of members takes neither --per-language nor --before.")
+        from semeval_kit.cli.members import run_system
+
+        run_system(given, gold)
+        return
     path, plan = read_plan(given)
     engine = read_engine(given)
     try:
@@ -75,6 +82,12 @@ def prepare(**given: Any) -> None:
 
     path, plan = read_plan(given)
     click.echo(stages.prepare(path, plan, say).path)
+
+
+def _lists_members(given: dict[str, Any]) -> bool:
+    from semeval_kit.training.recipe import load_members
+
+    return given["recipe"] is not None and bool(load_members(given["recipe"]))
 
 
 @click.command(

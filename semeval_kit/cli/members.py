@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from semeval_kit.cli.options import say
+from semeval_kit.cli.options import engine_options, plan_options, read_engine, read_plan, say
 
 _SUBMISSIONS = click.option(
     "--submissions",
@@ -70,6 +71,64 @@ def blend(
     )
     runs = [Run.open(path) for path in paths]
     done = blend_runs(submissions / name, runs, plan, gold, say)
+    click.echo(describe_blend(done.path))
+    click.echo(summarise(done))
+
+
+@click.command(
+    epilog="Example:  semeval-kit system strong --task semeval2025-task11-a --data official "
+    "--langs eng"
+)
+@click.argument("members_of", metavar="RECIPE")
+@plan_options
+@engine_options
+@_GOLD
+def system(members_of: str, gold: Path | None, **given: Any) -> None:
+    """Train every member that a recipe lists, blend them, and pack the zip.
+
+    Interrupt it whenever you like: the same command goes on where it stopped.
+    """
+    from semeval_kit.errors import KitError
+    from semeval_kit.training.recipe import load_members
+
+    if not load_members(members_of):
+        raise KitError(f"recipe '{members_of}': lists no [[members]]; `semeval-kit run` takes it.")
+    run_system({**given, "recipe": members_of}, gold)
+
+
+def run_system(given: dict[str, Any], gold: Path | None) -> None:
+    """Build the system of `given["recipe"]`; the other options are those of `run`.
+
+    Raises:
+        KitError: a member cannot be used, fails, or does not fit.
+    """
+    from semeval_kit.cli.summary import summarise
+    from semeval_kit.run.system import SystemPlan, build_system
+    from semeval_kit.training.recipe import load_members
+
+    recipe, encoder = given.pop("recipe"), given.pop("model") or "embedded"
+    members = load_members(recipe)
+    engine = read_engine(given)
+    seeds = given.pop("seed")
+    plans, whole = {}, None
+    for member in members:
+        own = {
+            **given,
+            "recipe": member.recipe,
+            "model": None if member.model is None else member.model.replace("*", encoder),
+            "seed": seeds if member.seed is None else member.seed + (seeds or 0),
+        }
+        path, plans[member.name] = read_plan(own)
+        if whole is None:
+            name = given["run_name"] or f"{path.name.rpartition('_')[0]}_{Path(recipe).stem}"
+            whole = path.with_name(name)
+    assert whole is not None
+    weights = {m.name: m.weight for m in members if m.weight is not None}
+    try:
+        done = build_system(whole, SystemPlan(plans, weights), engine, gold, say)
+    except KeyboardInterrupt:
+        say(f"\ninterrupted; the same command goes on with {whole}")
+        raise SystemExit(130) from None
     click.echo(describe_blend(done.path))
     click.echo(summarise(done))
 

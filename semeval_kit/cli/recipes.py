@@ -10,7 +10,13 @@ import click
 @click.option("--fields", is_flag=True, help="Explain every field with its default.")
 def recipes(name: str | None, fields: bool) -> None:
     """List the recipes, or show one with every field."""
-    from semeval_kit.training.recipe import Recipe, list_recipes, load_comparison, load_recipe
+    from semeval_kit.training.recipe import (
+        Recipe,
+        list_recipes,
+        load_comparison,
+        load_members,
+        load_recipe,
+    )
 
     if fields:
         for field, info in Recipe.model_fields.items():
@@ -18,6 +24,10 @@ def recipes(name: str | None, fields: bool) -> None:
             click.echo(f"{field} = {default}  # {info.description}")
         click.echo("sweep = []  # in a file only: what `sweep` trains if no encoder is named")
         click.echo("before = false  # in a file or by --before: measure the encoder untrained, too")
+    elif name and (members := load_members(name)):
+        for member in members:
+            told = (f"{field} = {v!r}" for field, v in member if v is not None)
+            click.echo("\n".join(["[[members]]", *told]))
     elif name:
         for field, value in load_recipe(name).model_dump().items():
             click.echo(f"{field} = {'(not set)' if value is None else repr(value)}")

@@ -70,7 +70,7 @@ class _Spoken:
 
 def _load_blend(run: Run, language: str) -> Voice:
     weights, members = read_blend(run)
-    voices = tuple(load_voices(one, range(one.n_folds), language) for one in members.values())
+    voices = tuple(load_voices(one, range(one.n_models), language) for one in members.values())
     return _Chorus(weights.target_names, weights.of(language), voices)
 
 

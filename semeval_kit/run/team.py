@@ -204,7 +204,7 @@ class Team:
         found = {}
         for name, run in self.runs.items():
             digest = hashlib.sha256()
-            known = [run.oof_file(f) for f in range(run.n_folds)] if _has_rows(run, "oof") else []
+            known = [run.oof_file(f) for f in range(run.n_models)] if _has_rows(run, "oof") else []
             for path in (*known, *(run.probs_file(s, g) for s in SPLITS for g in self.languages)):
                 if path.is_file():
                     digest.update(path.read_bytes())

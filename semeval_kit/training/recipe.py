@@ -166,6 +166,20 @@ class Comparison:
     before: bool
 
 
+class Member(BaseModel):
+    """One member of a system: a run, and its share of the blend."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="of its run")
+    model: str | None = Field(
+        None, description="as --model; * is the encoder that is asked for; not set: as the recipe"
+    )
+    recipe: str = Field("default", description="name or path")
+    seed: int | None = Field(None, ge=0, description="not set: as the recipe says")
+    weight: float | None = Field(None, ge=0, le=1, description="not set: chosen")
+
+
 def peak_lr(recipe: Recipe, width: int) -> float:
     """The encoder's peak learning rate: as the recipe says, or by the encoder's width.
 
@@ -192,6 +206,11 @@ def load_recipe(name_or_path: str, overrides: Mapping[str, Any] | None = None) -
         KitError: no such recipe, not TOML, an unknown field or a value out of range.
     """
     read = _read_toml(name_or_path)
+    if "members" in read:
+        raise KitError(
+            f"recipe '{name_or_path}': lists the members of a system. Give it to "
+            "`semeval-kit run` or `semeval-kit system`."
+        )
     fields = {name: value for name, value in read.items() if name not in _COMPARED}
     return make_recipe({**fields, **(overrides or {})}, f"recipe '{name_or_path}'")
 
@@ -211,6 +230,28 @@ def load_comparison(name_or_path: str) -> Comparison:
     if not isinstance(before, bool):
         raise KitError(f"recipe '{name_or_path}': before: expected true or false; got {before!r}.")
     return Comparison(tuple(encoders), before)
+
+
+def load_members(name_or_path: str) -> tuple[Member, ...]:
+    """Read the members that a recipe of a system lists: its tables `[[members]]`; () without any.
+
+    Raises:
+        KitError: no such recipe, not TOML, or a member cannot be used.
+    """
+    fields = _read_toml(name_or_path)
+    tables = fields.pop("members", [])
+    if tables and fields:
+        raise KitError(
+            f"recipe '{name_or_path}': has members, so {', '.join(fields)} must stand in them."
+        )
+    try:
+        members = tuple(Member(**table) for table in tables)
+    except (ValidationError, TypeError) as error:
+        raise KitError(f"recipe '{name_or_path}': a member cannot be used.\n{error}") from error
+    names = [member.name for member in members]
+    if len(set(names)) < len(names) or len(names) == 1:
+        raise KitError(f"recipe '{name_or_path}': needs two members or more, each with a name.")
+    return members
 
 
 def make_recipe(fields: Mapping[str, Any], where: str) -> Recipe:

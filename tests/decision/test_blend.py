@@ -32,7 +32,7 @@ def draw(n: int = 1500, seed: int = 0) -> tuple[list[np.ndarray], OofRows]:
     targets = (rng.random((n, 2)) < [0.2, 0.5]).astype(float)
     odds = np.where(targets > 0, 1.5, -1.5)
     members = [1 / (1 + np.exp(-(odds + rng.normal(0, 1.5, odds.shape)))) for _ in range(2)]
-    members.append(rng.uniform(0.3, 0.5, odds.shape))
+    members.append(rng.uniform(0, 1, odds.shape))
     folds = rng.integers(0, 5, n)
     return members, OofRows.of(members[0], targets, ["eng"] * n, ["x", "y"], folds=folds)
 
@@ -59,8 +59,8 @@ def test_a_label_gets_weights_of_its_own_where_they_win() -> None:
     swapped[0][:, 1], swapped[1][:, 0] = members[2][:, 1], members[2][:, 0]
     weights = choose_weights(swapped, rows, NAMES[:2], Blending())
     assert weights.own == {"eng": ("x", "y")}
-    assert weights.of("eng")[0, 0] > 0.85
-    assert weights.of("eng")[1, 1] > 0.85
+    assert weights.of("eng")[0, 0] > 0.8
+    assert weights.of("eng")[1, 1] > 0.8
     shared = choose_weights(swapped, rows, NAMES[:2], Blending(by_label=False))
     assert shared.own == {"eng": ()}
     np.testing.assert_array_equal(shared.of("eng")[0], shared.of("eng")[1])
@@ -73,8 +73,8 @@ def test_a_language_has_its_own_weights_and_one_never_seen_the_joint_ones() -> N
     languages = ["eng"] * 1500 + ["deu"] * 1500
     two = OofRows.of(rows.probs, rows.targets, languages, ["x", "y"], folds=rows.folds)
     weights = choose_weights(half, two, NAMES[:2], Blending())
-    assert weights.of("eng")[0, 0] > 0.85
-    assert weights.of("deu")[0, 1] > 0.85
+    assert weights.of("eng")[0, 0] > 0.8
+    assert weights.of("deu")[0, 1] > 0.8
     np.testing.assert_array_equal(weights.of("fra"), weights.joint)
 
 
