@@ -26,6 +26,7 @@ from semeval_kit.show.tables_of_scores import (
     tabulate_languages,
     tabulate_main,
     tabulate_measures,
+    tabulate_targets,
     tabulate_uploads,
 )
 from semeval_kit.show.tables_of_training import (
@@ -91,6 +92,7 @@ def _collect_tables(
         "data": tabulate_data(results.task, _read_splits(run, answers)).pages(),
         "main": [tabulate_main(results)],
         "uploads": _if_any(tabulate_uploads(results)),
+        "targets": _if_any(tabulate_targets(results)),
         "floors": _if_any(tabulate_floors(results)),
         "measures": [tabulate_measures(results)],
         "labels": [tabulate_labels(results, [split]) for split in results.splits],

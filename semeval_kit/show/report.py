@@ -29,6 +29,7 @@ from semeval_kit.show.tables_of_scores import (
     tabulate_languages,
     tabulate_measures,
     tabulate_official,
+    tabulate_targets,
     tabulate_uploads,
 )
 from semeval_kit.show.tables_of_training import (
@@ -114,6 +115,7 @@ def list_tables(results: RunResults, thresholds: Thresholds) -> list[Table]:
     """The tables that have rows."""
     tables = (
         tabulate_floors(results),
+        tabulate_targets(results),
         tabulate_uploads(results),
         tabulate_baselines(results),
         tabulate_labels(results, ("oof", "dev", "test"), thresholds),

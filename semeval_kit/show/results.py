@@ -53,6 +53,7 @@ class RunResults:
         encoder: as the recipe names it; of a member without any the kind of member.
         parameters: of one model; None if the folds do not say.
         trainable_parameters: those that training changes.
+        target: of several the one that all this is about.
         metric: the headline metric, as task files spell it.
         folds: one per fold.
         estimate: what estimate.json says; empty if there is none.
@@ -72,6 +73,7 @@ class RunResults:
     encoder: str
     parameters: int | None
     trainable_parameters: int | None
+    target: str
     metric: str
     folds: tuple[FoldResult, ...]
     estimate: Mapping[str, Any] = field(default_factory=dict)
@@ -232,6 +234,7 @@ def read_results(
         encoder=str(run.recipe.get("encoder") or run.settings.get("member", "")),
         parameters=done[0].get("parameters"),
         trainable_parameters=done[0].get("trainable_parameters"),
+        target=run.task.main_targets[0].name,
         metric=metric,
         folds=tuple(_read_fold(run, model, done[model]) for model in range(run.n_models)),
         estimate=estimate,

@@ -238,6 +238,25 @@ def tabulate_official(results: RunResults) -> Table:
     )
 
 
+def tabulate_targets(results: RunResults) -> Table:
+    """The targets that are predicted beside the one that the page is about."""
+    others = results.estimate.get("targets") or {}
+    rows = []
+    for name, figures in others.items():
+        reading = figures["cross_fitted"]
+        interval = show_interval((reading["low"], reading["high"]))
+        score = show_number(reading["score"])
+        rows.append((name, name_measure(figures["metric"]), score, interval))
+    return Table(
+        "targets",
+        "Other targets",
+        ("target", "metric", "out of fold", "95% interval"),
+        tuple(rows),
+        n_text=2,
+        notes=(f"All else here is about the target {results.target}.",),
+    )
+
+
 def tabulate_floors(results: RunResults) -> Table:
     """What needs no encoder, on the same rows, and how far the run is above it."""
     floors = (results.estimate.get("verdict") or {}).get("floors") or ()

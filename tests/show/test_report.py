@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from semeval_kit.cli.report import figures, report
 from semeval_kit.errors import KitError
+from semeval_kit.files import write_kept
 from semeval_kit.run.directory import Run, write_json
 from semeval_kit.show.answers import read_answers
 from semeval_kit.show.report import list_tiles, render_report, write_report
@@ -156,7 +157,7 @@ def test_ids_are_unique_and_pictures_named(made_run):
         ("intensity", 5, "Expected Pearson r on new texts"),
         ("single", 3, "Expected accuracy on new texts"),
         ("two-languages", 5, "Expected macro-F1 on new texts"),
-        ("numbers", 3, "Expected Spearman rho on new texts"),
+        ("numbers", 4, "Expected Spearman rho of the upload"),
     ],
 )
 def test_every_kind_has_its_page(made_runs, name, tiles, first):
@@ -274,6 +275,17 @@ def test_a_model_that_has_not_learnt_and_rows_that_differ_are_told_on_top(made_r
     assert re.search(r'<div class="tile doubtful">\s*<h3>Expected macro-F1 of the upload', page)
 
 
+def test_of_several_targets_the_others_have_a_table(made_run, tmp_path):
+    run = copy_run(made_run, tmp_path)
+    estimate = json.loads(run.estimate_file.read_text(encoding="utf-8"))
+    other = {"metric": "spearman", "cross_fitted": {"score": 0.5, "low": 0.4, "high": 0.6}}
+    write_json(run.estimate_file, {**estimate, "targets": {"valence": other}})
+    page = render_report(Run.open(run.path))
+    rows = {row[0]: row for row in Page(page).rows}
+    assert rows["valence"] == ["valence", "Spearman rho", "0.5000", "[0.4000, 0.6000]"]
+    assert "All else here is about the target main." in page
+
+
 def test_uploads_are_told_as_the_site_answered(made_run, tmp_path):
     run = copy_run(made_run, tmp_path)
     upload = Upload(
@@ -287,7 +299,7 @@ def test_uploads_are_told_as_the_site_answered(made_run, tmp_path):
         state="Finished",
         scores={"avg_macro_f1": 0.7321},
     )
-    (run.path / "uploads.jsonl").write_text(json.dumps(asdict(upload)) + "\n", encoding="utf-8")
+    write_kept(run.path / "uploads.jsonl", json.dumps(asdict(upload)) + "\n")
     rows = {row[0]: row for row in Page(render_report(run)).rows}
     assert rows["2026-01-20T10:00:00+00:00"][1:] == [
         "Evaluation",
