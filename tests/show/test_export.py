@@ -127,7 +127,9 @@ def test_a_head_that_cannot_be_folded_lies_beside_the_encoder(
     assert [module["path"] for module in modules] == ["", "1_Pooling", "2_Dense"]
     task = SimpleNamespace(kind="multilabel")
     run = SimpleNamespace(task=task, languages=["eng"], recipe={"max_length": 48})
-    code = python_snippet(run, SimpleNamespace(intensity=None, offsets=None, values={}), "encoder-and-head")
+    code = python_snippet(
+        run, SimpleNamespace(intensity=None, offsets=None, values={}), "encoder-and-head"
+    )
     code = code[: code.index("thresholds = ")].replace('folder = "."', f"folder = {str(folder)!r}")
     scope: dict[str, object] = {}
     exec(code, scope)
