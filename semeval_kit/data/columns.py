@@ -158,7 +158,7 @@ class RowReader:
                     "file under data.split_values.",
                     record.line,
                 )
-            if split != ("test" if self.wanted.split == "gold" else self.wanted.split):
+            if split != (self.wanted.part if self.wanted.split == "gold" else self.wanted.split):
                 return False
         if data.language_column in self.where:
             word = record.cells[self.where[data.language_column]].strip()
@@ -168,9 +168,11 @@ class RowReader:
     def _read_id(self, record: Record) -> str:
         column, ids = self.id_column, self.rows.ids
         if not column:
-            number = len(ids) + 1
-            row_id = f"{self.wanted.language}_{self.wanted.split}_{number:05d}"
-            ids[row_id if self.wanted.split != "gold" else str(number)] = record.line
+            number, is_gold = len(ids) + 1, self.wanted.split == "gold"
+            split = self.wanted.part if is_gold else self.wanted.split
+            row_id = f"{self.wanted.language}_{split}_{number:05d}"
+            # Gold of a task without ids is known by its line.
+            ids[str(number) if is_gold and not self.task.data.id_column else row_id] = record.line
             return row_id
         row_id = record.cells[self.where[column]]
         if not row_id.strip():

@@ -28,6 +28,8 @@ class Wanted:
     """train, dev, test or gold."""
     labels: bool | None
     """Whether labels must be there (True), are left out (False), or are taken if there."""
+    part: str = "test"
+    """Of a gold file that holds several splits: the one that is read."""
     texts: bool = True
     """False for gold files, which may hold ids and labels alone."""
 

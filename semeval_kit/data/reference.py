@@ -83,13 +83,15 @@ def find_references(
     return references
 
 
-def read_reference(task: Task, path: Path, language: str) -> Reference:
+def read_reference(task: Task, path: Path, language: str, split: str = "test") -> Reference:
     """Read ids and labels of a test or gold file; its text columns may be missing.
+
+    `split` is the one that is read of a file that holds several.
 
     Raises:
         KitError: the file has problems.
     """
-    rows = read_rows(task, path, Wanted(language, "gold", labels=None, texts=False))
+    rows = read_rows(task, path, Wanted(language, "gold", labels=None, part=split, texts=False))
     main = task.main_targets
     place = {name: i for i, name in enumerate(task.label_names)}
     if len(main) == 1:

@@ -95,7 +95,7 @@ _read_shared = lru_cache(maxsize=1)(_read_whole)
 
 
 def _describe_wanted(task: Task, wanted: Wanted) -> str:
-    split = "test" if wanted.split == "gold" else wanted.split
+    split = wanted.part if wanted.split == "gold" else wanted.split
     words = [f"split '{split}'"] if task.data.split_column else []
     words += [f"language '{wanted.language}'"] if task.data.language_column else []
     return " and ".join(words) or "this task"

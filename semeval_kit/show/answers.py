@@ -146,7 +146,7 @@ def read_gold(run: Run, split: str, language: str) -> Examples | None:
     data = run.data
     if split == "dev":
         path = find_file(run.task, data, "dev", language)
-        reference = read_reference(run.task, path, language) if path else None
+        reference = read_reference(run.task, path, language, split) if path else None
     else:
         place = run.find_gold()
         reference = find_references(run.task, place).get(language) if place else None

@@ -74,6 +74,7 @@ class TestSexism:
         assert read_examples(task, tmp_path, "train", ["eng"]).ids == train
         assert read_examples(task, tmp_path, "dev", ["eng"]).ids == ("s3",)
         assert read_examples(task, tmp_path, "test", ["eng"], labelled=False).ids == test
+        assert read_reference(task, path, "eng", "dev").ids == ("s3",)
         reference = read_reference(task, path, "eng")
         assert reference.ids == test
         assert reference.gold is not None
