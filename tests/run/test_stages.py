@@ -157,6 +157,24 @@ def test_the_answers_that_were_judged_are_kept(trained_run: Path) -> None:
         assert {row[f"tuned:{label}"] for row in rows} <= {"0", "1"}
 
 
+def test_the_estimate_speaks_of_the_upload(trained_run: Path) -> None:
+    run = Run.open(trained_run)
+    estimate = json.loads(run.estimate_file.read_text(encoding="utf-8"))
+    expected = estimate["expected"]
+    n_test = sum(len(run.read_probs("test", language)) for language in run.languages)
+    assert (expected["n_models"], expected["n_rows"], expected["split"]) == (2, n_test, "test")
+    if not expected["withheld"]:
+        assert expected["score"] == pytest.approx(expected["base"] + expected["gain"], abs=1e-12)
+        assert expected["low"] < expected["score"] < expected["high"]
+    assert any("mean of 2 models" in note for note in estimate["notes"])
+    assert estimate["dev"]["n_examples"] == sum(
+        len(run.read_probs("dev", language)) for language in run.languages
+    )
+    names = [floor["name"] for floor in estimate["verdict"]["floors"]]
+    assert names == ["the same answer for every row", "n-grams and logistic regression"]
+    assert estimate["rule"] == "shrunk"
+
+
 def test_a_new_zip_does_not_keep_the_score_of_the_old_one(copied: Path, tiny_data: Path) -> None:
     run = Run.open(copied)
     before = json.loads(run.score_file.read_text(encoding="utf-8"))
