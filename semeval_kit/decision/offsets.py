@@ -18,7 +18,7 @@ from semeval_kit.decision.rule import decode_probs
 from semeval_kit.decision.tallies import CELL_METRICS, find_metric
 from semeval_kit.decision.thresholds import (
     Tuning,
-    baseline_thresholds,
+    constant_thresholds,
     count_positives,
     weigh_positives,
 )
@@ -54,7 +54,7 @@ def choose_offsets(rows: OofRows, tuning: Tuning) -> FloatArray | None:
     if len(np.unique(parts)) < 2 or not len(rows):
         return None
     board = Board.of(metric, rows.targets, rows.languages, tuning.scored, rows.groups)
-    plain = replace(baseline_thresholds("all_positive", rows), rule="argmax")
+    plain = constant_thresholds(rows, 0.0, "argmax")
     before = decode_probs("singlelabel", rows.probs, plain, rows.languages)
     after = before.copy()
     for part in np.unique(parts):

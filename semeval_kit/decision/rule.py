@@ -204,7 +204,7 @@ def decode_levels(
 ) -> IntArray:
     """Levels `(n, L)` of event probs `(n, L * n_levels)` by the rule stored with the thresholds.
 
-    Thresholds without a rule (those of `baseline_thresholds`) are decoded by the running AND.
+    Thresholds without a rule (those of `constant_thresholds`) are decoded by the running AND.
     """
     events = probs.reshape(len(probs), -1, n_levels)
     rule = thresholds.intensity

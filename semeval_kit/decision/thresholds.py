@@ -18,9 +18,6 @@ import numpy as np
 from semeval_kit.decision.oof import FloatArray, IntArray, OofRows, split_languages
 from semeval_kit.decision.rule import Thresholds
 from semeval_kit.decision.sweep import draw_counts, sweep_bags, sweep_global, sweep_label
-from semeval_kit.errors import KitError
-
-BASELINES = ("half", "global", "all_positive", "prevalence", "exact")
 
 # Float32 probs near 1 are no finer than this; log-odds beyond it say nothing.
 _EDGE = 1e-7
@@ -108,46 +105,33 @@ def tune_thresholds(rows: OofRows, tuning: Tuning | None = None) -> Thresholds:
     )
 
 
-def baseline_thresholds(rule: str, rows: OofRows) -> Thresholds:
-    """Thresholds of a plain rule, to compare with.
+def constant_thresholds(rows: OofRows, value: float, rule: str) -> Thresholds:
+    """The same threshold for every target and language, untuned.
 
     Args:
-        rule: "half" (0.5), "global" (one threshold for all targets and languages), "all_positive",
-            "prevalence" (as many positives as gold has, per target and language) or "exact" (the
-            in-sample optimum per target and language, neither bagged nor shrunk).
-        rows: out-of-fold.
+        rows: out-of-fold; a target that a language does not have gets NaN.
+        value: the threshold.
+        rule: the name of the rule.
 
     Raises:
-        KitError: the rule is unknown, or a prob is not a number in 0..1.
+        KitError: a prob is not a number in 0..1.
     """
-    if rule not in BASELINES:
-        raise KitError(f"threshold rule '{rule}' is unknown. Choose one of {', '.join(BASELINES)}.")
     rows.check_probs()
-    fixed = {"half": 0.5, "all_positive": 0.0}
-    shared = fixed[rule] if rule in fixed else sweep_global(rows.probs, rows.targets)
 
-    def choose(pool: OofRows) -> FloatArray:
-        thresholds = np.full(len(pool.target_names), np.nan)
-        for target, gold in enumerate(pool.targets.T):
-            known = ~np.isnan(gold)
-            scores = pool.probs[known, target]
-            if rule == "prevalence":
-                thresholds[target] = _match_prevalence(scores, gold[known])
-            elif rule == "exact":
-                thresholds[target] = sweep_label(scores, gold[known])
-            elif known.any():
-                thresholds[target] = shared
-        return thresholds
+    def fill(targets: FloatArray) -> FloatArray:
+        return np.where(np.isnan(targets).all(axis=0), np.nan, value)
 
-    pools = {language: rows.take(own) for language, own in split_languages(rows.languages).items()}
+    parts = {
+        language: rows.targets[own] for language, own in split_languages(rows.languages).items()
+    }
     return Thresholds(
         target_names=rows.target_names,
         rule=rule,
-        global_=shared,
-        joint=choose(rows),
-        values={language: choose(pool) for language, pool in pools.items()},
+        global_=value,
+        joint=fill(rows.targets),
+        values={language: fill(targets) for language, targets in parts.items()},
         joint_positives=count_positives(rows.targets),
-        positives={language: count_positives(pool.targets) for language, pool in pools.items()},
+        positives={language: count_positives(targets) for language, targets in parts.items()},
         settings={"n_examples": len(rows)},
     )
 
@@ -191,21 +175,6 @@ def _to_log_odds(values: FloatArray) -> FloatArray:
     clipped = np.clip(values, _EDGE, 1 - _EDGE)
     result: FloatArray = np.log(clipped) - np.log1p(-clipped)
     return result
-
-
-def _match_prevalence(scores: FloatArray, gold: FloatArray) -> float:
-    """The cut between distinct scores that calls nearest to as many rows positive as gold does."""
-    if not len(scores):
-        return float("nan")
-    ordered, wanted = np.sort(scores)[::-1], int(gold.sum())
-    cuts = [0, *(np.flatnonzero(np.diff(ordered)) + 1), len(ordered)]
-    k = min(cuts, key=lambda cut: abs(cut - wanted))
-    if k == 0:
-        return float(np.nextafter(ordered[0], np.inf))
-    if k == len(ordered):
-        return float(np.nextafter(ordered[-1], -np.inf))
-    middle = ordered[k] + (ordered[k - 1] - ordered[k]) / 2
-    return float(middle if middle > ordered[k] else ordered[k - 1])
 
 
 def _list_warnings(

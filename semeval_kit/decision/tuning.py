@@ -11,7 +11,7 @@ from semeval_kit.decision.intensity import tune_intensity
 from semeval_kit.decision.offsets import choose_offsets
 from semeval_kit.decision.oof import IntArray, OofRows
 from semeval_kit.decision.rule import NUMERIC, Thresholds, decode_probs
-from semeval_kit.decision.thresholds import Tuning, baseline_thresholds, tune_thresholds
+from semeval_kit.decision.thresholds import Tuning, constant_thresholds, tune_thresholds
 from semeval_kit.errors import KitError
 
 
@@ -48,8 +48,8 @@ def untuned_rule(rows: OofRows, kind: str) -> Thresholds:
         nothing: Any = np.zeros(len(rows.target_names))
         return Thresholds(rows.target_names, "identity", 0.0, nothing, {}, nothing.astype(int), {})
     if kind == "singlelabel":
-        return replace(baseline_thresholds("all_positive", rows), rule="argmax")
-    return baseline_thresholds("half", rows)
+        return constant_thresholds(rows, 0.0, "argmax")
+    return constant_thresholds(rows, 0.5, "half")
 
 
 def apply_rule(rule: Thresholds, rows: OofRows, tuning: Tuning) -> Any:

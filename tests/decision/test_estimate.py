@@ -18,7 +18,7 @@ from semeval_kit.decision.estimate import (
 )
 from semeval_kit.decision.oof import OofRows
 from semeval_kit.decision.rule import decode_probs
-from semeval_kit.decision.thresholds import Tuning, baseline_thresholds, tune_thresholds
+from semeval_kit.decision.thresholds import Tuning, constant_thresholds, tune_thresholds
 from semeval_kit.errors import KitError
 
 LABELS = ("anger", "fear", "joy", "sadness", "surprise")
@@ -84,10 +84,12 @@ def test_in_sample_is_optimistic_and_cross_fitted_is_not(
         rows, tuning = rows_of(probs, gold), replace(QUICK, seed=seed)
         estimate = judge(rows, tuning)
         tuned = true_score(tune_thresholds(rows, tuning))
-        found["half"].append(estimate.at_half.score - true_score(baseline_thresholds("half", rows)))
+        found["half"].append(
+            estimate.at_half.score - true_score(constant_thresholds(rows, 0.5, "half"))
+        )
         found["in_sample"].append(estimate.tuned_in_sample.score - tuned)
         found["cross_fitted"].append(estimate.cross_fitted.score - tuned)
-        exact = baseline_thresholds("exact", rows)
+        exact = tune_thresholds(rows, Tuning(n_bags=0, shrinkage=0, min_positives=0))
         preds = decode_probs("multilabel", probs, exact, rows.languages)
         found["exact"].append(macro(gold, preds) - true_score(exact))
     bias = {name: float(np.mean(values)) for name, values in found.items()}

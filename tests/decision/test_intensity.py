@@ -8,7 +8,7 @@ import pytest
 from semeval_kit.decision.intensity import tune_intensity
 from semeval_kit.decision.oof import OofRows
 from semeval_kit.decision.rule import Thresholds, decode_probs, join_levels
-from semeval_kit.decision.thresholds import Tuning, baseline_thresholds
+from semeval_kit.decision.thresholds import Tuning, constant_thresholds
 from semeval_kit.errors import KitError
 
 LABELS = ("anger", "joy")
@@ -33,7 +33,7 @@ def mean_r(gold: np.ndarray, preds: np.ndarray) -> float:
 
 def test_running_and_stops_at_the_first_event_below_its_threshold() -> None:
     probs = np.array([[0.9, 0.4, 0.8, 0.6, 0.6, 0.6], [0.4, 0.9, 0.9, 0.5, 0.5, 0.1]])
-    half = baseline_thresholds("half", OofRows.of(probs, np.zeros((2, 6)), ["eng"] * 2, NAMES))
+    half = constant_thresholds(OofRows.of(probs, np.zeros((2, 6)), ["eng"] * 2, NAMES), 0.5, "half")
     assert decode_probs("intensity", probs, half, ["eng"] * 2).tolist() == [[1, 3], [0, 2]]
 
 
@@ -48,7 +48,7 @@ def test_tuned_beats_plain_rounding_and_a_half_on_new_rows() -> None:
     found = tune_intensity(OofRows.of(probs, targets, ["eng"] * 800, NAMES), Tuning("intensity"))
     new, truth = draw(8000, 1)
     gold, languages = join_levels(truth, 3), ["eng"] * 8000
-    half = baseline_thresholds("half", OofRows.of(new, truth, languages, NAMES))
+    half = constant_thresholds(OofRows.of(new, truth, languages, NAMES), 0.5, "half")
     rounded = np.rint(new.reshape(-1, 2, 3).sum(axis=2))
     tuned = mean_r(gold, decode_probs("intensity", new, found, languages))
     assert tuned > mean_r(gold, decode_probs("intensity", new, half, languages)) + 0.03

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from semeval_kit.decision.oof import OofRows
 from semeval_kit.decision.rule import IntensityRule, decode_probs
-from semeval_kit.decision.thresholds import Tuning, baseline_thresholds, tune_thresholds
+from semeval_kit.decision.thresholds import Tuning, constant_thresholds, tune_thresholds
 from semeval_kit.decision.tuning import tune_rule, untuned_rule
 from semeval_kit.errors import KitError
 
@@ -41,11 +41,15 @@ def test_rows_gather_the_cuts_of_each_language() -> None:
     assert rule.rows([]).shape == (0, 1, 2)
 
 
+EXACT = Tuning(n_bags=0, shrinkage=0, min_positives=0)
+
+
 def half(languages: list[str], n_targets: int = 2):
     n = len(languages)
     names = [f"label {c}" for c in range(n_targets)]
     gold = np.zeros((n, n_targets))
-    return baseline_thresholds("half", OofRows.of(np.zeros((n, n_targets)), gold, languages, names))
+    rows = OofRows.of(np.zeros((n, n_targets)), gold, languages, names)
+    return constant_thresholds(rows, 0.5, "half")
 
 
 def test_a_prob_equal_to_its_threshold_is_positive() -> None:
@@ -66,7 +70,7 @@ def test_decoding_the_tuned_rows_gives_the_f1_of_the_best_cut(
     probs = np.array([[score / 4] for score, _ in drawn])
     gold = np.array([[float(hit)] for _, hit in drawn])
     languages = ["eng"] * len(drawn)
-    found = baseline_thresholds("exact", OofRows.of(probs, gold, languages, ["joy"]))
+    found = tune_thresholds(OofRows.of(probs, gold, languages, ["joy"]), EXACT)
 
     def f1(preds: np.ndarray) -> float:
         return 2 * float((gold * preds).sum()) / max(float((gold + preds).sum()), 1)

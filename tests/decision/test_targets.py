@@ -15,7 +15,7 @@ from semeval_kit.decision.targets import (
     rules_from_json,
     rules_to_json,
 )
-from semeval_kit.decision.thresholds import Tuning, baseline_thresholds
+from semeval_kit.decision.thresholds import Tuning, constant_thresholds
 from semeval_kit.decision.tuning import tune_rule, untuned_rule
 from semeval_kit.submission.metrics import Beside
 from semeval_kit.task.task import Task
@@ -145,12 +145,8 @@ def test_numbers_are_estimated_as_they_are(metric: str) -> None:
 def test_a_label_below_its_threshold_is_seen_from_there(two: Task) -> None:
     rules = half(two)
     names = ["women", "men"]
-    low = baseline_thresholds(
-        "prevalence",
-        OofRows.of(
-            np.array([[0.1, 0.1], [0.3, 0.3]]), np.array([[0, 0.0], [1, 1]]), ["eng"] * 2, names
-        ),
-    )
+    rows = OofRows.of(np.zeros((2, 2)), np.zeros((2, 2)), ["eng"] * 2, ["women", "men"])
+    low = constant_thresholds(rows, 0.2, "low")
     rules["whom"] = low
     # Without the threshold of 0.2 nobody would be the surer answer.
     found = decide_labels(two, rules, np.array([[0.45, 0.55, 0.3, 0.1, 0.5]]), ["eng"])

@@ -10,9 +10,8 @@ from semeval_kit.decision.oof import OofRows
 from semeval_kit.decision.rule import Thresholds, decode_probs
 from semeval_kit.decision.sweep import sweep_global, sweep_label
 from semeval_kit.decision.thresholds import (
-    BASELINES,
     Tuning,
-    baseline_thresholds,
+    constant_thresholds,
     tune_thresholds,
 )
 from semeval_kit.errors import KitError
@@ -205,50 +204,22 @@ def test_bad_input_is_refused_by_name() -> None:
         )
 
 
-class TestBaselines:
-    def test_unknown_rule(self) -> None:
-        with pytest.raises(KitError, match="threshold rule 'best' is unknown"):
-            baseline_thresholds(
-                "best", OofRows.of(np.zeros((1, 1)), np.zeros((1, 1)), ["eng"], ["joy"])
-            )
+def test_a_constant_threshold_leaves_out_what_a_language_lacks(noisy) -> None:
+    probs, targets = noisy(60, 8)
+    targets[:30, 2] = np.nan
+    rows = OofRows.of(probs, targets, ["eng"] * 30 + ["afr"] * 30, LABELS)
+    found = constant_thresholds(rows, 0.5, "half")
+    np.testing.assert_array_equal(found.values["eng"], [0.5, 0.5, np.nan, 0.5, 0.5])
+    assert found.values["afr"].tolist() == found.joint.tolist() == [0.5] * 5
 
-    @pytest.mark.parametrize("rule", BASELINES)
-    def test_a_lacking_label_has_no_threshold(self, rule: str, noisy) -> None:
-        probs, targets = noisy(60, 8)
-        targets[:30, 2] = np.nan
-        found = baseline_thresholds(
-            rule, OofRows.of(probs, targets, ["eng"] * 30 + ["afr"] * 30, LABELS)
-        )
-        assert np.isnan(found.values["eng"]).tolist() == [False, False, True, False, False]
-        assert not np.isnan(found.joint).any()
 
-    def test_all_positive_scores_two_pi_over_one_plus_pi(self, noisy) -> None:
-        probs, targets = noisy(500, 9)
-        found = baseline_thresholds(
-            "all_positive", OofRows.of(probs, targets, ["eng"] * 500, LABELS)
-        )
-        preds = decode_probs("multilabel", probs, found, ["eng"] * 500)
-        pi = targets.mean(axis=0)
-        assert macro_f1(targets, preds) == pytest.approx((2 * pi / (1 + pi)).mean(), abs=1e-12)
-
-    def test_prevalence_matching_calls_as_many_as_gold(self, noisy) -> None:
-        probs, targets = noisy(500, 10)
-        found = baseline_thresholds("prevalence", OofRows.of(probs, targets, ["eng"] * 500, LABELS))
-        preds = decode_probs("multilabel", probs, found, ["eng"] * 500)
-        assert preds.sum(axis=0).tolist() == targets.sum(axis=0).tolist()
-
-    @pytest.mark.parametrize(("gold", "called"), [([1, 0, 0, 0], 0), ([1, 1, 1, 1], 4)])
-    def test_prevalence_matching_with_ties(self, gold: list[int], called: int) -> None:
-        probs, targets = np.full((4, 1), 0.5), np.array(gold, dtype=float)[:, None]
-        found = baseline_thresholds("prevalence", OofRows.of(probs, targets, ["eng"] * 4, ["joy"]))
-        assert decode_probs("multilabel", probs, found, ["eng"] * 4).sum() == called
-
-    def test_global_and_half_are_one_number(self, noisy) -> None:
-        probs, targets = noisy(100, 11)
-        half = baseline_thresholds("half", OofRows.of(probs, targets, ["eng"] * 100, LABELS))
-        shared = baseline_thresholds("global", OofRows.of(probs, targets, ["eng"] * 100, LABELS))
-        assert half.joint.tolist() == [0.5] * 5
-        assert shared.joint.tolist() == [sweep_global(probs, targets)] * 5
+def test_all_positive_scores_two_pi_over_one_plus_pi(noisy) -> None:
+    probs, targets = noisy(500, 9)
+    rows = OofRows.of(probs, targets, ["eng"] * 500, LABELS)
+    found = constant_thresholds(rows, 0.0, "all")
+    preds = decode_probs("multilabel", probs, found, ["eng"] * 500)
+    pi = targets.mean(axis=0)
+    assert macro_f1(targets, preds) == pytest.approx((2 * pi / (1 + pi)).mean(), abs=1e-12)
 
 
 @pytest.mark.parametrize("draw", ["noisy", "miscalibrated"])
@@ -267,10 +238,9 @@ def test_shrunk_is_better_on_average_than_exact_and_fixed(
                 OofRows.of(probs, targets, ["eng"] * 115, LABELS), Tuning(n_bags=50)
             )
         }
-        for rule in ("exact", "half"):
-            tuned[rule] = baseline_thresholds(
-                rule, OofRows.of(probs, targets, ["eng"] * 115, LABELS)
-            )
+        rows = OofRows.of(probs, targets, ["eng"] * 115, LABELS)
+        tuned["exact"] = tune_thresholds(rows, Tuning(n_bags=0, shrinkage=0, min_positives=0))
+        tuned["half"] = constant_thresholds(rows, 0.5, "half")
         for rule, thresholds in tuned.items():
             preds = decode_probs("multilabel", population, thresholds, languages)
             found[rule].append(macro_f1(truth, preds))
