@@ -14,7 +14,7 @@ PLAN = --task $(TASK) --data "$(DATA)" \
 	$(if $(GOLD),--gold "$(GOLD)") $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install submission sweep compare report validate score test test-fast bench lint fix clean reference docs
+.PHONY: help install submission sweep blend compare report validate score test test-fast bench lint fix clean reference docs
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,9 @@ sweep: install  ## several encoders under one recipe, compared: MODELS="a b c" T
 	$(KIT) sweep $(foreach model,$(MODELS),--model "$(model)") \
 		--task $(TASK) --data "$(DATA)" $(if $(LANGS),--langs "$(LANGS)") \
 		$(if $(RECIPE),--recipe "$(RECIPE)") $(ARGS)
+
+blend: install  ## runs blended into one zip: RUN="submissions/a submissions/b" TO=name
+	$(KIT) blend $(RUN) --to "$(TO)" $(ARGS)
 
 compare: install  ## one table over runs: RUN="submissions/a submissions/b"
 	$(KIT) compare $(RUN) $(ARGS)

@@ -22,6 +22,7 @@ _COMMANDS = {
     "run": ("main_job:run", "All stages: from the organisers' files to the zip and its score."),
     "sweep": ("main_job:sweep", "Several encoders under one recipe, compared in one table."),
     "blend": ("members:blend", "Blend runs into one: weights, thresholds, estimate, zip."),
+    "adopt": ("members:adopt", "Take probabilities of any origin over into a run."),
     "system": ("members:system", "Train every member that a recipe lists, and blend them."),
     "prepare": ("main_job:prepare", "Check the data, make the folds, freeze the run."),
     "train": ("stages:train", "Train the folds that are not finished."),

@@ -76,6 +76,53 @@ def blend(
 
 
 @click.command(
+    epilog="Example:  semeval-kit adopt train=llm-oof.csv test=llm-test.csv --langs eng --to my-llm"
+)
+@click.argument("files", metavar="[SPLIT=]FILE...", nargs=-1, required=True)
+@click.option("--task", default="demo", show_default=True, help="Name, or a .toml file.")
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("data"),
+    show_default=True,
+    help="Folder of the organisers' files.",
+)
+@click.option("--langs", required=True, help="Languages that the files speak of.")
+@click.option("--to", "name", required=True, help="Name of the run's folder.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the parts of its rows.")
+@_GOLD
+@_SUBMISSIONS
+def adopt(
+    files: tuple[str, ...],
+    task: str,
+    data: Path,
+    langs: str,
+    name: str,
+    seed: int,
+    gold: Path | None,
+    submissions: Path,
+) -> None:
+    """Take probabilities or labels of any origin over into a run, to be blended.
+
+    A CSV or JSONL file has a column id, one per label (0..1 or as in the data), and, where these
+    are not plain, language and split. Training rows must be out-of-fold.
+    """
+    from semeval_kit.cli.summary import summarise
+    from semeval_kit.run.adopting import AdoptPlan, adopt_files
+
+    named = [text.partition("=") if "=" in text else ("", "", text) for text in files]
+    plan = AdoptPlan(
+        task=task,
+        data=data,
+        languages=tuple(langs.replace(",", " ").split()),
+        files=tuple((split, Path(path)) for split, _, path in named),
+        seed=seed,
+    )
+    done = adopt_files(submissions / name, plan, gold, say)
+    click.echo(summarise(done))
+
+
+@click.command(
     epilog="Example:  semeval-kit system strong --task semeval2025-task11-a --data official "
     "--langs eng"
 )

@@ -1,0 +1,255 @@
+"""Probabilities of any origin, taken over into a run: an LLM's answers, a colleague's system."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semeval_kit.data.examples import Examples, read_examples
+from semeval_kit.data.folds import assign_folds
+from semeval_kit.data.texts import number_groups
+from semeval_kit.errors import KitError
+from semeval_kit.run.decide import pack, score
+from semeval_kit.run.directory import (
+    Probs,
+    Run,
+    hold_lock,
+    spell_folds,
+    write_json,
+    write_probs,
+)
+from semeval_kit.run.frozen import Frozen, hash_files
+from semeval_kit.run.judge import tune
+from semeval_kit.run.kept_rows import pack_rows
+from semeval_kit.run.plan import SPLITS, Say
+from semeval_kit.run.prepare import describe_moment
+from semeval_kit.task.codec import encode_labels, target_names
+from semeval_kit.task.task import Task, load_task, read_task_source
+
+Key = tuple[str, str]
+Row = dict[str, Any]
+_SPLITS = ("train", "dev", "test")
+_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class AdoptPlan:
+    """What is asked.
+
+    Attributes:
+        task: name or path.
+        data: folder of the organisers' files.
+        languages: that the files speak of.
+        files: (split, path); "" where the rows say their split in a column.
+        seed: of the parts of training rows.
+    """
+
+    task: str
+    data: Path
+    languages: tuple[str, ...]
+    files: tuple[tuple[str, Path], ...]
+    seed: int = 0
+
+
+def adopt_files(path: Path, plan: AdoptPlan, gold: Path | None, say: Say) -> Run:
+    """Make a run of files of probabilities or labels.
+
+    Training rows count as out-of-fold: that no model behind them has learnt them is their origin's
+    word. Without them dev rows are the ones that are judged; without both nothing is, and the run
+    can only be blended with a weight set by hand.
+
+    Args:
+        path: of the run.
+        plan: what is asked.
+        gold: reference labels of the test split, or None.
+        say: is told what the files lack.
+
+    Raises:
+        KitError: a file cannot be read, has no split, lacks rows, or has what is no probability.
+    """
+    task = load_task(plan.task).narrowed(plan.languages, plan.languages)
+    task.check_languages(plan.languages)
+    data = plan.data.expanduser().resolve()
+    given: dict[str, dict[Key, NDArray[np.float64]]] = {}
+    for split, file in plan.files:
+        _read_file(task, plan.languages, split, file, given)
+    judged = next((split for split in ("train", "dev") if split in given), "")
+    examples = {s: _read_rows(task, data, s, plan.languages, s == judged) for s in given}
+    probs = {split: _align(task, split, examples[split], given[split]) for split in given}
+    run = _create(path, task, plan, data, judged, examples.get(judged))
+    with hold_lock(run.path):
+        if judged:
+            _write_folds(run, probs[judged])
+        for split in SPLITS:
+            if split in probs and split != judged:
+                _write_split(run, split, examples[split], probs[split])
+        if not judged:
+            say(
+                f"{path}: neither training nor dev rows, so it cannot be judged. Blend it with a "
+                f"weight set by hand: --weight {run.name}=0.3."
+            )
+            return run
+        tune(run, say)
+        pack(run, say)
+        score(run, gold, say)
+    return run
+
+
+def _create(
+    path: Path, task: Task, plan: AdoptPlan, data: Path, judged: str, examples: Examples | None
+) -> Run:
+    text = read_task_source(plan.task)[1]
+    splits = [judged] if judged else []
+    recipe = {
+        "encoder": "external",
+        "folds": _FOLDS,
+        "holdout": 0.0,
+        "holdout_split": "dev" if judged == "dev" else "",
+        "seed": plan.seed,
+    }
+    settings = {
+        "task": task.name,
+        "languages": list(plan.languages),
+        "train_languages": list(plan.languages),
+        "train_splits": splits,
+        "data": str(data),
+        "data_sha256": hash_files(task, data, splits, plan.languages),
+        "member": "external",
+        "members": {
+            f"{split or 'rows'} {number}": hashlib.sha256(file.read_bytes()).hexdigest()
+            for number, (split, file) in enumerate(plan.files)
+        },
+        "seed": plan.seed,
+        **describe_moment(path),
+    }
+    if Run(path).goes_on_with(Frozen(text, recipe, settings)):
+        return Run.open(path)
+    files = {}
+    if examples is not None:
+        folds = np.zeros(len(examples), dtype=np.int64)
+        if judged == "train":
+            targets = encode_labels(task, examples.labels)
+            groups = number_groups(examples)
+            folds = assign_folds(groups, targets, examples.languages, _FOLDS, plan.seed)
+        files = {
+            "rows.json": pack_rows(examples),
+            "folds.csv": spell_folds(examples.ids, examples.languages, folds.tolist()),
+        }
+    return Run.create(path, task_text=text, recipe=recipe, settings=settings, files=files)
+
+
+def _read_rows(
+    task: Task, data: Path, split: str, languages: Sequence[str], labelled: bool
+) -> Examples:
+    return read_examples(task, data, split, languages, labelled=labelled)
+
+
+def _align(
+    task: Task, split: str, examples: Examples, given: Mapping[Key, NDArray[np.float64]]
+) -> Probs:
+    keys = list(zip(examples.languages, examples.ids, strict=True))
+    missing = [id_ for language, id_ in keys if (language, id_) not in given]
+    foreign = sorted(id_ for _, id_ in given.keys() - set(keys))
+    if missing or foreign:
+        what, ids = ("lack", missing) if missing else ("have unknown", foreign)
+        raise KitError(
+            f"the files {what} {len(ids)} {split} rows ({', '.join(ids[:3])}); the data has "
+            f"{len(keys)}. A member must speak of every row, and of no other."
+        )
+    values = np.stack([given[key] for key in keys])
+    return Probs(examples.ids, examples.languages, target_names(task), values)
+
+
+def _write_folds(run: Run, probs: Probs) -> None:
+    fold_of = run.read_folds()
+    folds = np.array([fold_of[key] for key in probs.keys])
+    for fold in range(run.n_folds):
+        own = np.flatnonzero(folds == fold)
+        write_probs(run.oof_file(fold), probs.take(own))
+        digest = hashlib.sha256(run.oof_file(fold).read_bytes()).hexdigest()
+        done = {"fold": fold, "n_train": 0, "n_valid": len(own), "encoder": "external"}
+        write_json(run.done_file(fold), {**done, "oof_sha256": digest})
+
+
+def _write_split(run: Run, split: str, examples: Examples, probs: Probs) -> None:
+    run.keep_split(split, examples, hash_files(run.task, run.data, (split,), run.languages))
+    languages = np.asarray(probs.languages)
+    for language in run.languages:
+        own = probs.take(np.flatnonzero(languages == language))
+        write_probs(run.probs_file(split, language), own)
+
+
+def _read_file(
+    task: Task,
+    languages: Sequence[str],
+    split: str,
+    file: Path,
+    given: dict[str, dict[Key, NDArray[np.float64]]],
+) -> None:
+    """Add a file's rows to `given`: split -> (language, id) -> probabilities `(n_targets,)`."""
+    for line, row in enumerate(_list_rows(file), start=2 if file.suffix != ".jsonl" else 1):
+        place = f"{file}, line {line}"
+        own = split or str(row.get("split") or "")
+        if own not in _SPLITS:
+            raise KitError(
+                f"{place}: its split is not known. Name it, such as test={file}, or give every row "
+                "a column 'split' of train, dev or test."
+            )
+        language = str(row.get("language") or (languages[0] if len(languages) == 1 else ""))
+        if language not in languages:
+            raise KitError(f"{place}: language '{language}' is none of {', '.join(languages)}.")
+        key = (language, str(row.get("id") or ""))
+        rows = given.setdefault(own, {})
+        if not key[1] or key in rows:
+            raise KitError(f"{place}: id '{key[1]}' is {'double' if key[1] else 'missing'}.")
+        rows[key] = _read_values(task, language, row, place)
+
+
+def _list_rows(file: Path) -> list[Row]:
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise KitError(f"{file}: cannot be read as UTF-8 ({error}).") from error
+    if file.suffix == ".jsonl":
+        try:
+            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+        except ValueError as error:
+            raise KitError(f"{file}: a line is not JSON ({error}).") from error
+        return [{**row, **row.get("probs", {}), **row.get("labels", {})} for row in rows]
+    return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
+def _read_values(task: Task, language: str, row: Row, place: str) -> NDArray[np.float64]:
+    """Probabilities where the row has the targets' columns, else its labels as such."""
+    own = set(task.labels_for(language))
+    names = target_names(task)
+    as_probs = all(n in row for n in names if n.rpartition(":")[2].split(">=")[0] in own)
+    columns = names if as_probs else task.label_names
+    values = np.zeros(len(columns))
+    for number, name in enumerate(columns):
+        cell = row.get(name)
+        if cell in (None, ""):
+            if name.rpartition(":")[2].split(">=")[0] in own:
+                raise KitError(f"{place}: '{name}' is missing; {language} has that label.")
+            continue
+        try:
+            values[number] = float(str(cell))
+        except ValueError as error:
+            raise KitError(f"{place}: '{name}' is '{cell}'; expected a number.") from error
+    if not as_probs:
+        values = encode_labels(task, values[None])[0]
+    bad = np.flatnonzero(~((values >= 0) & (values <= 1)))
+    if len(bad):
+        raise KitError(
+            f"{place}: '{names[bad[0]]}' is {values[bad[0]]:g}; expected a probability 0..1."
+        )
+    return values
