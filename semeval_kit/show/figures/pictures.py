@@ -276,8 +276,8 @@ def _draw_training(run: Run) -> Iterator[Picture]:
     yield Picture(
         "training",
         "Training",
-        f"Loss and {name_metric(metric)} after each epoch; for validation on the rows held out, at "
-        f"threshold 0.5. {folds}Rings mark the epoch that was kept.",
+        f"Loss and {name_metric(metric)} after each epoch; for validation on the rows held out, "
+        f"{find_wording(shown_task(run)).untuned}. {folds}Rings mark the epoch that was kept.",
         draw_training(histories, best, metric),
     )
 
