@@ -23,16 +23,10 @@ from transformers import (
 )
 
 from semeval_kit.errors import KitError
-from semeval_kit.training.head import (
-    HEAD_FILE,
-    HEAD_WEIGHTS,
-    Classifier,
-    Target,
-    Targets,
-    parse_targets,
-)
+from semeval_kit.training.head import HEAD_FILE, HEAD_WEIGHTS, Classifier
 from semeval_kit.training.recipe import Recipe, peak_lr
 from semeval_kit.training.source import explain_failure, resolve_encoder
+from semeval_kit.training.targets import Target, Targets, parse_targets
 
 _DROPOUTS = {
     "hidden_dropout": ("hidden_dropout_prob", "dropout", "embedding_dropout", "mlp_dropout"),

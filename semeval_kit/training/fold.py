@@ -27,11 +27,12 @@ from semeval_kit.task.task import Task
 from semeval_kit.training.batches import Rows, encode_texts
 from semeval_kit.training.checkpoint import staged_dir
 from semeval_kit.training.encoder import describe_model, load_model, load_tokenizer
-from semeval_kit.training.head import encode_gold, find_reversal, read_targets
 from semeval_kit.training.loop import FoldTrainer
 from semeval_kit.training.machine import choose_precision, fingerprint, peak_memory_mb
 from semeval_kit.training.predict import FoldModel, load_fold
+from semeval_kit.training.progress import Progress
 from semeval_kit.training.recipe import Recipe, make_recipe
+from semeval_kit.training.targets import encode_gold, find_reversal, read_targets
 
 Event = dict[str, Any]
 _CHECKED_ROWS = 16
@@ -103,24 +104,16 @@ def train_fold(run: Run, fold: int, emit: Callable[[Event], None]) -> FoldTraine
         probs = (plain + trainer.predict(rows.swapped)[:, find_reversal(run.task)]) / 2
     if accelerator.is_main_process:
         _save_model(run.model_dir(fold), trainer, tokenizer, rows.valid, plain)
-        write_probs(
-            run.oof_file(fold),
-            Probs(rows.held_out.ids, rows.held_out.languages, targets.names, probs),
-        )
+        judged = rows.held_out
+        write_probs(run.oof_file(fold), Probs(judged.ids, judged.languages, targets.names, probs))
         _write_history(run, fold, progress.history)
         done = {
             "fold": held_out_fold,
-            "seed": recipe.seed,
-            "best_epoch": progress.best_epoch,
-            "epochs": len(progress.history),
-            "n_train": len(run.read_folds()) - len(rows.valid.names),
-            "n_valid": len(rows.valid.names),
-            "seconds": round(sum(row["seconds"] for row in progress.history), 1),
+            "n_train": len(run.read_folds()) - len(judged),
+            "n_valid": len(judged),
             "process_seconds": round(time.monotonic() - started, 1),
-            "peak_rss_mb": peak_memory_mb(),
-            "encoder": recipe.encoder,
             "oof_sha256": _sha256(run.oof_file(fold)),
-            **describe_model(trainer.classifier, recipe),
+            **_describe_training(trainer, progress),
             **stamp,
         }
         write_json(run.done_file(fold), done)
@@ -213,6 +206,19 @@ def _save_model(
                 f"{folder}: the saved model differs from the trained one by {worst:.2g} in a "
                 "probability. Please report this with the encoder's name; --pooling cls avoids it."
             )
+
+
+def _describe_training(trainer: FoldTrainer, progress: Progress) -> Event:
+    """What done.json says of a finished training."""
+    return {
+        "encoder": trainer.recipe.encoder,
+        "seed": trainer.recipe.seed,
+        "best_epoch": progress.best_epoch,
+        "epochs": len(progress.history),
+        "seconds": round(sum(row["seconds"] for row in progress.history), 1),
+        "peak_rss_mb": peak_memory_mb(),
+        **describe_model(trainer.classifier, trainer.recipe),
+    }
 
 
 def _write_history(run: Run, fold: int, history: list[Event]) -> None:

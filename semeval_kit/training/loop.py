@@ -29,11 +29,12 @@ from semeval_kit.errors import KitError
 from semeval_kit.training.batches import Rows, pad_batch, plain_batches, training_batches
 from semeval_kit.training.checkpoint import Checkpoint, load_newest, save_checkpoint
 from semeval_kit.training.encoder import load_classifier, parameter_groups
-from semeval_kit.training.head import LossOptions, TargetLoss, Targets
+from semeval_kit.training.head import TargetLoss
 from semeval_kit.training.levers import Adversary, WeightAverage
 from semeval_kit.training.machine import peak_memory_mb
 from semeval_kit.training.progress import Progress, RunningEpoch, measure
 from semeval_kit.training.recipe import Recipe
+from semeval_kit.training.targets import LossOptions, Targets
 
 Array = NDArray[np.float64]
 Event = dict[str, Any]

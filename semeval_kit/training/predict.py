@@ -17,7 +17,8 @@ from semeval_kit.run.directory import Run
 from semeval_kit.training.batches import Tokens, encode_texts, pad_batch, plain_batches
 from semeval_kit.training.checkpoint import find_fault
 from semeval_kit.training.encoder import load_model
-from semeval_kit.training.head import Classifier, find_reversal
+from semeval_kit.training.head import Classifier
+from semeval_kit.training.targets import find_reversal
 
 Array = NDArray[np.float64]
 _BATCH = 64

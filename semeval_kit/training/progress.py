@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semeval_kit.submission.metrics import correlation, spearman
-from semeval_kit.training.head import Target, Targets
 from semeval_kit.training.recipe import Recipe
+from semeval_kit.training.targets import Target, Targets
 
 Array = NDArray[np.float64]
 Event = dict[str, Any]

@@ -21,8 +21,9 @@ from semeval_kit.show.export import _lay_model, export_model
 from semeval_kit.show.folded_head import can_fold, fold_mean_head
 from semeval_kit.show.snippets import choose_layout, python_snippet
 from semeval_kit.training.encoder import load_classifier, load_model
-from semeval_kit.training.head import Classifier, Target, Targets
+from semeval_kit.training.head import Classifier
 from semeval_kit.training.recipe import make_recipe
+from semeval_kit.training.targets import Target, Targets
 
 FOLDED = (
     "bert",

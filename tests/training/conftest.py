@@ -44,9 +44,9 @@ def make_rows() -> Callable[..., Any]:
 @pytest.fixture
 def make_trainer(tiny_bert: Path) -> Callable[..., Any]:
     """Make a trainer of the tiny BERT in fp32; keywords are recipe fields."""
-    from semeval_kit.training.head import Target, Targets
     from semeval_kit.training.loop import FoldTrainer
     from semeval_kit.training.recipe import make_recipe
+    from semeval_kit.training.targets import Target, Targets
 
     def make(
         events: list[dict[str, Any]] | None = None,

@@ -21,8 +21,9 @@ from semeval_kit.training.encoder import (
     load_tokenizer,
     parameter_groups,
 )
-from semeval_kit.training.head import Classifier, Target, Targets
+from semeval_kit.training.head import Classifier
 from semeval_kit.training.recipe import Recipe, make_recipe
+from semeval_kit.training.targets import Target, Targets
 
 TARGETS = Targets((Target("multilabel", ("anger", "fear", "joy")),))
 

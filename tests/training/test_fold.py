@@ -24,8 +24,8 @@ from semeval_kit.task.task import load_task, read_task_source
 from semeval_kit.training import fold as encoder_fold
 from semeval_kit.training import worker
 from semeval_kit.training.checkpoint import find_fault
-from semeval_kit.training.head import read_targets
 from semeval_kit.training.predict import load_fold
+from semeval_kit.training.targets import read_targets
 
 Event = dict[str, Any]
 

@@ -16,15 +16,9 @@ from sklearn import metrics
 
 from semeval_kit.task.codec import target_names
 from semeval_kit.task.task import load_task
-from semeval_kit.training.head import (
-    Target,
-    TargetLoss,
-    Targets,
-    encode_gold,
-    parse_targets,
-    read_targets,
-)
+from semeval_kit.training.head import TargetLoss
 from semeval_kit.training.progress import measure
+from semeval_kit.training.targets import Target, Targets, encode_gold, parse_targets, read_targets
 
 
 @pytest.fixture

@@ -13,9 +13,10 @@ from torch.nn import functional
 
 from semeval_kit.errors import KitError
 from semeval_kit.training.encoder import load_classifier, parameter_groups
-from semeval_kit.training.head import LossOptions, Target, TargetLoss, Targets
+from semeval_kit.training.head import TargetLoss
 from semeval_kit.training.levers import Adversary, WeightAverage
 from semeval_kit.training.recipe import make_recipe
+from semeval_kit.training.targets import LossOptions, Target, Targets
 
 NO_DROPOUT = {"hidden_dropout": 0.0, "attention_dropout": 0.0, "head_dropout": 0.0}
 MULTI = Targets((Target("multilabel", ("a", "b", "c")),))
@@ -165,7 +166,7 @@ def test_an_attack_goes_uphill_by_its_length(
         handle = layer.register_forward_hook(lambda _, __, output: seen.append(output))
         after = loss.sum_terms(model(ids, torch.ones_like(ids)), gold)
         handle.remove()
-    assert float(after) > float(before)
+    assert float(after.detach()) > float(before.detach())
     moved = (seen[0] - layer(ids)).flatten(1).norm(dim=1)
     assert moved.tolist() == pytest.approx([0.3] * 3, rel=1e-4)
     assert torch.equal(model(ids, torch.ones_like(ids)), model(ids, torch.ones_like(ids)))
