@@ -36,6 +36,9 @@ SINGLE_MODELS = (
 )
 _N_RESAMPLES = 500
 _Z = 1.96
+# A bootstrap takes the answers as given, thresholds too. On held-back halves of six languages and
+# three kinds of models 31 of 36 plain intervals held the score, and 33 that are wider by this.
+_WIDER = 1.15
 # What other shares of labels explain holds only if they are all that changed: half of what they
 # change is taken for doubt.
 _SHIFT_DOUBT = 0.5
@@ -173,7 +176,7 @@ def expect_score(
         ratio = len(rows_of_language) / max(n_new.get(language, len(rows_of_language)), 1)
         error = gain.error if gain else 0.0
         variances.append(spread[language] ** 2 * (1 + ratio) + error**2)
-    error = float(np.sqrt(np.sum(variances) / len(variances) ** 2 + doubt**2))
+    error = _WIDER * float(np.sqrt(np.sum(variances) / len(variances) ** 2 + doubt**2))
     score = float(np.mean(list(languages.values())))
     paired = _pair(rule, tuning, board, new)
     return Expected(

@@ -140,7 +140,7 @@ def test_without_new_rows_only_the_interval_grows() -> None:
     assert found.score == board.score(cross_fit(rows, TUNING))
     assert (found.gain, found.n_models, found.n_rows) == (0.0, 1, 0)
     drawn = board.resample([cross_fit(rows, TUNING)], 500, 0)[:, 0]
-    assert found.high - found.low == pytest.approx(2 * 1.96 * np.sqrt(2) * drawn.std())
+    assert found.high - found.low == pytest.approx(1.15 * 2 * 1.96 * np.sqrt(2) * drawn.std())
 
 
 def test_a_model_that_beats_every_floor_has_learnt() -> None:

@@ -144,7 +144,6 @@ def test_numbers_are_estimated_as_they_are(metric: str) -> None:
 
 def test_a_label_below_its_threshold_is_seen_from_there(two: Task) -> None:
     rules = half(two)
-    names = ["women", "men"]
     rows = OofRows.of(np.zeros((2, 2)), np.zeros((2, 2)), ["eng"] * 2, ["women", "men"])
     low = constant_thresholds(rows, 0.2, "low")
     rules["whom"] = low
