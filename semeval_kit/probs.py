@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from semeval_kit.errors import KitError
@@ -103,6 +102,8 @@ def read_probs(path: Path, remedy: str = AGAIN) -> Probs:
         KitError: the file is missing, is not such a file, is not what was written, or a value is
             not a probability.
     """
+    import pandas as pd  # only here: what reads no probabilities starts without it
+
     content = read_kept(path, remedy)
     line = content.partition(b"\n")[0].decode("utf-8", errors="replace")
     header = next(csv.reader([line]), [])
