@@ -8,7 +8,9 @@ from typing import Any
 import click
 
 from semeval_kit.cli.options import (
+    cluster_options,
     engine_options,
+    hand_out,
     plan_options,
     read_engine,
     read_plan,
@@ -23,6 +25,7 @@ from semeval_kit.cli.options import (
 )
 @plan_options
 @engine_options
+@cluster_options
 @click.option(
     "--gold",
     type=click.Path(exists=True, path_type=Path),
@@ -58,6 +61,10 @@ def run(gold: Path | None, per_language: bool, report: bool, **given: Any) -> No
         run_system(given, gold)
         return
     path, plan = read_plan(given)
+    if per_language and given["engine"] != "local":
+        raise click.UsageError("--per-language makes several runs: hand out one --langs at a time.")
+    if hand_out(path, plan, given):
+        return
     engine = read_engine(given)
     try:
         work = run_each_language if per_language else run_all
@@ -99,6 +106,7 @@ def _lists_members(given: dict[str, Any]) -> bool:
 )
 @sweep_options
 @engine_options
+@cluster_options
 @click.option(
     "--gold",
     type=click.Path(exists=True, path_type=Path),
@@ -133,6 +141,8 @@ def sweep(
         path, plan = read_plan({**given, "model": model})
         say(f"[{position}/{len(models)}] {model}: {path}")
         try:
+            if hand_out(path, plan, given):
+                continue
             run = run_all(path, plan, read_engine(dict(given)), gold, say)
             done.append(run.path)
             present(run, say)

@@ -115,6 +115,68 @@ def engine_options(command: Command) -> Command:
     return command
 
 
+def cluster_options(command: Command) -> Command:
+    """Add the options that say which engine does a run's jobs, and what a cluster is asked for."""
+    for option in reversed(
+        (
+            click.option(
+                "--engine",
+                type=click.Choice(["local", "commands", "slurm"]),
+                default="local",
+                show_default=True,
+                help="local: this machine; slurm: a cluster; commands: print the jobs.",
+            ),
+            click.option("--partition", default=None, help="Slurm: where jobs run."),
+            click.option("--gpus", type=click.IntRange(0), default=None, help="Slurm: per job."),
+            click.option("--cpus", type=click.IntRange(1), default=None, help="Slurm: per job."),
+            click.option("--time", "time_limit", default=None, help="Slurm: per job, H:MM:SS."),
+            click.option(
+                "--max-jobs", type=click.IntRange(1), default=None, help="Slurm: at once."
+            ),
+            click.option(
+                "--cluster-file",
+                type=click.Path(exists=True, dir_okay=False, path_type=Path),
+                default=None,
+                help='Slurm: the same as JSON, such as {"partition": "gpu", "minutes": 240}.',
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def hand_out(path: Path, plan: Plan, given: dict[str, Any]) -> bool:
+    """Prepare a run and give its jobs to the engine that `given` names; False for this machine.
+
+    Raises:
+        KitError: the data has errors, or the jobs cannot be submitted.
+    """
+    if given["engine"] == "local":
+        return False
+    from semeval_kit.run import jobs, stages
+
+    asked = {name: given[name] for name in ("partition", "gpus", "cpus", "max_jobs")}
+    asked["minutes"] = _read_minutes(given["time_limit"])
+    cluster = jobs.read_cluster(given["cluster_file"], asked)
+    run, engine = stages.prepare(path, plan, say), read_engine(dict(given))
+    if given["engine"] == "commands":
+        click.echo(jobs.spell_jobs(jobs.list_jobs(run, engine)))
+        return True
+    jobs.submit_jobs(run, engine, cluster, say)
+    say(f"see `semeval-kit status {run.path} --watch`; `semeval-kit stop {run.path}` cancels them")
+    return True
+
+
+def _read_minutes(text: str | None) -> int | None:
+    parts = (text or "").split(":")
+    if text is None:
+        return None
+    if not 1 <= len(parts) <= 3 or not all(part.isdecimal() for part in parts):
+        raise click.UsageError(f"--time '{text}': expected H:MM:SS, such as 4:00:00.")
+    hours, minutes, seconds = ([int(part) for part in parts] + [0, 0])[:3]
+    return max(60 * hours + minutes + (seconds > 0), 1)
+
+
 def read_plan(given: dict[str, Any]) -> tuple[Path, Plan]:
     """Turn the options of `plan_options` into the run's folder and plan; they leave `given`.
 

@@ -355,6 +355,7 @@ class Run:
     recipe_file = property(lambda self: self.path / "recipe.toml")
     rows_file = property(lambda self: self.path / "rows.json")
     folds_file = property(lambda self: self.path / "folds.csv")
+    cluster_file = property(lambda self: self.path / "cluster.json")
     places_file = property(lambda self: self.path / "places.json")
     thresholds_file = property(lambda self: self.path / "thresholds.json")
     estimate_file = property(lambda self: self.path / "estimate.json")
@@ -408,6 +409,10 @@ class Run:
     def done_file(self, fold: int) -> Path:
         """Written last: its existence means that the fold is finished."""
         return self.fold_dir(fold) / "done.json"
+
+    def state_file(self, fold: int) -> Path:
+        """Who is at work on a fold and how far it is; gone when it is done."""
+        return self.fold_dir(fold) / "state.json"
 
     def log_file(self, fold: int) -> Path:
         """What the fold's process said; removed when the fold is done."""
@@ -556,7 +561,7 @@ _OLD_UNSET = tuple(zip(OPEN_FIELDS, (0.0, -1.0, -1.0), strict=True))
 
 def _has_content(fold_dir: Path) -> bool:
     """Whether there is more in a fold's folder than the log of a failure, or a process in it."""
-    if any(path.name not in ("worker.log", SUMS) for path in fold_dir.iterdir()):
+    if any(path.name not in ("worker.log", "state.json", SUMS) for path in fold_dir.iterdir()):
         return True
     try:
         with hold_lock(fold_dir):

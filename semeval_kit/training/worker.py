@@ -25,6 +25,7 @@ from typing import Any
 
 from semeval_kit.errors import KitError, explain_error
 from semeval_kit.run.directory import Run, hold_lock, remove_leftovers
+from semeval_kit.run.lease import Lease, hold_lease
 from semeval_kit.training.trackers import REPORT_TO, tracking
 
 Event = dict[str, Any]
@@ -49,7 +50,7 @@ def main() -> None:
     is_main = int(os.environ.get("RANK", "0")) == 0
     try:
         run = Run.open(asked.run)
-        with lock_fold(run, asked.fold) if is_main else nullcontext():
+        with lock_fold(run, asked.fold) if is_main else nullcontext() as emit.lease:
             if asked.job == "train" and is_main and os.environ.get(REPORT_TO):
                 with tracking(run, asked.fold, emit) as tell:
                     do_job(asked.job, run, asked.fold, asked.splits, tell)
@@ -103,13 +104,13 @@ def do_job(
 
 
 @contextmanager
-def lock_fold(run: Run, fold: int) -> Iterator[None]:
+def lock_fold(run: Run, fold: int) -> Iterator[Lease]:
     """Keep a second process off the fold: an orphan of a killed run may need a moment to end."""
     folder = run.fold_dir(fold)
     folder.mkdir(parents=True, exist_ok=True)
-    with hold_lock(folder, seconds=_LOCK_SECONDS):
+    with hold_lock(folder, seconds=_LOCK_SECONDS), hold_lease(run, fold) as lease:
         remove_leftovers(folder)
-        yield
+        yield lease
 
 
 class Emitter:
@@ -119,6 +120,7 @@ class Emitter:
         """Name the fold that every line tells of."""
         self.fold = fold
         self.last = 0.0
+        self.lease: Lease | None = None
 
     def __call__(self, event: Event) -> None:
         """Print one event, unless it is a step too soon after the last."""
@@ -128,6 +130,8 @@ class Emitter:
         if event["event"] in ("step", "rows") and now - self.last < _EVENT_SECONDS:
             return
         self.last = now
+        if self.lease is not None:
+            self.lease.note(event)
         sys.stdout.write(json.dumps({"fold": self.fold, **event}) + "\n")
         sys.stdout.flush()
 

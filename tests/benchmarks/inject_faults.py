@@ -27,6 +27,7 @@ from semeval_kit.run.stages import Engine
 FAULTS = ("flip", "flip", "flip", "cut", "empty", "double", "remove")
 # Pages for people, and files that only say where and when: no stage reads them.
 NOT_READ = ("report.html", "README.md", "worker.log")
+USED = "used in silence"
 RESULTS = ("thresholds.json", "estimate.json", "oof_answers.csv", "score.json")
 
 
@@ -82,7 +83,7 @@ def inject_faults(
         where = _damage(folder / name, fault, draw)
         try:
             _do_stages(folder)
-            outcome = "harmless" if _results(folder) == _results_of(whole) else "used in silence"
+            outcome = "harmless" if _are_same(_read_all(folder), whole, name) else USED
         except KitError:
             outcome = "refused"
         except Exception as error:
@@ -147,16 +148,15 @@ def _read_all(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
-def _results_of(files: dict[str, bytes]) -> dict[str, bytes]:
-    return {
-        name: content
-        for name, content in files.items()
+def _are_same(now: dict[str, bytes], whole: dict[str, bytes], damaged: str) -> bool:
+    """Whether the results are as before; a score that is gone is told by its absence."""
+    gone = "score.json" if damaged == "score.json" and damaged not in now else ""
+    names = [
+        name
+        for name in whole
         if name in RESULTS or name.endswith(".zip") or Path(name).name.startswith("p")
-    }
-
-
-def _results(folder: Path) -> dict[str, bytes]:
-    return _results_of(_read_all(folder))
+    ]
+    return all(now.get(name) == whole[name] for name in names if name != gone)
 
 
 def _restore(folder: Path, whole: dict[str, bytes]) -> None:

@@ -1,0 +1,277 @@
+"""The work of a run as a list of jobs, and engines that do them elsewhere than here.
+
+A job is a fold to train, or what comes after all folds. It reads and writes only the run's folder,
+so any machine that sees the folder may do it, with one command.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from semeval_kit.errors import KitError
+from semeval_kit.files import read_json, write_json
+from semeval_kit.run.directory import Run
+from semeval_kit.run.lease import read_state
+from semeval_kit.run.plan import Engine, Say
+
+_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one process does for a run.
+
+    Attributes:
+        name: "fold-0", or "finish" for what comes after all folds.
+        commands: the arguments of `semeval-kit`, one command after the other.
+        after: names of the jobs that must be done before.
+        writes: the folder or files inside the run.
+    """
+
+    name: str
+    commands: tuple[tuple[str, ...], ...]
+    after: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+
+    def spell(self) -> str:
+        """The job as one shell line."""
+        return " && ".join(shlex.join(("semeval-kit", *words)) for words in self.commands)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What a scheduler is asked for, for each job.
+
+    Attributes:
+        partition: its name; empty: the cluster's own default.
+        gpus: of each job.
+        cpus: of each job.
+        minutes: time limit.
+        max_jobs: of one run at a time.
+    """
+
+    partition: str = ""
+    gpus: int = 0
+    cpus: int = 2
+    minutes: int = 240
+    max_jobs: int = 20
+
+
+def list_jobs(run: Run, engine: Engine) -> list[Job]:
+    """The jobs of a run that are not done yet: its folds, then what needs all of them."""
+    path = str(run.path.resolve())
+    flags: tuple[str, ...] = ("--jobs", "1", "--processes", str(engine.processes))
+    flags += ("--threads", str(engine.threads)) if engine.threads else ()
+    folds = [
+        Job(
+            name=f"fold-{fold}",
+            commands=(("train", path, "--fold", str(fold), *flags),),
+            writes=(run.fold_dir(fold).name,),
+        )
+        for fold in range(run.n_folds)
+        if not run.is_done(fold)
+    ]
+    finish = Job(
+        name="finish",
+        commands=(("probs", path), ("tune", path), ("pack", path)),
+        after=tuple(job.name for job in folds),
+        writes=("dev", "test", run.thresholds_file.name, run.zip_file.name),
+    )
+    return [*folds, finish]
+
+
+def spell_jobs(jobs: Sequence[Job]) -> str:
+    """Jobs as a shell script: folds may be done at once and anywhere, what comes after may not."""
+    folds = [job.spell() for job in jobs if not job.after and job.name != "finish"]
+    lines = ["# folds: in any order, at once, on any machine that sees the folder", *folds]
+    lines += ["# after all of them", *(job.spell() for job in jobs if job.name == "finish")]
+    return "\n".join(lines)
+
+
+def submit_jobs(run: Run, engine: Engine, cluster: Cluster, say: Say, kind: str = "slurm") -> None:
+    """Hand the jobs of a run to Slurm; what is submitted and not done is not submitted again.
+
+    Folds are an array; what comes after depends on all of them. The shell may be closed.
+
+    Args:
+        run: a prepared run.
+        engine: threads and processes of each fold.
+        cluster: what each job asks for.
+        say: is told the numbers of the jobs.
+        kind: "slurm", or "local" for processes of this machine (for trying things out).
+
+    Raises:
+        KitError: submitit is not installed, or the cluster refuses.
+    """
+    try:
+        import submitit
+    except ImportError as error:
+        raise KitError(
+            "--engine slurm: submitit is not installed. Run `pip install 'semeval-kit[cluster]'`."
+        ) from error
+    waiting = [job for job in list_jobs(run, engine) if not is_at_work(run, job)]
+    folds = [job for job in waiting if job.name != "finish"]
+    try:
+        executor = submitit.AutoExecutor(folder=run.path / "cluster" / "%j", cluster=kind)
+        executor.update_parameters(**_spell_needs(cluster, run.name))
+        with executor.batch():
+            handed = [executor.submit(Call(job.commands)) for job in folds]
+        ids = {job.name: str(task.job_id) for job, task in zip(folds, handed, strict=True)}
+        if kind == "slurm" and handed:
+            after = ":".join(dict.fromkeys(id_.split("_")[0] for id_ in ids.values()))
+            executor.update_parameters(
+                slurm_additional_parameters={"dependency": f"afterok:{after}"}
+            )
+            ids["finish"] = str(executor.submit(Call(waiting[-1].commands)).job_id)
+    except (RuntimeError, OSError, ValueError) as error:
+        raise KitError(f"--engine slurm: the jobs cannot be submitted: {error}") from error
+    before = read_json(run.cluster_file) if run.cluster_file.is_file() else {}
+    write_json(run.cluster_file, {**before, **ids})
+    for name, id_ in ids.items():
+        say(f"{name}: job {id_}")
+
+
+def is_at_work(run: Run, job: Job) -> bool:
+    """Tell whether a process is at work on a job's fold now."""
+    fold = job.name.removeprefix("fold-")
+    return fold.isdecimal() and read_state(run, int(fold)).get("state") == "running"
+
+
+class Call:
+    """A job on a node: tried three times; told to leave, it asks to be queued again."""
+
+    def __init__(self, commands: Sequence[Sequence[str]]) -> None:
+        """Keep the commands, each the arguments of `semeval-kit`."""
+        self.commands = tuple(tuple(words) for words in commands)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __call__(self) -> None:
+        """Do the commands one after the other.
+
+        Raises:
+            KitError: one failed three times; its last words are in the job's log.
+        """
+        for words in self.commands:
+            for attempt in range(1, _ATTEMPTS + 1):
+                self.process = subprocess.Popen([sys.executable, "-m", "semeval_kit", *words])
+                code = self.process.wait()
+                if code == 0:
+                    break
+                if attempt == _ATTEMPTS:
+                    raise KitError(f"`{shlex.join(words)}` failed {_ATTEMPTS} times (exit {code}).")
+
+    def checkpoint(self) -> Any:
+        """Called by submitit when the job's time is over or its node is wanted: go on later."""
+        import submitit
+
+        if self.process is not None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(timeout=30)
+        return submitit.helpers.DelayedSubmission(Call(self.commands))
+
+
+def describe_folds(run: Run) -> list[dict[str, Any]]:
+    """Each fold's state: done, running, waiting, stopped, lost or failed, and how far it is."""
+    return [_describe_fold(run, fold) for fold in range(run.n_folds)]
+
+
+def stop_jobs(run: Run, say: Say) -> int:
+    """Stop what is this run's and nothing else: processes of this machine, and Slurm's jobs.
+
+    Returns:
+        How many were told to stop.
+    """
+    import socket
+
+    stopped = 0
+    for fold in range(run.n_folds):
+        state = read_state(run, fold)
+        if state.get("state") != "running":
+            continue
+        if state.get("host") != socket.gethostname():
+            say(f"fold {fold}: runs on {state.get('host')}; stop it there")
+            continue
+        if _is_worker(state.get("pid"), run, fold):
+            os.kill(int(state["pid"]), signal.SIGTERM)
+            stopped += 1
+            say(f"fold {fold}: process {state['pid']} is told to stop")
+    ids = list(read_json(run.cluster_file).values()) if run.cluster_file.is_file() else []
+    if ids:
+        asked = subprocess.run(["scancel", *ids], capture_output=True, text=True, check=False)
+        say(f"jobs {', '.join(ids)}: {asked.stderr.strip() or 'cancelled'}")
+        stopped += len(ids)
+    return stopped
+
+
+def _describe_fold(run: Run, fold: int) -> dict[str, Any]:
+    told: dict[str, Any] = {"fold": fold}
+    if run.is_done(fold):
+        done = run.read_done(fold)
+        return {**told, "state": "done", "seconds": done.get("process_seconds")}
+    state = read_state(run, fold)
+    if not state:
+        begun = run.checkpoint_dir(fold).is_dir()
+        return {**told, "state": "waiting", "resumes": begun}
+    told |= {name: value for name, value in state.items() if name not in ("pid", "parent", "steps")}
+    if state.get("rows_per_second") and state.get("steps") and state.get("epoch"):
+        epochs = int(run.recipe["epochs"])
+        share = (int(state["epoch"]) - 1 + int(state["step"]) / int(state["steps"])) / epochs
+        told["done_share"] = round(min(share, 1.0), 4)
+    return told
+
+
+def _is_worker(pid: Any, run: Run, fold: int) -> bool:
+    """Whether the process is a worker of this fold: a number alone may be another's by now."""
+    import psutil
+
+    try:
+        words = psutil.Process(int(pid)).cmdline()
+    except (psutil.Error, TypeError, ValueError):
+        return False
+    names = {str(run.path), str(run.path.resolve())}
+    return (
+        "semeval_kit.training.worker" in words and bool(names & set(words)) and str(fold) in words
+    )
+
+
+def _spell_needs(cluster: Cluster, name: str) -> Mapping[str, Any]:
+    needs: dict[str, Any] = {
+        "name": name,
+        "timeout_min": cluster.minutes,
+        "cpus_per_task": cluster.cpus,
+        "slurm_array_parallelism": cluster.max_jobs,
+    }
+    if cluster.gpus:
+        needs["gpus_per_node"] = cluster.gpus
+    if cluster.partition:
+        needs["slurm_partition"] = cluster.partition
+    return needs
+
+
+def read_cluster(path: Path | None, given: Mapping[str, Any]) -> Cluster:
+    """The settings of a cluster: from a JSON file, and what is given over it.
+
+    Raises:
+        KitError: the file is not such a file.
+    """
+    content: dict[str, Any] = {}
+    if path is not None:
+        try:
+            content = dict(json.loads(path.read_bytes()))
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            raise KitError(f"{path}: cannot be read ({error}). Expected a JSON object.") from error
+    content |= {name: value for name, value in given.items() if value is not None}
+    try:
+        return Cluster(**content)
+    except TypeError as error:
+        known = ", ".join(Cluster.__dataclass_fields__)
+        raise KitError(f"{path}: {error}. Known: {known}.") from error

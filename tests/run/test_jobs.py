@@ -1,0 +1,207 @@
+"""Jobs of a run, who is at work on it, and carrying it elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from semeval_kit.cli import main
+from semeval_kit.cli.options import _read_minutes
+from semeval_kit.errors import KitError
+from semeval_kit.files import write_kept
+from semeval_kit.run import jobs, lease, stages
+from semeval_kit.run.directory import Run
+from semeval_kit.run.packing import pack_run, unpack_run
+from semeval_kit.run.stages import Engine, Plan
+
+
+def call(*words: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def prepared(make_plan: Callable[..., Plan], tmp_path: Path) -> Run:
+    """A run of two folds in English that is not trained."""
+    return stages.prepare(tmp_path / "run", make_plan(("eng",), epochs=1), lambda _: None)
+
+
+def test_jobs_are_what_is_not_done(prepared: Run) -> None:
+    listed = jobs.list_jobs(prepared, Engine(threads=3))
+    assert [job.name for job in listed] == ["fold-0", "fold-1", "finish"]
+    assert listed[2].after == ("fold-0", "fold-1")
+    assert listed[0].spell() == (
+        f"semeval-kit train {prepared.path} --fold 0 --jobs 1 --processes 1 --threads 3"
+    )
+    write_kept(prepared.done_file(0), "{}")
+    assert [job.name for job in jobs.list_jobs(prepared, Engine())] == ["fold-1", "finish"]
+
+
+def test_commands_are_printed_and_do_the_run(
+    tiny_data: Path, tiny_bert: Path, tmp_path: Path, in_process: list[dict[str, Any]]
+) -> None:
+    plan = ["--task", "semeval2025-task11-a", "--data", tiny_data, "--langs", "eng"]
+    plan += ["--model", tiny_bert, "--submissions", tmp_path, "--run", "a name", "--folds", "2"]
+    result = call("run", *plan, "--epochs", "1", "--engine", "commands", "--threads", "1")
+    assert result.exit_code == 0, result.output
+    assert in_process == []
+    lines = [line for line in result.stdout.splitlines() if not line.startswith("#")]
+    assert len(lines) == 3
+    import shlex
+
+    for line in lines:
+        for command in line.split(" && "):
+            words = shlex.split(command)
+            assert words[0] == "semeval-kit"
+            assert call(*words[1:]).exit_code == 0, command
+    assert (tmp_path / "a name" / "a name.zip").is_file()
+
+
+@pytest.mark.slow
+def test_jobs_that_are_handed_out_end_in_the_same_bytes(
+    prepared: Run, make_plan: Callable[..., Plan], tmp_path: Path, in_process: list[Any]
+) -> None:
+    pytest.importorskip("submitit", reason="the extra [cluster] is not installed")
+    plan = make_plan(("eng",), epochs=1)
+    here = stages.run_all(tmp_path / "here", plan, Engine(1, 1), None, lambda _: None)
+    said: list[str] = []
+    jobs.submit_jobs(prepared, Engine(threads=1), jobs.Cluster(), said.append, kind="local")
+    assert [line.split(":")[0] for line in said] == ["fold-0", "fold-1"]
+    give_up = time.monotonic() + 300
+    while not all(prepared.is_done(fold) for fold in (0, 1)) and time.monotonic() < give_up:
+        time.sleep(0.5)
+    for fold in (0, 1):
+        assert prepared.oof_file(fold).read_bytes() == here.oof_file(fold).read_bytes()
+
+
+def test_a_lease_says_who_is_at_work(prepared: Run) -> None:
+    prepared.fold_dir(0).mkdir()
+    with lease.hold_lease(prepared, 0) as held:
+        held.note({"event": "step", "epoch": 1, "step": 3, "steps": 4, "rows_per_second": 9.5})
+        held.write()
+        state = lease.read_state(prepared, 0)
+        assert (state["state"], state["pid"]) == ("running", os.getpid())
+        shown = call("status", prepared.path).stdout
+        assert shown == (
+            f"fold 0: running, on {socket.gethostname()}, epoch 1, 75% of its steps, 10 rows/s\n"
+            "fold 1: waiting\n"
+        )
+        old = time.time() - 1000
+        os.utime(prepared.state_file(0), (old, old))
+        assert lease.read_state(prepared, 0)["state"] == "lost"
+    assert not prepared.state_file(0).exists()
+    with pytest.raises(KitError), lease.hold_lease(prepared, 0):
+        raise KitError("no memory is left.\nReally.")
+    assert (
+        call("status", prepared.path).stdout.splitlines()[0] == "fold 0: failed, no memory is left."
+    )
+    assert json.loads(call("status", prepared.path, "--json").stdout)[0]["why"].startswith("no mem")
+
+
+def test_a_lease_of_another_machine_is_honoured_until_it_is_stale(prepared: Run) -> None:
+    path = prepared.state_file(0)
+    path.parent.mkdir()
+    path.write_text('{"state": "running", "host": "node-7", "pid": 12}', encoding="utf-8")
+    with (
+        pytest.raises(KitError, match="process 12 of node-7 is at work here"),
+        lease.hold_lease(prepared, 0),
+    ):
+        pass
+    assert "stop it there" in call("stop", prepared.path).output
+    old = time.time() - 1000
+    os.utime(path, (old, old))
+    with lease.hold_lease(prepared, 0):
+        pass
+    assert not path.exists()
+    for damaged in ("", "[", "[]", "\0"):
+        path.write_text(damaged, encoding="utf-8")
+        assert lease.read_state(prepared, 0) == {}
+
+
+def test_stop_stops_this_runs_worker_and_nothing_else(prepared: Run) -> None:
+    sleep = "import time; time.sleep(60)"
+    words = ["semeval_kit.training.worker", "train", str(prepared.path)]
+    processes = [
+        subprocess.Popen([sys.executable, "-c", sleep, *words, "0"]),
+        subprocess.Popen([sys.executable, "-c", sleep, *words[:2], "elsewhere", "1"]),
+    ]
+    for fold, process in enumerate(processes):
+        path = prepared.state_file(fold)
+        path.parent.mkdir()
+        state = {"state": "running", "host": socket.gethostname(), "pid": process.pid}
+        path.write_text(json.dumps(state), encoding="utf-8")
+    assert "fold 0: process" in call("stop", prepared.path).stderr
+    assert processes[0].wait(timeout=10) == -15
+    assert processes[1].poll() is None
+    processes[1].kill()
+    processes[1].wait()
+    assert "nothing is at work here" in call("stop", prepared.path).stderr
+
+
+def test_a_run_is_carried_in_a_zip(trained_run: Path, tmp_path: Path) -> None:
+    whole = call("pack-run", trained_run, "--to", tmp_path / "whole.zip")
+    assert whole.stdout == f"{tmp_path / 'whole.zip'}\n"
+    assert call("pack-run", trained_run, "--to", tmp_path / "whole.zip").exit_code == 1
+    result = call("unpack-run", tmp_path / "whole.zip", "--to", tmp_path / "there")
+    assert result.stdout == f"{tmp_path / 'there' / 'tiny'}\n"
+    assert digests(tmp_path / "there" / "tiny") == digests(trained_run)
+    again = call("unpack-run", tmp_path / "whole.zip", "--to", tmp_path / "there")
+    assert "tiny: exists. Move it away" in again.output
+    light = pack_run(Run.open(trained_run), tmp_path / "light.zip", weights=False)
+    run = unpack_run(light, tmp_path / "light")
+    assert not run.model_dir(0).exists()
+    assert call("tune", run.path).exit_code == 0
+    assert run.thresholds_file.read_bytes() == (trained_run / "thresholds.json").read_bytes()
+    assert not list(tmp_path.rglob(".*"))
+
+
+@pytest.mark.parametrize("name", ["../x", "/abs", "a/../../x", "a\\b/c", "no-folder"])
+def test_a_zip_that_leads_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
+    with zipfile.ZipFile(tmp_path / "bad.zip", "w") as archive:
+        archive.writestr(name, "x")
+    with pytest.raises(KitError, match=r"leads elsewhere|is no zip of a run"):
+        unpack_run(tmp_path / "bad.zip", tmp_path / "to")
+    assert list((tmp_path / "to").iterdir()) == []
+
+
+def test_a_carried_file_that_changed_is_named(trained_run: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(trained_run, tmp_path / "tiny"))
+    with (copy / "fold-1" / "oof.csv").open("a", encoding="utf-8") as file:
+        file.write("x,eng,1\n")
+    pack_run(Run.open(copy), tmp_path / "bad.zip")
+    with pytest.raises(KitError, match=r"fold-1/oof\.csv: missing, or not what was written"):
+        unpack_run(tmp_path / "bad.zip", tmp_path / "to")
+    (tmp_path / "no.zip").write_bytes(b"PK")
+    assert "is no zip of a run" in call("unpack-run", tmp_path / "no.zip").output
+
+
+def test_what_a_cluster_is_asked_for(tmp_path: Path) -> None:
+    assert [_read_minutes(text) for text in ("4", "4:30", "0:00:30", None)] == [240, 270, 1, None]
+    path = tmp_path / "cluster.json"
+    path.write_text('{"partition": "gpu", "minutes": 30}', encoding="utf-8")
+    asked = jobs.read_cluster(path, {"minutes": 90, "gpus": None})
+    assert asked == jobs.Cluster(partition="gpu", minutes=90)
+    path.write_text('{"partitions": "gpu"}', encoding="utf-8")
+    with pytest.raises(KitError, match="partitions.*Known: partition, gpus, cpus"):
+        jobs.read_cluster(path, {})
+    assert call("run", "--engine", "slurm", "--time", "soon", "--run", "x").exit_code == 2
