@@ -82,7 +82,7 @@ def unpack_run(path: Path, folder: Path) -> None:
 
 
 def _spell_fold(fold: dict[str, Any]) -> str:
-    words = [f"fold {fold['fold']}: {fold['state']}"]
+    words = [f"{fold['model']}: {fold['state']}"]
     if fold["state"] == "running":
         words.append(f"on {fold.get('host')}")
     if fold.get("resumes"):

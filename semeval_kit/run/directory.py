@@ -147,7 +147,10 @@ class Run:
         """Tell whether a fold is finished, has a checkpoint, or is at work."""
         parts = [Run(path) for path in (self.path / "languages").glob("*") if path.is_dir()]
         return any(part.has_begun() for part in parts) or any(
-            _has_content(folder) for folder in self.path.glob("fold-*") if folder.is_dir()
+            _has_content(folder)
+            for pattern in ("fold-*", "seed-*/fold-*")
+            for folder in self.path.glob(pattern)
+            if folder.is_dir()
         )
 
     @cached_property

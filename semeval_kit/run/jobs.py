@@ -75,10 +75,10 @@ def list_jobs(run: Run, engine: Engine) -> list[Job]:
         Job(
             name=f"fold-{fold}",
             commands=(("train", path, "--fold", str(fold), *flags),),
-            writes=(run.fold_dir(fold).name,),
+            writes=tuple(str(run.fold_dir(m).relative_to(run.path)) for m in run.list_models(fold)),
         )
         for fold in range(run.n_folds)
-        if not run.is_done(fold)
+        if not all(run.is_done(model) for model in run.list_models(fold))
     ]
     finish = Job(
         name="finish",
@@ -143,7 +143,8 @@ def submit_jobs(run: Run, engine: Engine, cluster: Cluster, say: Say, kind: str 
 def is_at_work(run: Run, job: Job) -> bool:
     """Tell whether a process is at work on a job's fold now."""
     fold = job.name.removeprefix("fold-")
-    return fold.isdecimal() and read_state(run, int(fold)).get("state") == "running"
+    models = run.list_models(int(fold)) if fold.isdecimal() else ()
+    return any(read_state(run, model).get("state") == "running" for model in models)
 
 
 class Call:
@@ -180,8 +181,8 @@ class Call:
 
 
 def describe_folds(run: Run) -> list[dict[str, Any]]:
-    """Each fold's state: done, running, waiting, stopped, lost or failed, and how far it is."""
-    return [_describe_fold(run, fold) for fold in range(run.n_folds)]
+    """Each model's state: done, running, waiting, stopped, lost or failed, and how far it is."""
+    return [_describe_model(run, model) for model in range(run.n_models)]
 
 
 def stop_jobs(run: Run, say: Say) -> int:
@@ -193,17 +194,17 @@ def stop_jobs(run: Run, say: Say) -> int:
     import socket
 
     stopped = 0
-    for fold in range(run.n_folds):
-        state = read_state(run, fold)
+    for model in range(run.n_models):
+        state, name = read_state(run, model), run.name_model(model)
         if state.get("state") != "running":
             continue
         if state.get("host") != socket.gethostname():
-            say(f"fold {fold}: runs on {state.get('host')}; stop it there")
+            say(f"{name}: runs on {state.get('host')}; stop it there")
             continue
-        if _is_worker(state.get("pid"), run, fold):
+        if _is_worker(state.get("pid"), run, model):
             os.kill(int(state["pid"]), signal.SIGTERM)
             stopped += 1
-            say(f"fold {fold}: process {state['pid']} is told to stop")
+            say(f"{name}: process {state['pid']} is told to stop")
     ids = list(read_json(run.cluster_file).values()) if run.cluster_file.is_file() else []
     if ids:
         asked = subprocess.run(["scancel", *ids], capture_output=True, text=True, check=False)
@@ -212,8 +213,8 @@ def stop_jobs(run: Run, say: Say) -> int:
     return stopped
 
 
-def _describe_fold(run: Run, fold: int) -> dict[str, Any]:
-    told: dict[str, Any] = {"fold": fold}
+def _describe_model(run: Run, fold: int) -> dict[str, Any]:
+    told: dict[str, Any] = {"model": run.name_model(fold)}
     if run.is_done(fold):
         done = run.read_done(fold)
         return {**told, "state": "done", "seconds": done.get("process_seconds")}

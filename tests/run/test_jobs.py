@@ -62,6 +62,7 @@ def test_commands_are_printed_and_do_the_run(
 ) -> None:
     plan = ["--task", "semeval2025-task11-a", "--data", tiny_data, "--langs", "eng"]
     plan += ["--model", tiny_bert, "--submissions", tmp_path, "--run", "a name", "--folds", "2"]
+    plan += ["--precision", "fp32"]
     result = call("run", *plan, "--epochs", "1", "--engine", "commands", "--threads", "1")
     assert result.exit_code == 0, result.output
     assert in_process == []

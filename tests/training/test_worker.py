@@ -15,6 +15,7 @@ from semeval_kit.training import worker
 def test_two_processes_do_not_share_a_fold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run(tmp_path)
     monkeypatch.setattr(worker, "_LOCK_SECONDS", 0)
+    monkeypatch.setattr(Run, "n_folds", 1)
     with (
         worker.lock_fold(run, 0),
         pytest.raises(KitError, match="another process is at work"),
