@@ -59,11 +59,15 @@ class OpenRun:
 
     @property
     def score(self) -> float:
-        """The score to expect on new texts: out-of-fold, with cross-fitted thresholds."""
-        reading = self.results.reading("cross_fitted")
-        if not reading:
-            raise KitError(f"{self.run.path}: no estimate yet. Run `semeval-kit tune` on it.")
-        return float(reading["score"])
+        """The score to expect of the upload.
+
+        Raises:
+            KitError: there is no estimate yet, or nothing is foretold.
+        """
+        expected = self.results.expected
+        if not expected:
+            raise KitError(f"{self.run.path}: no score is foretold. `semeval-kit tune` says why.")
+        return float(expected["score"])
 
     def labels(self, split: str = "oof") -> DataFrame:
         """Scores per label: positives, F1 (or Pearson's r) tuned, its interval, and at 0.5.
