@@ -106,7 +106,7 @@ def collect_facts(run: Run, results: RunResults) -> dict[str, Any]:
         "per": "fold" if run.n_models == run.n_folds else "fold and seed",
         "scheme": run.scheme,
         "member": results.member,
-        "members": [one["name"] for one in run.settings.get("members", ())],
+        "members": list(run.settings.get("members", ())),
         "tuned": results.wording.tuned,
         "parameters": show_count(results.parameters),
         "seconds": show_seconds(results.seconds),

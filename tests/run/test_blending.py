@@ -233,3 +233,13 @@ def test_dev_and_test_files_hold_every_row(pair: list[Run], tmp_path: Path) -> N
     for split, count in (("dev", 10), ("test", 12)):
         with run.pred_file(split, "deu").open(encoding="utf-8", newline="") as file:
             assert len(list(csv.DictReader(file))) == count
+
+
+def test_pages_name_the_members(pair: list[Run], tmp_path: Path) -> None:
+    from semeval_kit.show.card import write_card
+
+    run = blend(tmp_path / "both", pair)
+    text = write_card(run)
+    assert "A blend of 2 members" in text
+    assert "tiny" in text
+    assert "words" in text

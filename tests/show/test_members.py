@@ -39,7 +39,7 @@ def linear(made_runs, tmp_path) -> Run:
 
 @pytest.fixture
 def blend(made_runs, tmp_path) -> Run:
-    members = [{"name": "strong"}, {"name": "weak"}]
+    members = {"strong": "0" * 64, "weak": "1" * 64}
     recipe = 'folds = 3\nholdout = 0.0\nholdout_split = ""\nseed = 0\n'
     run = make_member(made_runs["strong"], tmp_path, "blend", recipe, members=members)
     weights = {
