@@ -39,8 +39,8 @@ def make_model(tiny_encoder: Callable[[str], Path]) -> Callable[..., FoldModel]:
     """An encoder of a family with a random head, loud enough for probabilities to differ."""
 
     def make(family: str = "bert", seed: int = 0, exclusive: bool = False) -> FoldModel:
-        torch.manual_seed(seed)
         folder = tiny_encoder(family)
+        torch.manual_seed(seed)  # after the encoder, which may have to be built with its own seed
         kind = "single" if exclusive else "multi"
         model = AutoModelForSequenceClassification.from_pretrained(
             folder, num_labels=3, problem_type=f"{kind}_label_classification"
@@ -128,7 +128,7 @@ def test_shap_equals_owen_values_by_their_definition(make_model):
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "deberta-v2", "mpnet", "distilbert"])
 def test_gradients_sum_to_the_probability(make_model, family: str):
-    found = explain([make_model(family)], method="ig", max_evals=200)
+    found = explain([make_model(family, seed=2)], method="ig", max_evals=200)
     assert np.abs(found.gaps).max() < 2e-3
     assert np.abs(found.values).max() > 0.02
 
