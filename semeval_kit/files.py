@@ -93,7 +93,7 @@ def write_kept(path: Path, content: str | bytes) -> None:
 def note_kept(path: Path) -> None:
     """Note the hash of a file that something else wrote."""
     sums = _read_sums(path.parent) if (path.parent / SUMS).is_file() else {}
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = sha256_file(path)
     _write_sums(path.parent, {**sums, path.name: (digest,)})
 
 
@@ -109,6 +109,12 @@ def remove_kept(path: Path) -> None:
 def is_noted(path: Path) -> bool:
     """Tell whether a file's hash was noted: then it must be there, too."""
     return (path.parent / SUMS).is_file() and path.name in _read_sums(path.parent)
+
+
+def sha256_file(path: Path) -> str:
+    """The sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def keep_files(folder: Path) -> None:

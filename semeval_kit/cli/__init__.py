@@ -24,6 +24,7 @@ _COMMANDS = {
     "blend": ("members:blend", "Blend runs into one: weights, thresholds, estimate, zip."),
     "adopt": ("members:adopt", "Take probabilities of any origin over into a run."),
     "system": ("members:system", "Train every member that a recipe lists, and blend them."),
+    "pseudo-label": ("members:pseudo_label", "A run's probabilities as soft labels to learn."),
     "prepare": ("main_job:prepare", "Check the data, make the folds, freeze the run."),
     "train": ("stages:train", "Train the folds that are not finished."),
     "probs": ("stages:probs", "Probabilities of the dev and test splits."),

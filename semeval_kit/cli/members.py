@@ -180,6 +180,41 @@ def run_system(given: dict[str, Any], gold: Path | None) -> None:
     click.echo(summarise(done))
 
 
+@click.command(
+    "pseudo-label",
+    epilog="Example:  semeval-kit pseudo-label submissions/my-blend --split test --to soft.csv",
+)
+@click.argument(
+    "run_path", metavar="RUN", type=click.Path(exists=True, file_okay=False, path_type=Path)
+)
+@click.option("--split", type=click.Choice(["test", "dev"]), default="test", show_default=True)
+@click.option(
+    "--sure",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="Only rows whose least certain label is at least so certain: max(p, 1 - p).",
+)
+@click.option(
+    "--to", "target", required=True, type=click.Path(dir_okay=False, path_type=Path), help="A CSV."
+)
+def pseudo_label(run_path: Path, split: str, sure: float, target: Path) -> None:
+    """Write a run's probabilities of a split as soft labels, for `--extra` of another run.
+
+    The other run's models learn texts that they are tested on, without their gold: transductive,
+    which has to be asked for and is told in the paper. What its own out-of-fold rows score is then
+    too high: this run's models have learnt those rows.
+    """
+    from semeval_kit.files import write_atomic
+    from semeval_kit.run.directory import Run
+    from semeval_kit.run.stages import spell_soft_labels
+
+    text, n_rows, n_all = spell_soft_labels(Run.open(run_path), split, sure)
+    write_atomic(target, text)
+    say(f"{target}: {n_rows} of {n_all} rows of {split}. A run learns them with:")
+    click.echo(f"--extra {target} --transductive true")
+
+
 def describe_blend(path: Path) -> str:
     """What a blend weighs and what each member adds, in plain lines."""
     from semeval_kit.files import read_json

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semeval_kit.errors import KitError
-from semeval_kit.files import to_csv, write_atomic
+from semeval_kit.files import sha256_file, to_csv, write_atomic
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -152,7 +152,7 @@ def write_oof_answers(path: Path, answers: OofAnswers) -> str:
     ]
     text = to_csv(["language", "id", *columns], rows)
     write_atomic(path, text)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return sha256_file(path)
 
 
 def read_oof_answers(path: Path, sha256: str) -> OofAnswers:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from semeval_kit.data.examples import Examples, read_examples
 from semeval_kit.data.folds import assign_folds
 from semeval_kit.data.texts import number_groups
 from semeval_kit.errors import KitError
+from semeval_kit.files import sha256_file
 from semeval_kit.run.decide import pack, score
 from semeval_kit.run.directory import (
     Probs,
@@ -125,7 +125,7 @@ def _create(
         "data_sha256": hash_files(task, data, splits, plan.languages),
         "member": "external",
         "members": {
-            f"{split or 'rows'} {number}": hashlib.sha256(file.read_bytes()).hexdigest()
+            f"{split or 'rows'} {number}": sha256_file(file)
             for number, (split, file) in enumerate(plan.files)
         },
         "seed": plan.seed,
@@ -175,7 +175,7 @@ def _write_folds(run: Run, probs: Probs) -> None:
     for fold in range(run.n_folds):
         own = np.flatnonzero(folds == fold)
         write_probs(run.oof_file(fold), probs.take(own))
-        digest = hashlib.sha256(run.oof_file(fold).read_bytes()).hexdigest()
+        digest = sha256_file(run.oof_file(fold))
         done = {"fold": fold, "n_train": 0, "n_valid": len(own), "encoder": "external"}
         write_json(run.done_file(fold), {**done, "oof_sha256": digest})
 

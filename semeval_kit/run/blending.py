@@ -6,7 +6,6 @@ folds chose. What is uploaded is blended by the weights that all rows chose.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +29,7 @@ from semeval_kit.decision.blend import (
 from semeval_kit.decision.estimate import make_board
 from semeval_kit.decision.oof import OofRows
 from semeval_kit.errors import KitError
+from semeval_kit.files import sha256_file
 from semeval_kit.run.decide import pack, score
 from semeval_kit.run.directory import (
     Probs,
@@ -212,7 +212,7 @@ def _write_folds(run: Run, team: Team, mixed: Floats) -> None:
                 "n_train": len(folds) - len(own),
                 "n_valid": len(own),
                 "encoder": "blend",
-                "oof_sha256": hashlib.sha256(run.oof_file(fold).read_bytes()).hexdigest(),
+                "oof_sha256": sha256_file(run.oof_file(fold)),
             },
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from semeval_kit.data.examples import Examples
+from semeval_kit.data.extra import write_soft
 from semeval_kit.decision.rule import Thresholds
 from semeval_kit.decision.targets import (
     Rules,
@@ -17,7 +17,7 @@ from semeval_kit.decision.targets import (
     rules_from_json,
 )
 from semeval_kit.errors import KitError
-from semeval_kit.files import remove_kept
+from semeval_kit.files import remove_kept, sha256_file
 from semeval_kit.run.directory import Run, read_json, write_json
 from semeval_kit.run.plan import SPLITS, Say
 from semeval_kit.submission.pack import pack_submission, write_predictions
@@ -73,7 +73,7 @@ def pack_files(run: Run, files: Mapping[str, Path], say: Say) -> Path:
     data = run.data
     checked = pack_submission(run.task, files, run.zip_file, data, data=data)
     scored_zip = read_json(run.score_file).get("zip_sha256") if run.score_file.is_file() else None
-    if scored_zip != _hash(run.zip_file):
+    if scored_zip != sha256_file(run.zip_file):
         remove_kept(run.score_file)  # it is the score of another zip
     for warning in checked.warnings:
         say(f"warning: {warning}")
@@ -108,7 +108,7 @@ def score(run: Run, gold: Path | None, say: Say) -> Score | None:
     if place is None or not run.zip_file.is_file():
         return None
     result = score_submission(run.task, run.zip_file, place)
-    stored = {"gold": str(place), "zip_sha256": _hash(run.zip_file), **result.to_json()}
+    stored = {"gold": str(place), "zip_sha256": sha256_file(run.zip_file), **result.to_json()}
     write_json(run.score_file, stored)
     return result
 
@@ -135,5 +135,33 @@ def _require_unseen(run: Run) -> None:
         )
 
 
-def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def spell_soft_labels(run: Run, split: str, sure: float = 0.0) -> tuple[str, int, int]:
+    """Probabilities of a split as a file of extra rows.
+
+    Args:
+        run: whose probabilities of the split are there.
+        split: dev or test.
+        sure: rows are kept whose least certain target is at least so certain, max(p, 1 - p); of
+            single labels, whose most probable one is so probable.
+
+    Returns:
+        The CSV, the number of its rows, and that of the split's.
+
+    Raises:
+        KitError: the split has not been predicted, or no row is sure enough.
+    """
+    examples = run.read_split(split)
+    parts = [run.read_probs(split, language) for language in run.languages]
+    at = {key: row for part in parts for key, row in zip(part.keys, part.values, strict=True)}
+    keys = zip(examples.languages, examples.ids, strict=True)
+    probs = np.array([at[key] for key in keys]).reshape(len(examples), -1)
+    certain = np.maximum(probs, 1 - probs).min(axis=1)
+    if run.task.kind == "singlelabel":
+        certain = probs.max(axis=1)
+    kept = np.flatnonzero(certain >= sure) if sure else np.arange(len(examples))
+    if not len(kept):
+        raise KitError(
+            f"{run.path}: no row of {split} is {sure:g} certain; the most certain one is "
+            f"{certain.max():.3f}. Lower --sure."
+        )
+    return write_soft(run.task, examples.take(kept), probs[kept]), len(kept), len(examples)

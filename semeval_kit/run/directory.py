@@ -8,7 +8,6 @@ what earlier stages wrote and writes atomically, so that calling it again resume
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import tomllib
@@ -20,8 +19,18 @@ from typing import Any
 import numpy as np
 
 from semeval_kit.data.examples import Examples, drop_auxiliary, find_file, read_examples
+from semeval_kit.data.extra import ExtraRows
 from semeval_kit.errors import KitError
-from semeval_kit.files import AGAIN, SUMS, is_noted, keep_files, read_kept, to_csv, write_kept
+from semeval_kit.files import (
+    AGAIN,
+    SUMS,
+    is_noted,
+    keep_files,
+    read_kept,
+    sha256_file,
+    to_csv,
+    write_kept,
+)
 from semeval_kit.files import hold_lock as hold_lock
 from semeval_kit.files import read_json as read_json
 from semeval_kit.files import remove_leftovers as remove_leftovers
@@ -34,15 +43,15 @@ from semeval_kit.probs import mean_probs
 from semeval_kit.probs import read_probs as read_probs
 from semeval_kit.probs import write_probs as write_probs
 from semeval_kit.run.frozen import Frozen, hash_files, list_differences
-from semeval_kit.run.kept_rows import pack_rows, read_rows, unpack_rows
+from semeval_kit.run.kept_rows import pack_rows, read_rows, unpack_extra, unpack_rows
 from semeval_kit.task.codec import target_names
 from semeval_kit.task.task import Task, load_task
 
 Row = dict[str, Any]
 _RESTORE = "Put it back from a copy of the run, or start a new run."
 # What `create` writes before run.json: a kill in between leaves them alone in the folder.
-_LEFT_BY_CREATE = {"task.toml", "recipe.toml", "rows.json", "folds.csv", "SHA256SUMS"}
-_LEFT_BY_CREATE |= {"languages"}  # whose runs are made before the whole is
+_FROZEN_FILES = {"task.toml", "recipe.toml", "rows.json", "folds.csv", "extra.json", "SHA256SUMS"}
+_LEFT_BY_CREATE = _FROZEN_FILES | {"languages"}  # whose runs are made before the whole is
 _CREATE_SECONDS = 30
 # Kinds whose columns are probabilities; a regression's may lie outside 0..1.
 _BOUNDED = ("multilabel", "singlelabel", "intensity")
@@ -108,17 +117,21 @@ class Run:
                 return run
             remove_leftovers(run.path)  # of a kill while the run was being made
             again = run.settings_file.is_file()
-            if not again and any(p.name not in _LEFT_BY_CREATE for p in run.path.iterdir()):
+            left = [p.name for p in run.path.iterdir() if not p.name.startswith("seed-")]
+            if not again and not set(left) <= _LEFT_BY_CREATE:
                 raise KitError(
                     f"{path}: exists but is not a run (it has no {run.settings_file.name}). "
                     "Choose another --run name, or move it away."
                 )
-            for name in ("run.json", *_LEFT_BY_CREATE - {"languages"}):
+            for name in ("run.json", *_FROZEN_FILES):
                 (run.path / name).unlink(missing_ok=True)
+            for folder in run.path.glob("seed-*"):  # no fold has begun: it holds folds at most
+                remove_tree(folder)
             keep_files(run.path)
             write_kept(run.task_file, task_text)
             write_kept(run.recipe_file, _to_toml(recipe))
             for name, text in (files or {}).items():
+                keep_files((run.path / name).parent)
                 write_kept(run.path / name, text)
             write_json(run.settings_file, settings)
         return cls(Path(path))
@@ -303,6 +316,19 @@ class Run:
             )
         return self._unpack(self.rows_file, _RESTORE)
 
+    def read_extra(self) -> ExtraRows | None:
+        """Rows that every fold learns from, beside those of the task; None without any.
+
+        Raises:
+            KitError: the file is damaged.
+        """
+        if not self.settings.get("extra_sha256"):
+            return None
+        try:
+            return unpack_extra(read_kept(self.extra_file, _RESTORE))
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise KitError(f"{self.extra_file}: damaged ({error}). {_RESTORE}") from error
+
     def read_split(self, split: str) -> Examples:
         """The examples of a split in the languages that the run predicts, without labels.
 
@@ -357,6 +383,7 @@ class Run:
     task_file = property(lambda self: self.path / "task.toml")
     recipe_file = property(lambda self: self.path / "recipe.toml")
     rows_file = property(lambda self: self.path / "rows.json")
+    extra_file = property(lambda self: self.path / "extra.json")
     folds_file = property(lambda self: self.path / "folds.csv")
     cluster_file = property(lambda self: self.path / "cluster.json")
     places_file = property(lambda self: self.path / "places.json")
@@ -464,20 +491,28 @@ class Run:
                 f"{path}: damaged ({error}). Remove {path.parent}; it trains again."
             ) from error
 
-    def read_folds(self) -> dict[tuple[str, str], int]:
+    def find_folds(self, seed: int) -> Path:
+        """The file of the folds that the models of a seed are trained on."""
+        return self.seed_dir(seed if self.recipe.get("refold") else 0) / "folds.csv"
+
+    def read_folds(self, seed: int = 0) -> dict[tuple[str, str], int]:
         """The fold of each `(language, id)`; -1 marks rows that every model trains on.
+
+        Args:
+            seed: 0 for the first; others have folds of their own where the recipe says `refold`.
 
         Raises:
             KitError: the folds have not been made, or the file is damaged.
         """
-        if not self.folds_file.is_file() and not is_noted(self.folds_file):
+        path = self.find_folds(seed)
+        if not path.is_file() and not is_noted(path):
             raise KitError(f"{self.path}: no folds yet; run `semeval-kit prepare` first.")
-        text = read_kept(self.folds_file, _RESTORE).decode("utf-8", errors="replace")
+        text = read_kept(path, _RESTORE).decode("utf-8", errors="replace")
         try:
             rows = csv.DictReader(io.StringIO(text, newline=""))
             return {(row["language"], row["id"]): int(row["fold"]) for row in rows}
         except (KeyError, ValueError, TypeError) as error:
-            raise KitError(f"{self.folds_file}: damaged ({error}). {_RESTORE}") from error
+            raise KitError(f"{path}: damaged ({error}). {_RESTORE}") from error
 
     def write_folds(
         self, ids: Sequence[str], languages: Sequence[str], folds: Sequence[int]
@@ -500,7 +535,7 @@ class Run:
             done, path = self.read_done(fold), self.oof_file(fold)
             remedy = f"Remove {self.fold_dir(fold)} and run the same command: it trains it again."
             parts.append(self._checked(path, remedy))
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            digest = sha256_file(path)
             if digest != done.get("oof_sha256", digest):
                 raise KitError(f"{path}: is not what the fold wrote (its sha256 differs). {remedy}")
         keys = [key for p in parts for key in zip(p.languages, p.ids, strict=True)]

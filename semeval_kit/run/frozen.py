@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from semeval_kit.data.examples import find_file
+from semeval_kit.files import sha256_file
+from semeval_kit.task.schema import fill_language
 from semeval_kit.task.task import Task
 
 Row = dict[str, Any]
@@ -67,15 +68,19 @@ def hash_files(
         for language in languages:
             path = find_file(task, data, split, language)
             if path is not None:
-                digest = hashlib.sha256(path.read_bytes()).hexdigest()
-                hashes[path.relative_to(data).as_posix()] = digest
+                hashes[path.relative_to(data).as_posix()] = sha256_file(path)
+        if split == "train":
+            patterns = {p for target in task.targets for p in target.file}
+            names = {fill_language(p, language) for p in patterns for language in languages}
+            there = [name for name in sorted(names) if (data / name).is_file()]
+            hashes |= {name: sha256_file(data / name) for name in there}
     return hashes
 
 
 def _flatten(frozen: Frozen) -> Row:
     plain: Row = json.loads(json.dumps(dict(frozen.settings)))
     kept = {key: value for key, value in plain.items() if key not in _NOT_FROZEN}
-    for name in ("data_sha256", "encoder_sha256"):
+    for name in ("data_sha256", "encoder_sha256", "extra_sha256"):
         kept |= _prefix(name, kept.pop(name, {}))
     task = {k: v for k, v in tomllib.loads(frozen.task_text).items() if k not in _TASK_PROSE}
     return {**kept, **_prefix("recipe", frozen.recipe), **_prefix("task", task)}

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from semeval_kit.data.examples import Examples, read_examples
+from semeval_kit.data.extra import ExtraRows
 from semeval_kit.task.task import Task
 
 
@@ -56,6 +57,26 @@ def unpack_rows(content: bytes) -> Examples:
     labels = np.array(given["labels"], dtype=np.float64)  # None becomes NaN
     read["labels"] = labels.reshape(len(read["ids"]), len(read["label_names"]))
     return Examples(**read)
+
+
+def pack_extra(extra: ExtraRows) -> str:
+    """Spell extra rows as one JSON object: the rows, and their targets with NaN as null."""
+    targets = [[None if cell != cell else cell for cell in row] for row in extra.targets.tolist()]
+    fields_ = {"targets": targets, "counts": dict(extra.counts)}
+    beside = "".join(f"{json.dumps(name)}: {json.dumps(v)},\n" for name, v in fields_.items())
+    return "{" + beside + f'"rows": {pack_rows(extra.examples)}' + "}\n"
+
+
+def unpack_extra(content: bytes) -> ExtraRows:
+    """Make extra rows of what `pack_extra` wrote.
+
+    Raises:
+        ValueError: the content is something else.
+    """
+    given = json.loads(content)
+    examples = unpack_rows(json.dumps(given["rows"]).encode())
+    targets = np.array(given["targets"], dtype=np.float64)
+    return ExtraRows(examples, targets.reshape(len(examples), -1), given["counts"])
 
 
 def _to_tuples(value: Any) -> Any:

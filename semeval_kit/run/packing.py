@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import zipfile
 from pathlib import Path, PurePosixPath
 
 from semeval_kit.errors import KitError
-from semeval_kit.files import SUMS, hold_lock
+from semeval_kit.files import SUMS, hold_lock, sha256_file
 from semeval_kit.run.directory import Run
 
 _LEFT_OUT = ("worker.log", "state.json", "cluster.json")
@@ -81,7 +80,7 @@ def find_changed(folder: Path) -> None:
             file = sums.parent / name
             if not file.is_file() and name in _LEFT_OUT:
                 continue
-            if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != digest:
+            if not file.is_file() or sha256_file(file) != digest:
                 place = file.relative_to(folder)
                 raise KitError(f"{place}: missing, or not what was written. Pack the run again.")
 

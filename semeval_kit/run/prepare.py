@@ -11,14 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semeval_kit.data.examples import Examples, drop_auxiliary, find_file, read_examples
+from semeval_kit.data.extra import ExtraRows, read_extra, text_keys
 from semeval_kit.data.folds import assign_folds, assign_holdout, scarce_labels
 from semeval_kit.data.texts import normalize_text, number_groups
 from semeval_kit.errors import KitError
+from semeval_kit.files import sha256_file
 from semeval_kit.run.directory import Run, spell_folds
 from semeval_kit.run.frozen import Frozen, hash_files
-from semeval_kit.run.kept_rows import pack_rows, read_rows
+from semeval_kit.run.kept_rows import pack_extra, pack_rows, read_rows
 from semeval_kit.run.plan import SPLITS, Plan, Say
 from semeval_kit.task.codec import encode_labels, target_names
+from semeval_kit.task.schema import fill_language
 from semeval_kit.task.task import Task, load_task, read_task_source
 from semeval_kit.training.machine import describe_machine, describe_versions
 from semeval_kit.training.recipe import Recipe
@@ -58,6 +61,7 @@ def prepare(path: Path, plan: Plan, say: Say) -> Run:
         "data": str(data),
         "data_sha256": hash_files(task, data, splits, train_languages),
         "encoder_sha256": hash_encoder(config.encoder),
+        **_hash_extra(config, train_languages),
         **_name_member(config),
         "seed": config.seed,
         **describe_moment(path),
@@ -76,7 +80,7 @@ def prepare(path: Path, plan: Plan, say: Say) -> Run:
     for note in examples.notes:
         say(note)
     predicted = drop_auxiliary(task, examples)
-    task = task.without_auxiliary()
+    whole_task, task = task, task.without_auxiliary()
     _warn_of_unlearnt_labels(task, predicted, say)
     targets = encode_labels(task, predicted.labels)
     folds = _assign(predicted, targets, config)
@@ -85,15 +89,12 @@ def prepare(path: Path, plan: Plan, say: Say) -> Run:
     if folds.max() > 0:
         for warning in scarce_labels(targets, target_names(task), config.folds):
             say(f"warning: {warning}")
+    files = {"rows.json": pack_rows(examples), **_spell_all_folds(predicted, targets, config)}
+    if config.extra:
+        extra = _choose_extra(whole_task, data, config, train_languages, say)
+        files["extra.json"] = pack_extra(extra)
     run = Run.create(
-        path,
-        task_text=asked.task_text,
-        recipe=asked.recipe,
-        settings=settings,
-        files={
-            "rows.json": pack_rows(examples),
-            "folds.csv": spell_folds(examples.ids, examples.languages, folds.tolist()),
-        },
+        path, task_text=asked.task_text, recipe=asked.recipe, settings=settings, files=files
     )
     held_out = f"{run.n_held_out_rows} of them held out" if run.n_folds == 1 else run.scheme
     say(f"{run.path}: {len(examples)} rows in {', '.join(train_languages)}; {held_out}")
@@ -124,6 +125,53 @@ def _assign(examples: Examples, targets: Any, config: Recipe) -> Any:
     if config.holdout:
         return assign_holdout(groups, targets, examples.languages, config.holdout, config.seed)
     return assign_folds(groups, targets, examples.languages, config.folds, config.seed)
+
+
+def _hash_extra(config: Recipe, languages: Sequence[str]) -> dict[str, Any]:
+    """The setting that knows files of extra rows by their bytes; none without any."""
+    if not config.extra:
+        return {}
+    if _name_member(config):
+        raise KitError("extra rows are learnt by encoders only. Leave --extra out.")
+    named = [fill_language(name, code) for name in config.extra for code in languages]
+    files = [Path(name) for name in dict.fromkeys(named)]
+    return {"extra_sha256": {f.name: sha256_file(f) for f in files if f.is_file()}}
+
+
+def _choose_extra(
+    task: Task, data: Path, config: Recipe, languages: Sequence[str], say: Say
+) -> ExtraRows:
+    """The extra rows without the texts of dev and test, unless those are asked for."""
+    extra = read_extra(task, config.extra, languages)
+    for note in extra.examples.notes:
+        say(note)
+    for split in SPLITS:
+        others = [g for g in task.predict_languages if find_file(task, data, split, g) is not None]
+        if config.transductive or not others:
+            continue
+        texts = set(text_keys(read_examples(task, data, split, others, labelled=False)))
+        kept = extra.without(texts)
+        if len(kept) < len(extra):
+            say(
+                f"warning: {len(extra) - len(kept)} extra rows are left out: their texts are those "
+                f"of {split}. --transductive true learns from them."
+            )
+        extra = kept
+    if not len(extra):
+        raise KitError("no extra row is left. Give other files, or leave --extra out.")
+    say(f"{len(extra)} extra rows, which every fold learns from; weight {config.extra_weight:g}")
+    return extra
+
+
+def _spell_all_folds(examples: Examples, targets: Any, config: Recipe) -> dict[str, str]:
+    """The files that say which fold a row is in: one, or with `refold` one for each seed."""
+    files = {}
+    for further in range(config.seeds if config.refold else 1):
+        seed = config.model_copy(update={"seed": config.seed + further})
+        folds = _assign(examples, targets, seed)
+        name = f"seed-{further}/folds.csv" if further else "folds.csv"
+        files[name] = spell_folds(examples.ids, examples.languages, folds.tolist())
+    return files
 
 
 def _require_both(folds: NDArray[np.int64], config: Recipe) -> None:

@@ -4,7 +4,7 @@ Each stage reads what the ones before it wrote, skips what is finished, and can 
 """
 
 from semeval_kit.run.compute import predict, train
-from semeval_kit.run.decide import decode_split, pack, score
+from semeval_kit.run.decide import decode_split, pack, score, spell_soft_labels
 from semeval_kit.run.judge import oof_examples, tune
 from semeval_kit.run.plan import SPLITS, Engine, Plan, Say
 from semeval_kit.run.prepare import move_run, prepare, require_same_data
@@ -26,6 +26,7 @@ __all__ = [
     "run_all",
     "run_each_language",
     "score",
+    "spell_soft_labels",
     "train",
     "tune",
 ]

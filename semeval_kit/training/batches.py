@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Array = NDArray[np.float64]
+NO_BLOCKS: NDArray[np.int64] = np.empty(0, dtype=np.int64)
 _POOL = 50  # batches that are sorted by length together: more saves padding, fewer mixes better
 
 
@@ -51,22 +52,41 @@ class Rows:
         names: what a person calls each row (its id).
         tokens: of each row.
         targets: `(n_examples, n_columns)`, NaN where not annotated.
+        weights: `(n_examples,)`, what a row counts for in the loss; empty: each as much.
+        blocks: `(n_examples,)`, the number of a row's language, where each language has positive
+            weights of its own; else empty.
     """
 
     names: tuple[str, ...]
     tokens: Tokens
     targets: Array
+    weights: Array = field(default_factory=lambda: np.empty(0))
+    blocks: NDArray[np.int64] = field(default_factory=lambda: NO_BLOCKS)
 
     def __add__(self, other: Rows) -> Rows:
-        tokens = Tokens(self.tokens.ids + other.tokens.ids, self.tokens.types + other.tokens.types)
-        targets = np.concatenate([self.targets, other.targets])
-        return Rows(self.names + other.names, tokens, targets)
+        weights = self.weights
+        if len(self.weights) or len(other.weights):
+            both = (self, other)
+            filled = [r.weights if len(r.weights) else np.ones(len(r.names)) for r in both]
+            weights = np.concatenate(filled)
+        return Rows(
+            self.names + other.names,
+            Tokens(self.tokens.ids + other.tokens.ids, self.tokens.types + other.tokens.types),
+            np.concatenate([self.targets, other.targets]),
+            weights,
+            np.concatenate([self.blocks, other.blocks]),
+        )
 
     def take(self, rows: Sequence[int] | NDArray[np.int64]) -> Rows:
         """The rows that are named, in that order."""
         numbers = [int(row) for row in rows]
-        names = tuple(self.names[row] for row in numbers)
-        return Rows(names, self.tokens.take(numbers), self.targets[numbers])
+        return Rows(
+            tuple(self.names[row] for row in numbers),
+            self.tokens.take(numbers),
+            self.targets[numbers],
+            self.weights[numbers] if len(self.weights) else self.weights,
+            self.blocks[numbers] if len(self.blocks) else self.blocks,
+        )
 
 
 def encode_texts(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -12,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from semeval_kit.data.examples import Examples
+from semeval_kit.data.extra import ExtraRows, text_keys
 from semeval_kit.errors import KitError
-from semeval_kit.files import write_kept
+from semeval_kit.files import sha256_file, write_kept
 from semeval_kit.run.directory import (
     Probs,
     Run,
@@ -24,7 +25,7 @@ from semeval_kit.run.directory import (
     write_probs,
 )
 from semeval_kit.task.task import Task
-from semeval_kit.training.batches import Rows, encode_texts
+from semeval_kit.training.batches import NO_BLOCKS, Rows, encode_texts
 from semeval_kit.training.checkpoint import staged_dir
 from semeval_kit.training.encoder import describe_model, load_model, load_tokenizer
 from semeval_kit.training.loop import FoldTrainer
@@ -32,7 +33,7 @@ from semeval_kit.training.machine import choose_precision, fingerprint, peak_mem
 from semeval_kit.training.predict import FoldModel, load_fold
 from semeval_kit.training.progress import Progress
 from semeval_kit.training.recipe import Recipe, make_recipe
-from semeval_kit.training.targets import encode_gold, find_reversal, read_targets
+from semeval_kit.training.targets import encode_gold, find_reversal, order_columns, read_targets
 
 Event = dict[str, Any]
 _CHECKED_ROWS = 16
@@ -73,7 +74,7 @@ def train_fold(run: Run, fold: int, emit: Callable[[Event], None]) -> FoldTraine
     recipe = recipe.model_copy(update={"seed": recipe.seed + further})
     targets = read_targets(run.learnt_task)
     tokenizer = load_tokenizer(recipe)
-    rows = _split_rows(run, held_out_fold, tokenizer, recipe)
+    rows = _split_rows(run, fold, tokenizer, recipe)
     precision = choose_precision(recipe.precision, _device_type())
     trainer = FoldTrainer(
         recipe,
@@ -88,8 +89,8 @@ def train_fold(run: Run, fold: int, emit: Callable[[Event], None]) -> FoldTraine
         **fingerprint(
             torch.get_num_threads(), accelerator.num_processes, accelerator.device.type, precision
         ),
-        "recipe_sha256": _sha256(run.recipe_file),
-        "folds_sha256": _sha256(run.folds_file),
+        "recipe_sha256": sha256_file(run.recipe_file),
+        "folds_sha256": sha256_file(run.find_folds(further)),
     }
     progress = trainer.fit(
         rows.train,
@@ -110,9 +111,10 @@ def train_fold(run: Run, fold: int, emit: Callable[[Event], None]) -> FoldTraine
         done = {
             "fold": held_out_fold,
             "n_train": len(run.read_folds()) - len(judged),
+            **({"n_extra": rows.n_extra} if rows.n_extra else {}),
             "n_valid": len(judged),
             "process_seconds": round(time.monotonic() - started, 1),
-            "oof_sha256": _sha256(run.oof_file(fold)),
+            "oof_sha256": sha256_file(run.oof_file(fold)),
             **_describe_training(trainer, progress),
             **stamp,
         }
@@ -159,21 +161,24 @@ class _FoldRows:
         valid: rows that are held out.
         swapped: the held-out rows with text and pair swapped, where the task says what that means.
         held_out: the held-out rows as examples.
+        n_extra: how many of those to learn from are not the task's own.
     """
 
     train: Rows
     valid: Rows
     swapped: Rows | None
     held_out: Examples
+    n_extra: int
 
 
-def _split_rows(run: Run, fold: int, tokenizer: Any, recipe: Recipe) -> _FoldRows:
+def _split_rows(run: Run, model: int, tokenizer: Any, recipe: Recipe) -> _FoldRows:
     examples, length = run.read_taught(), recipe.max_length
     texts, pairs, contexts = examples.texts, examples.pairs, examples.contexts
     gold = encode_gold(run.learnt_task, examples.labels)
     tokens = encode_texts(tokenizer, texts, length, pairs=pairs, contexts=contexts)
-    rows = Rows(examples.ids, tokens, gold)
-    fold_of = run.read_folds()
+    rows = Rows(examples.ids, tokens, gold, blocks=_number_languages(examples, recipe))
+    seed, fold = divmod(model, run.n_folds)
+    fold_of = run.read_folds(seed)
     folds = np.array([fold_of[key] for key in zip(examples.languages, examples.ids, strict=True)])
     learnt, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
     train, valid, swapped = rows.take(learnt), rows.take(held_out), None
@@ -181,12 +186,44 @@ def _split_rows(run: Run, fold: int, tokenizer: Any, recipe: Recipe) -> _FoldRow
     if reversal is not None and pairs:
         tokens = encode_texts(tokenizer, pairs, length, pairs=texts, contexts=contexts)
         columns = np.concatenate([np.argsort(reversal), np.arange(len(reversal), gold.shape[1])])
-        others = Rows(examples.ids, tokens, gold[:, columns])
+        others = Rows(examples.ids, tokens, gold[:, columns], blocks=rows.blocks)
         # A row that is there both ways says so itself, and may be held out.
         there = set(zip(texts, pairs, strict=True))
         train += others.take([int(r) for r in learnt if (pairs[r], texts[r]) not in there])
         swapped = others.take(held_out)
-    return _FoldRows(train, valid, swapped, examples.take(held_out))
+    judged, n_own = examples.take(held_out), len(train.names)
+    extra = run.read_extra()
+    if extra is not None:
+        train += _encode_extra(run, extra.without(set(text_keys(judged))), tokenizer, recipe)
+    return _FoldRows(train, valid, swapped, judged, len(train.names) - n_own)
+
+
+def _encode_extra(run: Run, extra: ExtraRows, tokenizer: Any, recipe: Recipe) -> Rows:
+    examples = extra.examples
+    tokens = encode_texts(
+        tokenizer,
+        examples.texts,
+        recipe.max_length,
+        pairs=examples.pairs,
+        contexts=examples.contexts,
+    )
+    return Rows(
+        examples.ids,
+        tokens,
+        order_columns(run.learnt_task, extra.targets),
+        np.full(len(examples), recipe.extra_weight),
+        _number_languages(examples, recipe, run.read_taught().languages),
+    )
+
+
+def _number_languages(
+    examples: Examples, recipe: Recipe, order: Sequence[str] = ()
+) -> NDArray[np.int64]:
+    """The number of each row's language, where the recipe tells languages apart; else none."""
+    if recipe.positive_weight_by == "all":
+        return NO_BLOCKS
+    number = {g: i for i, g in enumerate(dict.fromkeys((*order, *examples.languages)))}
+    return np.array([number[g] for g in examples.languages], dtype=np.int64)
 
 
 def _save_model(
@@ -224,10 +261,6 @@ def _describe_training(trainer: FoldTrainer, progress: Progress) -> Event:
 def _write_history(run: Run, fold: int, history: list[Event]) -> None:
     lines = "".join(json.dumps(row) + "\n" for row in history)
     write_kept(run.history_file(fold), lines)
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _row_counter(split: str, n_rows: int, emit: Callable[[Event], None]) -> Callable[[int], None]:

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from semeval_kit.training.batches import NO_BLOCKS
 from semeval_kit.training.targets import PLAIN, LossOptions, Targets
 
 Array = NDArray[np.float64]
@@ -103,7 +104,8 @@ class Classifier(nn.Module):
 class TargetLoss:
     """The training loss: of each target the mean over its annotated cells, weighted and added up.
 
-    Cells that are NaN count nothing. Positives may weigh more, by the training rows of the fold.
+    Cells that are NaN count nothing. Positives may weigh more, by the training rows of the fold, or
+    by those of a row's language; and some rows may weigh more than others.
     """
 
     def __init__(
@@ -112,17 +114,35 @@ class TargetLoss:
         gold: Array,
         positive_weight: str,
         options: LossOptions = PLAIN,
+        blocks: NDArray[np.int64] = NO_BLOCKS,
     ) -> None:
-        """Derive the weights from the training rows' `(n_examples, n_targets)`."""
+        """Derive the weights of positives from the training rows.
+
+        Args:
+            targets: what the head gives.
+            gold: `(n_examples, n_targets)`.
+            positive_weight: none, sqrt or balanced.
+            options: of the loss.
+            blocks: `(n_examples,)`, the number of each row's language, where each language has
+                weights of its own; empty: all rows together.
+        """
         self.targets, self.options = targets, options
         power = {"none": 0.0, "sqrt": 0.5, "balanced": 1.0}[positive_weight]
-        positives = np.nansum(gold, axis=0)
-        negatives = np.sum(~np.isnan(gold), axis=0) - positives
-        ratio = np.divide(negatives, positives, out=np.ones_like(positives), where=positives > 0)
-        for part, columns in zip(targets.parts, targets.slices, strict=True):
-            if part.is_number:
-                ratio[columns] = 1.0
-        self.positive = torch.tensor(np.maximum(ratio, 1e-6) ** power, dtype=torch.float32)
+        numbers = blocks if len(blocks) else np.zeros(len(gold), dtype=np.int64)
+        tables = []
+        for block in range(int(numbers.max(initial=0)) + 1):
+            rows = gold[numbers == block]
+            positives = np.nansum(rows, axis=0)
+            negatives = np.sum(~np.isnan(rows), axis=0) - positives
+            ratio = np.divide(
+                negatives, positives, out=np.ones_like(positives), where=positives > 0
+            )
+            for part, columns in zip(targets.parts, targets.slices, strict=True):
+                if part.is_number:
+                    ratio[columns] = 1.0
+            tables.append(np.maximum(ratio, 1e-6) ** power)
+        self.positive = torch.tensor(np.stack(tables), dtype=torch.float32)
+        """`(n_languages, n_targets)`."""
         self.weights = torch.tensor([part.weight for part in targets.parts])
 
     def count_terms(self, gold: Tensor) -> Tensor:
@@ -130,18 +150,23 @@ class TargetLoss:
         parts = zip(self.targets.parts, self.targets.slices, strict=True)
         return torch.stack([part.count_terms(gold[:, columns]) for part, columns in parts])
 
-    def sum_terms(self, logits: Tensor, gold: Tensor) -> Tensor:
-        """Sums of the terms of a batch `(n_parts,)`; logits and gold `(n_texts, n_targets)`.
+    def sum_terms(self, logits: Tensor, gold: Tensor, blocks: Tensor | None = None) -> Tensor:
+        """Sums of the terms of a batch `(n_parts,)`.
 
-        There may be several logits of each row, one block of rows after the other: their mean.
+        Args:
+            logits: `(n_texts, n_targets)`; or several of each row, one block of rows after the
+                other: their mean is taken.
+            gold: `(n_texts, n_targets)`.
+            blocks: `(n_texts,)`, the number of each row's language.
         """
         copies = len(logits) // max(len(gold), 1)
-        gold = gold.repeat(copies, 1)
         positive = self.positive.to(logits.device)
+        positive = positive[0] if blocks is None else positive[blocks].repeat(copies, 1)
+        gold = gold.repeat(copies, 1)
         parts = zip(self.targets.parts, self.targets.slices, strict=True)
         return torch.stack(
             [
-                part.sum_loss(logits[:, s], gold[:, s], positive[s], self.options) / copies
+                part.sum_loss(logits[:, s], gold[:, s], positive[..., s], self.options) / copies
                 for part, s in parts
             ]
         )

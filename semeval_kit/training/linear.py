@@ -8,7 +8,6 @@ folder of its fold. No torch here, but for texts that a frozen encoder has not r
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
@@ -24,7 +23,7 @@ from safetensors.numpy import load, save
 from semeval_kit.data.examples import Examples
 from semeval_kit.data.texts import number_groups
 from semeval_kit.errors import KitError
-from semeval_kit.files import keep_files, read_kept, write_kept
+from semeval_kit.files import keep_files, read_kept, sha256_file, write_kept
 from semeval_kit.run.directory import Probs, Run, write_json, write_probs
 from semeval_kit.task.codec import encode_labels, target_names
 from semeval_kit.task.task import Task
@@ -193,12 +192,12 @@ def train_fold(run: Run, fold: int, emit: Callable[[Event], None]) -> None:
             "trainable_parameters": model.n_weights,
             "peak_rss_mb": peak_memory_mb(),
             "encoder": run.recipe["encoder"],
-            "oof_sha256": _sha256(run.oof_file(fold)),
+            "oof_sha256": sha256_file(run.oof_file(fold)),
             "device": "cpu",
             "threads": int(os.environ.get("OMP_NUM_THREADS", "1")),
             "scikit-learn": metadata.version("scikit-learn"),
-            "recipe_sha256": _sha256(run.recipe_file),
-            "folds_sha256": _sha256(run.folds_file),
+            "recipe_sha256": sha256_file(run.recipe_file),
+            "folds_sha256": sha256_file(run.folds_file),
         },
     )
     emit({"event": "done", "fold": fold})
@@ -285,7 +284,3 @@ def _find_reader(run: Run) -> FrozenReader | None:
 def _kinds(task: Task) -> list[tuple[str, slice]]:
     """The kind of each target and its columns."""
     return [(target.kind, task.target_slices[target.name]) for target in task.targets]
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -11,9 +11,9 @@ import hashlib
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +106,9 @@ class FoldTrainer:
         warmup = round(recipe.warmup * total) if recipe.warmup < 1 else round(recipe.warmup)
         self.schedule = get_linear_schedule_with_warmup(self.optimizer, warmup, max(total, 1))
         options = LossOptions(recipe.label_smoothing, recipe.asymmetric)
-        self.loss = TargetLoss(self.targets, train.targets, recipe.positive_weight, options)
-        self.valid_loss = TargetLoss(self.targets, train.targets, recipe.positive_weight)
+        weighing = (self.targets, train.targets, recipe.positive_weight)
+        self.loss = TargetLoss(*weighing, options, train.blocks)
+        self.valid_loss = TargetLoss(*weighing, blocks=train.blocks)
         self.adversary = Adversary(self.classifier.network.get_input_embeddings(), recipe.fgm)
         self.average = WeightAverage(recipe.ema, recipe.average_epochs)
         self.checkpoint_dir, self.stamp = checkpoint_dir, stamp
@@ -188,13 +189,13 @@ class FoldTrainer:
             The sum of the loss's terms and their number, per target.
         """
         accelerator = self.accelerator
-        gold = [torch.tensor(train.targets[rows], dtype=torch.float32) for rows in group]
-        terms = torch.stack([self.loss.count_terms(cells) for cells in gold]).sum(dim=0)
+        gold = [_take_gold(train, rows) for rows in group]
+        terms = torch.stack([self._count_terms(cells) for cells in gold]).sum(dim=0)
         sums = torch.zeros(len(terms))
         for position, rows in enumerate(group):
             last = position == len(group) - 1
             with nullcontext() if last else accelerator.no_sync(self.model):
-                batch, cells = self._batch(train, rows), gold[position].to(accelerator.device)
+                batch, cells = self._batch(train, rows), gold[position].on(accelerator.device)
                 with self.adversary.watch() if self.recipe.fgm else nullcontext():
                     loss, added = self._loss(batch, cells, terms)
                 self._require_finite(loss, train, rows)
@@ -213,9 +214,7 @@ class FoldTrainer:
         self.average.add_step(self._trained())
         return sums.tolist(), terms.tolist()
 
-    def _loss(
-        self, batch: dict[str, Tensor], cells: Tensor, terms: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def _loss(self, batch: dict[str, Tensor], cells: _Gold, terms: Tensor) -> tuple[Tensor, Tensor]:
         """The loss `()` of a micro-batch, and the sums of its terms `(n_parts,)`.
 
         With R-Drop (Liang et al. 2021, arXiv 2106.14448) the batch is read twice, each time with a
@@ -224,12 +223,17 @@ class FoldTrainer:
         if self.recipe.rdrop:
             batch = {name: tensor.repeat(2, 1) for name, tensor in batch.items()}
         logits = self.model(**batch)
-        sums = self.loss.sum_terms(logits, cells)
+        parts = list(cells.split(logits))
+        sums = _add_up(w * self.loss.sum_terms(part, c.targets, c.blocks) for w, part, c in parts)
         loss = self.loss.total(sums, terms)
         if self.recipe.rdrop:
-            apart = self.loss.sum_divergence(logits, cells)
+            apart = _add_up(w * self.loss.sum_divergence(part, c.targets) for w, part, c in parts)
             loss = loss + self.recipe.rdrop * self.loss.total(apart, terms)
         return loss, sums
+
+    def _count_terms(self, cells: _Gold) -> Tensor:
+        parts = cells.split(cells.targets)
+        return _add_up(w * self.loss.count_terms(c.targets) for w, _, c in parts)
 
     def _require_finite(self, loss: Tensor, train: Rows, rows: list[int]) -> None:
         value = float(loss.detach())
@@ -244,9 +248,10 @@ class FoldTrainer:
         # Not through self.model: with several processes its forward waits for all the others,
         # and they need not have the same number of batches.
         logits = self._forward(self.classifier, valid)
-        gold = torch.tensor(valid.targets, dtype=torch.float32)
+        gold = _take_gold(valid, list(range(len(valid.names))))
         loss = self.valid_loss
-        sums, terms = loss.sum_terms(logits, gold), loss.count_terms(gold)
+        sums = loss.sum_terms(logits, gold.targets, gold.blocks)
+        terms = loss.count_terms(gold.targets)
         probs = self.targets.to_probs(logits).numpy()
         return {
             "val_loss": float(loss.total(sums, terms)),
@@ -358,6 +363,47 @@ class FoldTrainer:
             best_weights=kept.best if kept.best or kept.step else kept.model,
             running=RunningEpoch(**kept.state["running"]),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class _Gold:
+    """What a micro-batch is taught: targets `(n_texts, n_columns)`; per row weight and language."""
+
+    targets: Tensor
+    weights: Tensor | None
+    blocks: Tensor | None
+
+    def on(self, device: torch.device) -> _Gold:
+        weights = None if self.weights is None else self.weights.to(device)
+        blocks = None if self.blocks is None else self.blocks.to(device)
+        return _Gold(self.targets.to(device), weights, blocks)
+
+    def split(self, logits: Tensor) -> Iterator[tuple[float, Tensor, _Gold]]:
+        """The rows that weigh alike together: their weight, their logits, their gold.
+
+        Args:
+            logits: of each row, or several, one block of rows after the other.
+        """
+        if self.weights is None:
+            yield 1.0, logits, self
+            return
+        copies = logits.view(-1, len(self.targets), logits.shape[1])
+        for weight in sorted(set(self.weights.tolist())):
+            rows = self.weights == weight
+            blocks = None if self.blocks is None else self.blocks[rows]
+            yield weight, copies[:, rows].flatten(0, 1), _Gold(self.targets[rows], None, blocks)
+
+
+def _take_gold(rows: Rows, chosen: list[int]) -> _Gold:
+    return _Gold(
+        torch.tensor(rows.targets[chosen], dtype=torch.float32),
+        torch.tensor(rows.weights[chosen], dtype=torch.float32) if len(rows.weights) else None,
+        torch.tensor(rows.blocks[chosen]) if len(rows.blocks) else None,
+    )
+
+
+def _add_up(parts: Iterable[Tensor]) -> Tensor:
+    return torch.stack(list(parts)).sum(dim=0)
 
 
 def describe_difference(old: Event, new: Event) -> str:

@@ -9,7 +9,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from semeval_kit.errors import KitError
 
@@ -27,6 +34,11 @@ _LATER = (
     "layer_decay",
     "multi_dropout",
     "seeds",
+    "refold",
+    "extra",
+    "extra_weight",
+    "transductive",
+    "positive_weight_by",
 )
 Metric = Literal["score", "macro_f1", "micro_f1", "weighted_f1", "loss", "last"]
 
@@ -78,6 +90,18 @@ class Recipe(BaseModel):
         "none",
         description="loss weight of positives per label: (negatives / positives) ^ 0, .5, 1",
     )
+    positive_weight_by: Literal["all", "language"] = Field(
+        "all", description="rows that the positive weights are counted on: all, or each language's"
+    )
+    extra: tuple[str, ...] = Field(
+        (), description="files of rows that every fold learns from; {lang} in a path: a language"
+    )
+    extra_weight: float = Field(
+        1.0, gt=0, le=100, description="what an extra row counts for, against one of the task's"
+    )
+    transductive: bool = Field(
+        False, description="extra rows may be texts of dev and test, with soft labels"
+    )
     label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="share of a label's certainty that is taken away; 0: none"
     )
@@ -118,6 +142,9 @@ class Recipe(BaseModel):
     seeds: int = Field(
         1, ge=1, le=50, description="models per fold, each with the next seed; their mean is used"
     )
+    refold: bool = Field(
+        False, description="with seeds: each seed on folds of its own, drawn by that seed"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -130,6 +157,17 @@ class Recipe(BaseModel):
     def _hold_out_once(self) -> Recipe:
         if self.holdout and self.holdout_split:
             raise ValueError("set holdout or holdout_split, not both")
+        return self
+
+    @field_validator("extra", mode="before")
+    @classmethod
+    def _split_at_commas(cls, files: Any) -> Any:
+        return tuple(filter(None, files.split(","))) if isinstance(files, str) else files
+
+    @model_validator(mode="after")
+    def _refold_needs_folds(self) -> Recipe:
+        if self.refold and (self.holdout or self.holdout_split):
+            raise ValueError("refold draws new folds; it cannot be with a hold-out")
         return self
 
     @model_validator(mode="after")
@@ -146,10 +184,10 @@ class Recipe(BaseModel):
 
     def frozen(self) -> dict[str, Any]:
         """The fields as a run keeps them: without those that are not set."""
-        fields = self.model_dump(exclude_none=True)
+        fields = self.model_dump(mode="json", exclude_none=True)
         for name in _LATER:
-            if fields.get(name) == type(self).model_fields[name].default:
-                del fields[name]
+            if getattr(self, name) == type(self).model_fields[name].default:
+                fields.pop(name, None)
         return fields
 
 

@@ -47,7 +47,11 @@ def read_targets(task: Task) -> Targets:
 
 def encode_gold(task: Task, labels: Array) -> Array:
     """Labels of all targets `(n_examples, n_labels)` as the columns `(n_examples, n_columns)`."""
-    encoded = encode_labels(task, labels)
+    return order_columns(task, encode_labels(task, labels))
+
+
+def order_columns(task: Task, encoded: Array) -> Array:
+    """The task's target columns `(n_examples, n_columns)` in the order of the head's."""
     slices = [task.target_slices[target.name] for target in _predicted_first(task)]
     return np.concatenate([encoded[:, columns] for columns in slices], axis=1)
 
@@ -157,7 +161,7 @@ class Target:
         if self.shares:
             rows = annotated.all(dim=1)
             logs = nn.functional.log_softmax(logits[rows].float(), dim=-1)
-            return -(gold[rows] * logs * positive_weight).sum()
+            return -(gold * positive_weight)[rows].mul(logs).sum()
         if self.is_free:
             return (logits.float()[annotated] - gold[annotated]).square().sum()
         logits, gold = logits.float()[annotated], gold[annotated]

@@ -1,0 +1,189 @@
+"""Extra rows: taught to every fold and never held out, with labels or with soft labels.
+
+A file has the task's shape, or it has the columns that `write_soft` lays down: a text and, for
+each target, how likely it is.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semeval_kit.data.examples import Examples, read_file
+from semeval_kit.data.texts import Note, normalize_text
+from semeval_kit.errors import KitError
+from semeval_kit.files import to_csv
+from semeval_kit.task.codec import NUMERIC, encode_labels, target_names
+from semeval_kit.task.schema import fill_language
+from semeval_kit.task.task import Task
+
+Floats = NDArray[np.float64]
+Key = tuple[str, str]
+_BESIDE = ("language", "id", "text", "pair", "context")
+_LANGUAGE = "{lang}"
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class ExtraRows:
+    """Rows that every fold learns from.
+
+    Attributes:
+        examples: what they say; labels are NaN where they are soft.
+        targets: `(n_examples, n_targets)`, hard or soft, in the order of the task's targets
+            (auxiliary ones included); NaN where not annotated.
+        counts: rows of each file, by its path.
+    """
+
+    examples: Examples
+    targets: Floats
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def take(self, rows: Sequence[int] | NDArray[np.intp]) -> ExtraRows:
+        """The rows that are named, in that order."""
+        return ExtraRows(self.examples.take(rows), self.targets[rows], self.counts)
+
+    def without(self, keys: set[Key]) -> ExtraRows:
+        """The rows whose texts are not among these keys."""
+        own = text_keys(self.examples)
+        return self.take(np.array([i for i, key in enumerate(own) if key not in keys], dtype=int))
+
+
+def text_keys(examples: Examples) -> list[Key]:
+    """What makes two rows the same text: text and pair, normalised."""
+    pairs = examples.pairs or ("",) * len(examples)
+    return [
+        (normalize_text(text), normalize_text(pair))
+        for text, pair in zip(examples.texts, pairs, strict=True)
+    ]
+
+
+def read_extra(task: Task, patterns: Sequence[str], languages: Sequence[str]) -> ExtraRows:
+    """Read files of extra rows.
+
+    Args:
+        task: with its auxiliary targets.
+        patterns: paths; one with `{lang}` is read for each language whose file is there.
+        languages: that are learnt from.
+
+    Raises:
+        KitError: a file is missing or has problems, or its language is not known.
+    """
+    parts: list[ExtraRows] = []
+    for pattern in patterns:
+        if _LANGUAGE in pattern:
+            named = [(Path(fill_language(pattern, code)), code) for code in languages]
+            files = [(path, code) for path, code in named if path.is_file()]
+        else:
+            files = [(Path(pattern), languages[0] if len(languages) == 1 else "")]
+        if not files or not files[0][0].is_file():
+            raise KitError(f"extra rows '{pattern}': no such file. Correct the path.")
+        parts += [_read_one(task, path, code, languages) for path, code in files]
+    return ExtraRows(
+        Examples.concat([replace(part.examples, kept={}) for part in parts]),
+        np.concatenate([part.targets for part in parts]),
+        {name: count for part in parts for name, count in part.counts.items()},
+    )
+
+
+def write_soft(task: Task, examples: Examples, probs: Floats) -> str:
+    """Spell rows with soft labels as CSV: language, id, text, and a column per target.
+
+    Args:
+        task: without auxiliary targets.
+        examples: any rows of the task.
+        probs: `(n_examples, n_targets)`.
+    """
+    beside: dict[str, Sequence[str]] = {
+        "language": examples.languages,
+        "id": examples.ids,
+        "text": examples.texts,
+    }
+    beside |= {"pair": examples.pairs} if examples.pairs else {}
+    beside |= {"context": examples.contexts} if examples.contexts else {}
+    rows = [
+        [*cells, *map(repr, values)]
+        for *cells, values in zip(*beside.values(), probs.tolist(), strict=True)
+    ]
+    return to_csv([*beside, *target_names(task)], rows)
+
+
+def _read_one(task: Task, path: Path, code: str, languages: Sequence[str]) -> ExtraRows:
+    if _is_soft(task, path):
+        return _read_soft(task, path, code, languages)
+    if not code:
+        raise KitError(
+            f"{path}: of which language are its rows? {', '.join(languages)} are learnt from. "
+            "Give a file per language, with {lang} in its path."
+        )
+    examples = read_file(task, path, code, "train", labelled=True)
+    return ExtraRows(examples, encode_labels(task, examples.labels), {str(path): len(examples)})
+
+
+def _is_soft(task: Task, path: Path) -> bool:
+    """Whether the first line names a text and every target, as `write_soft` does."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            header = next(csv.reader(file), [])
+    except (UnicodeDecodeError, csv.Error):
+        return False  # `read_file` says what is wrong
+    names = target_names(task.without_auxiliary())
+    return header[:3] == list(_BESIDE[:3]) and set(names) <= set(header)
+
+
+def _read_soft(task: Task, path: Path, code: str, languages: Sequence[str]) -> ExtraRows:
+    names = target_names(task.without_auxiliary())
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise KitError(f"{path}: cannot be read ({error}). Write it again.") from error
+    limit = np.inf if task.kind in NUMERIC else 1.0
+    lowest = -np.inf if task.kind in NUMERIC else 0.0
+    problems: list[str] = []
+    values = np.full((len(rows), len(names)), np.nan)
+    for number, row in enumerate(rows):
+        where = f"{path}, row {number + 1}"
+        if (row["language"] or code) not in languages:
+            problems.append(f"{where}: language '{row['language']}' is not learnt from.")
+        for column, name in enumerate(names):
+            cell = row[name] or ""
+            try:
+                value = float(cell) if cell.strip() else np.nan
+            except ValueError:
+                value = np.inf
+            if not np.isnan(value) and not (lowest <= value <= limit and np.isfinite(value)):
+                problems.append(f"{where}: '{name}' is {cell!r}; expected 0 to 1, or blank.")
+            values[number, column] = value
+    if problems:
+        more = f"\n... and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        raise KitError("\n".join(problems[:_SHOWN]) + more)
+    columns = {name: tuple(row.get(name) or "" for row in rows) for name in _BESIDE}
+    has = set(rows[0]) if rows else set()
+    whole = np.full((len(rows), len(target_names(task))), np.nan)
+    slices = [task.target_slices[target.name] for target in task.main_targets]
+    start = 0
+    for place in slices:
+        width = place.stop - place.start
+        whole[:, place] = values[:, start : start + width]
+        start += width
+    examples = Examples(
+        ids=columns["id"],
+        texts=columns["text"],
+        languages=tuple(language or code for language in columns["language"]),
+        label_names=task.label_names,
+        labels=np.full((len(rows), len(task.label_names)), np.nan),
+        notes=(Note(f"{len(rows)} rows with soft labels").at(path),),
+        pairs=columns["pair"] if "pair" in has else (),
+        contexts=columns["context"] if "context" in has else (),
+    )
+    return ExtraRows(examples, whole, {str(path): len(rows)})
