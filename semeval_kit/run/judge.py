@@ -77,11 +77,31 @@ def tune(run: Run, say: Say) -> dict[str, Any]:
     estimate = dict(figures.pop(task.main_targets[0].name))
     if figures:
         estimate["targets"] = figures
+    estimate["notes"] = [*estimate["notes"], *_describe_extra(run)]
     # What was judged is kept beside its figures: no page decides it again.
     estimate["answers_sha256"] = write_oof_answers(run.oof_answers_file, answers)
     write_json(run.thresholds_file, rules_to_json({n: part.rule for n, part in judged.items()}))
     write_json(run.estimate_file, estimate)
     return estimate
+
+
+def _describe_extra(run: Run) -> list[str]:
+    """What has to be said of rows that every fold learnt beside those of the task."""
+    extra = run.read_extra()
+    if extra is None:
+        return []
+    soft = int(np.isnan(extra.examples.labels).all(axis=1).sum())
+    sentences = [f"Every fold also learnt up to {len(extra)} extra rows, {soft} with soft labels."]
+    if soft:
+        sentences.append(
+            "If soft labels come from models that have learnt this task's rows, what is scored out "
+            "of fold is too high."
+        )
+    if run.recipe.get("transductive"):
+        sentences.append(
+            "Texts of dev and test may be among the extra rows (transductive learning)."
+        )
+    return [" ".join(sentences)]
 
 
 def oof_examples(run: Run) -> tuple[Examples, Any]:
