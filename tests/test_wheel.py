@@ -66,7 +66,7 @@ def test_the_demo_makes_a_zip_outside_the_checkout(
     data = call(
         installed / "python",
         "-c",
-        "from semeval_kit.cli.demo import find_demo_data as f; print(f())",
+        "from semeval_kit.cli.data import find_demo_data as f; print(f())",
         cwd=tmp_path,
     )
     assert Path(data.stdout.strip()).is_relative_to(installed.parent)

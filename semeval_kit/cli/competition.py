@@ -1,11 +1,19 @@
-"""Commands of the competition: check and score any submission as the organisers would."""
+"""`validate`, `score` and `upload`: any submission as the organisers see it."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from semeval_kit.cli.options import run_argument, say
+
+if TYPE_CHECKING:
+    from semeval_kit.run.directory import Run
+    from semeval_kit.submission.upload import Upload
+
 
 VALIDATE_EXAMPLE = """\b
 Example:
@@ -14,6 +22,11 @@ Example:
 SCORE_EXAMPLE = """\b
 Example:
   semeval-kit score my.zip --task semeval2025-task11-a --gold GOLD_FOLDER
+"""
+UPLOAD_EXAMPLE = """\b
+Example:
+  export CODABENCH_USERNAME=... CODABENCH_PASSWORD=...
+  semeval-kit upload submissions/my-run
 """
 
 
@@ -81,7 +94,7 @@ def score(submission: Path, task_name: str, gold: Path, rules: str | None, as_js
 
     Exits with 1 if the official program rejects the submission, and says why.
     """
-    from semeval_kit.cli.score_table import describe_score
+    from semeval_kit.cli.summary import describe_score
     from semeval_kit.submission.score import score_submission
     from semeval_kit.task.task import load_task
 
@@ -93,3 +106,106 @@ def score(submission: Path, task_name: str, gold: Path, rules: str | None, as_js
         click.echo("\n".join(describe_score(task, result)))
     if not result.accepted:
         raise SystemExit(1)
+
+
+@click.command(epilog=UPLOAD_EXAMPLE)
+@run_argument
+@click.option("--phase", "phase_id", type=int, help="Id of the phase; default: the one open now.")
+@click.option("--site", help="Address of the competition; default: the task file's.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option(
+    "--wait",
+    type=click.FloatRange(0),
+    default=30.0,
+    show_default=True,
+    metavar="MINUTES",
+    help="How long to wait for the score.",
+)
+@click.option("--again", is_flag=True, help="Send a zip that was sent to this phase before.")
+def upload(
+    run_path: Path, phase_id: int | None, site: str | None, yes: bool, wait: float, again: bool
+) -> None:
+    """Upload the zip of RUN to Codabench, once, and wait for the official score.
+
+    The zip is validated first; phase, dates and what is left of the quota are shown, and you are
+    asked. User name and password (or CODABENCH_TOKEN) come from the environment alone. What became
+    of the upload is kept in the run's uploads.jsonl. Called again after a lost connection or a
+    long queue, it asks the site and sends nothing.
+    """
+    from semeval_kit.run.directory import Run
+    from semeval_kit.submission import upload as uploads
+    from semeval_kit.submission.codabench import Codabench
+
+    run = Run.open(run_path)
+    content = _read_valid_zip(run)
+    competition = Codabench(site or run.task.submission.site or run.task.url)
+    competition.log_in()
+    log = run.path / "uploads.jsonl"
+    sent = None if again else uploads.find_upload(log, content, competition, phase_id)
+    if sent is not None and sent.state in uploads.RESUMED:
+        say(f"{sent.zip}: sent before, at {sent.time}; nothing is sent now")
+        sent = uploads.resume_upload(log, sent, competition)
+    else:
+        phase = uploads.choose_phase(competition, phase_id)
+        say(f"phase {uploads.describe_phase(phase)}")
+        sent = None if again else uploads.find_upload(log, content, competition, phase.id)
+        if sent is not None and sent.state == "Finished":
+            say(f"{sent.zip}: was scored before, at {sent.time}; --again sends it once more")
+        else:
+            if not yes and phase.left != 0:
+                left = "no limit" if phase.left is None else f"{phase.left} left"
+                click.confirm(f"Upload {run.zip_file.name} ({left})?", abort=True)
+            sent = uploads.send_zip(log, run.zip_file, content, competition, phase)
+    sent = uploads.wait_for_score(log, sent, competition, minutes=wait, tell=say)
+    click.echo(_describe_upload(run, sent))
+    if sent.state != "Finished" or sent.rejected:
+        raise SystemExit(1)
+
+
+def _read_valid_zip(run: Run) -> bytes:
+    from semeval_kit.errors import KitError
+    from semeval_kit.submission.validate import validate_submission
+
+    if not run.zip_file.is_file():
+        raise KitError(f"{run.path}: has no zip yet. Run `semeval-kit pack {run.path}`.")
+    data = run.data if Path(run.data).is_dir() else None
+    validation = validate_submission(run.task, run.zip_file, data, data=data)
+    for warning in validation.warnings:
+        say(f"warning: {warning}")
+    if not validation.ok:
+        raise KitError("\n".join([f"{run.zip_file}: not uploaded.", *validation.errors]))
+    return bytes(run.zip_file.read_bytes())
+
+
+def _describe_upload(run: Run, sent: Upload) -> str:
+    """The official score beside the estimate, or what became of the upload."""
+    from semeval_kit.run.directory import read_json
+
+    place = f"{sent.site}/competitions/{sent.competition}/"
+    details = f" ({sent.details})" if sent.details else ""
+    if sent.state in ("Failed", "Cancelled"):
+        counts = "does not count" if sent.state == "Failed" else "may count"
+        return (
+            f"{sent.zip}: {sent.state}{details}. It {counts} against the quota; "
+            f"its log is at {place}"
+        )
+    if sent.state != "Finished":
+        return (
+            f"{sent.zip}: still '{sent.state}'{details}. Nothing is lost: run the same command "
+            f"later, which asks again and sends nothing, or look at {place}"
+        )
+    lines = [f"{sent.zip}: Finished. Official scores:"]
+    lines += [f"  {name:<24} {value:.6g}" for name, value in sent.scores.items()]
+    if sent.rejected:
+        lines.append(
+            "  Finished with 0 means that the scoring program rejected the zip (or that its scores "
+            f"are hidden). See its log at {place}"
+        )
+    if run.estimate_file.is_file():
+        estimate = read_json(run.estimate_file)
+        reading = estimate["cross_fitted"]
+        lines.append(
+            f"  estimated before: {estimate['metric']} {reading['score']:.4f} "
+            f"[{reading['low']:.4f}, {reading['high']:.4f}]"
+        )
+    return "\n".join(lines)

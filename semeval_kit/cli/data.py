@@ -1,4 +1,4 @@
-"""Commands for the organisers' files: bring them here, check them, describe them."""
+"""The organisers' files: bring them here, check and describe them; `demo` on those of the kit."""
 
 from __future__ import annotations
 
@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     from semeval_kit.data.stats import SplitStats
     from semeval_kit.data.survey import CheckReport, FileReport
     from semeval_kit.task.task import Task
+from importlib import resources
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+_DEMO_EXAMPLE = """\b
+Example:
+  semeval-kit demo
+  semeval-kit demo --model roberta-base --epochs 5
+"""
 
 MAX_NAMED_FILES = 3
 DATA_EXAMPLE = "\b\nExample:\n  semeval-kit data check semeval2025-task11-a --data FOLDER\n"
@@ -184,6 +194,28 @@ def align_rows(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list
         ]
         lines.append("  ".join(cells).rstrip())
     return lines
+
+
+@click.command(context_settings={"ignore_unknown_options": True}, epilog=_DEMO_EXAMPLE)
+@click.argument("flags", metavar="[FLAGS OF run]...", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def demo(context: click.Context, flags: tuple[str, ...]) -> None:
+    """Train, tune, pack and score the 980 demo texts that come with the kit.
+
+    The same as `run --task demo` with the kit's own data: nothing has to be fetched. The run lies
+    in submissions/ below the current folder. Every flag of `run` may follow.
+    """
+    from semeval_kit.cli.main_job import run
+
+    arguments = ["--task", "demo", "--data", str(find_demo_data()), *flags]
+    with run.make_context("run", arguments, parent=context) as inner:
+        run.invoke(inner)
+
+
+def find_demo_data() -> Path:
+    """The folder of the demo data: inside an installed package, or `data/` of a checkout."""
+    packaged = Path(str(resources.files("semeval_kit") / "demo_data"))
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "data"
 
 
 def _show_fetched(done: Fetched) -> None:

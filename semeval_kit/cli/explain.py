@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from semeval_kit.cli.options import data_option, say
+from semeval_kit.cli.options import data_option, run_argument, say
 
 if TYPE_CHECKING:
-    from semeval_kit.cli.run_models import RunModels
-    from semeval_kit.cli.texts import Row
+    from semeval_kit.cli.predict import Row
     from semeval_kit.run.directory import Run
+    from semeval_kit.run.members import RunModels
     from semeval_kit.show.explain.attributions import Attribution
     from semeval_kit.show.explain.page import Explanation, Heading
 
@@ -29,9 +29,7 @@ Example:
 
 
 @click.command(epilog=_EPILOG)
-@click.argument(
-    "run_path", metavar="RUN", type=click.Path(exists=True, file_okay=False, path_type=Path)
-)
+@run_argument
 @data_option
 @click.option("--text", "texts", multiple=True, help="A text to explain; may be repeated.")
 @click.option(
@@ -74,10 +72,10 @@ def explain(run_path: Path, **given: Any) -> None:
     Writes into explain/ in the run's folder. Contributions are in units of probability and add up
     to it, from the base on, which is the probability when every token is masked.
     """
-    from semeval_kit.cli.run_models import check_language, load_models
-    from semeval_kit.cli.texts import find_rows
+    from semeval_kit.cli.predict import find_rows
     from semeval_kit.errors import KitError
     from semeval_kit.run.directory import Run
+    from semeval_kit.run.members import check_language, load_models
     from semeval_kit.show.explain.attributions import import_method, name_mask
     from semeval_kit.show.explain.page import Heading
 

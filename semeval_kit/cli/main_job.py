@@ -1,15 +1,16 @@
-"""`semeval-kit run`: the main job, end to end."""
+"""The main job end to end: `run`, `sweep` and its first stage, `prepare`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from semeval_kit.cli.options import (
     cluster_options,
     engine_options,
+    gold_option,
     hand_out,
     plan_options,
     read_engine,
@@ -17,6 +18,9 @@ from semeval_kit.cli.options import (
     say,
     sweep_options,
 )
+
+if TYPE_CHECKING:
+    pass
 
 
 @click.command(
@@ -26,12 +30,7 @@ from semeval_kit.cli.options import (
 @plan_options
 @engine_options
 @cluster_options
-@click.option(
-    "--gold",
-    type=click.Path(exists=True, path_type=Path),
-    default=None,
-    help="Labels of the test split (file or folder), to score the zip with.",
-)
+@gold_option
 @click.option(
     "--per-language",
     is_flag=True,
@@ -51,9 +50,10 @@ def run(gold: Path | None, per_language: bool, report: bool, **given: Any) -> No
     Interrupt it whenever you like: the same command goes on where it stopped.
     """
     from semeval_kit.cli.summary import summarise
-    from semeval_kit.run.stages import run_all, run_each_language
+    from semeval_kit.run.stages import present, run_all, run_each_language
+    from semeval_kit.training.recipe import load_members
 
-    if _lists_members(given):
+    if given["recipe"] is not None and load_members(given["recipe"]):
         if per_language or given.pop("before"):
             raise click.UsageError("a recipe of members takes neither --per-language nor --before.")
         from semeval_kit.cli.members import run_system
@@ -73,8 +73,6 @@ def run(gold: Path | None, per_language: bool, report: bool, **given: Any) -> No
         say(f"\ninterrupted; the same command goes on with {path}")
         raise SystemExit(130) from None
     if report:
-        from semeval_kit.run.stages import present
-
         present(done, say)
     click.echo(summarise(done))
 
@@ -91,12 +89,6 @@ def prepare(**given: Any) -> None:
     click.echo(stages.prepare(path, plan, say).path)
 
 
-def _lists_members(given: dict[str, Any]) -> bool:
-    from semeval_kit.training.recipe import load_members
-
-    return given["recipe"] is not None and bool(load_members(given["recipe"]))
-
-
 @click.command(
     epilog="Example:  semeval-kit sweep --model roberta-base --model bert-base-cased "
     "--task semeval2025-task11-a --data official --langs eng"
@@ -107,12 +99,7 @@ def _lists_members(given: dict[str, Any]) -> bool:
 @sweep_options
 @engine_options
 @cluster_options
-@click.option(
-    "--gold",
-    type=click.Path(exists=True, path_type=Path),
-    default=None,
-    help="Labels of the test split (file or folder), to score the zips with.",
-)
+@gold_option
 @click.pass_context
 def sweep(
     context: click.Context, /, models: tuple[str, ...], gold: Path | None, **given: Any
@@ -122,7 +109,7 @@ def sweep(
     Each run gets its report and card as with `run`. An encoder that fails is reported at the end;
     the others are trained and compared. Interrupted, the same command goes on where it stopped.
     """
-    from semeval_kit.cli.compare import compare
+    from semeval_kit.cli.show import compare
     from semeval_kit.errors import KitError
     from semeval_kit.run.stages import present, run_all
     from semeval_kit.task.task import load_task

@@ -7,20 +7,14 @@ from typing import Any
 
 import click
 
-from semeval_kit.cli.options import engine_options, plan_options, read_engine, read_plan, say
-
-_SUBMISSIONS = click.option(
-    "--submissions",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("submissions"),
-    show_default=True,
-    help="Where runs are kept.",
-)
-_GOLD = click.option(
-    "--gold",
-    type=click.Path(exists=True, path_type=Path),
-    default=None,
-    help="Labels of the test split (file or folder), to score the zip with.",
+from semeval_kit.cli.options import (
+    engine_options,
+    gold_option,
+    plan_options,
+    read_engine,
+    read_plan,
+    say,
+    submissions_option,
 )
 
 
@@ -44,8 +38,8 @@ _GOLD = click.option(
 )
 @click.option("--langs", default="", help="Languages to predict. Default: those of all members.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of bootstraps and parts.")
-@_GOLD
-@_SUBMISSIONS
+@gold_option
+@submissions_option
 def blend(
     paths: tuple[Path, ...],
     name: str,
@@ -90,8 +84,8 @@ def blend(
 @click.option("--langs", required=True, help="Languages that the files speak of.")
 @click.option("--to", "name", required=True, help="Name of the run's folder.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the parts of its rows.")
-@_GOLD
-@_SUBMISSIONS
+@gold_option
+@submissions_option
 def adopt(
     files: tuple[str, ...],
     task: str,
@@ -129,7 +123,7 @@ def adopt(
 @click.argument("members_of", metavar="RECIPE")
 @plan_options
 @engine_options
-@_GOLD
+@gold_option
 def system(members_of: str, gold: Path | None, **given: Any) -> None:
     """Train every member that a recipe lists, blend them, and pack the zip.
 

@@ -14,6 +14,21 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+run_argument = click.argument("run_path", metavar="RUN", type=FOLDER)
+gold_option = click.option(
+    "--gold",
+    type=click.Path(exists=True, path_type=Path),
+    default=None,
+    help="Labels of the test split (file or folder), to score the zip with.",
+)
+submissions_option = click.option(
+    "--submissions",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("submissions"),
+    show_default=True,
+    help="Where runs are kept.",
+)
 # Of a run's name: the zip is named by it, and while it is written a little more.
 _MOST_BYTES = 200
 
@@ -68,13 +83,7 @@ def sweep_options(command: Command) -> Command:
                 help="Recipe name or .toml file. Default: as the task says.",
             ),
             click.option("--run", "run_name", default=None, help="Name of the run's folder."),
-            click.option(
-                "--submissions",
-                type=click.Path(file_okay=False, path_type=Path),
-                default=Path("submissions"),
-                show_default=True,
-                help="Where runs are kept.",
-            ),
+            submissions_option,
         )
     ):
         command = option(command)
@@ -244,14 +253,13 @@ def say(text: str) -> None:
 
 def _read_languages(text: str | None, every: tuple[str, ...]) -> tuple[str, ...]:
     if text is None:
-        return every if len(every) == 1 else _ask_for_languages(every)
+        if len(every) > 1:
+            known = " ".join(every)
+            raise click.UsageError(f"--langs is missing: name one or more of {known}, or 'all'.")
+        return every
     if text.strip() == "all":
         return every
     return tuple(dict.fromkeys(text.replace(",", " ").split()))
-
-
-def _ask_for_languages(every: tuple[str, ...]) -> tuple[str, ...]:
-    raise click.UsageError(f"--langs is missing: name one or more of {' '.join(every)}, or 'all'.")
 
 
 def _read_splits(text: str) -> tuple[str, ...]:

@@ -1,7 +1,9 @@
-"""The stages after `prepare` as commands of their own: train, probs, tune and pack."""
+"""The stages of a run one by one, and its jobs: `train` to `pack`, `status`, `stop`, `pack-run`."""
 
 from __future__ import annotations
 
+import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,20 +12,85 @@ import click
 from semeval_kit.cli.options import (
     data_option,
     engine_options,
+    gold_option,
     read_engine,
+    run_argument,
     say,
 )
 
 if TYPE_CHECKING:
     from semeval_kit.run.directory import Run
 
-_RUN = click.argument(
-    "run_path", metavar="RUN", type=click.Path(exists=True, file_okay=False, path_type=Path)
+
+_WATCH_SECONDS = 5.0
+
+
+@click.command(epilog="Example:  semeval-kit status submissions/my-run --watch")
+@run_argument
+@click.option("--watch", is_flag=True, help="Show it again until every fold is done or has failed.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def status(run_path: Path, watch: bool, as_json: bool) -> None:
+    """Show each fold of a run: waiting, running where and how far, done, failed and why."""
+    from semeval_kit.run.directory import Run
+    from semeval_kit.run.jobs import describe_folds
+
+    while True:
+        folds = describe_folds(Run.open(run_path))
+        if as_json:
+            click.echo(json.dumps(folds, indent=2))
+        else:
+            click.echo("\n".join(_spell_fold(fold) for fold in folds))
+        if not watch or all(fold["state"] in ("done", "failed") for fold in folds):
+            return
+        time.sleep(_WATCH_SECONDS)
+        click.echo()
+
+
+@click.command(epilog="Example:  semeval-kit stop submissions/my-run")
+@run_argument
+def stop(run_path: Path) -> None:
+    """Stop what is at work on a run, and nothing else; the same command goes on later."""
+    from semeval_kit.run.directory import Run
+    from semeval_kit.run.jobs import stop_jobs
+
+    if not stop_jobs(Run.open(run_path), say):
+        say(f"{run_path}: nothing is at work here")
+
+
+@click.command(
+    "pack-run", epilog="Example:  semeval-kit pack-run submissions/my-run --to my-run.zip"
 )
+@run_argument
+@click.option("--to", "path", type=click.Path(path_type=Path), help="Default: NAME.run.zip, here.")
+@click.option("--weights/--no-weights", default=True, help="Take models and checkpoints along.")
+def pack_run(run_path: Path, path: Path | None, weights: bool) -> None:
+    """Put a run into one zip, to go on with it on another machine."""
+    from semeval_kit.run import packing
+    from semeval_kit.run.directory import Run
+
+    run = Run.open(run_path)
+    click.echo(packing.pack_run(run, path or Path(f"{run.name}.run.zip"), weights=weights))
+
+
+@click.command("unpack-run", epilog="Example:  semeval-kit unpack-run my-run.zip --to submissions")
+@click.argument("path", metavar="ZIP", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--to",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("submissions"),
+    show_default=True,
+    help="The folder that keeps runs.",
+)
+def unpack_run(path: Path, folder: Path) -> None:
+    """Unpack a run that `pack-run` made; every file is compared with its hash."""
+    from semeval_kit.run import packing
+
+    click.echo(packing.unpack_run(path, folder).path)
 
 
 @click.command(epilog="Example:  semeval-kit train submissions/my-run --fold 0 --fold 1")
-@_RUN
+@run_argument
 @data_option
 @engine_options
 @click.option("--model", help="Where the run's local encoder lies now.")
@@ -49,7 +116,7 @@ def train(
 
 
 @click.command(epilog="Example:  semeval-kit probs submissions/my-run --split test")
-@_RUN
+@run_argument
 @data_option
 @engine_options
 @click.option("--split", "splits", type=click.Choice(["dev", "test"]), multiple=True)
@@ -68,7 +135,7 @@ def probs(run_path: Path, data: Path | None, splits: tuple[str, ...], **given: A
 
 
 @click.command(epilog="Example:  semeval-kit tune submissions/my-run")
-@_RUN
+@run_argument
 @data_option
 def tune(run_path: Path, data: Path | None) -> None:
     """Tune thresholds on out-of-fold rows and estimate honestly what they will score."""
@@ -83,9 +150,9 @@ def tune(run_path: Path, data: Path | None) -> None:
 
 
 @click.command(epilog="Example:  semeval-kit pack submissions/my-run")
-@_RUN
+@run_argument
 @data_option
-@click.option("--gold", type=click.Path(exists=True, path_type=Path), default=None)
+@gold_option
 def pack(run_path: Path, data: Path | None, gold: Path | None) -> None:
     """Write predictions in the organisers' layout, zip and validate them; score where possible."""
     from semeval_kit.cli.summary import summarise
@@ -97,6 +164,23 @@ def pack(run_path: Path, data: Path | None, gold: Path | None) -> None:
         stages.pack(run, say)
         stages.score(run, gold, say)
     click.echo(summarise(run))
+
+
+def _spell_fold(fold: dict[str, Any]) -> str:
+    words = [f"{fold['model']}: {fold['state']}"]
+    if fold["state"] == "running":
+        words.append(f"on {fold.get('host')}")
+    if fold.get("resumes"):
+        words.append("goes on from its checkpoint")
+    if fold.get("epoch"):
+        words.append(f"epoch {fold['epoch']}")
+    if fold.get("done_share") is not None:
+        words.append(f"{fold['done_share']:.0%} of its steps")
+    if fold.get("rows_per_second"):
+        words.append(f"{fold['rows_per_second']:.0f} rows/s")
+    if fold.get("why"):
+        words.append(str(fold["why"]).splitlines()[0][:200])
+    return ", ".join(words)
 
 
 def _open_run(path: Path, data: Path | None, encoder: str | None = None) -> Run:

@@ -1,14 +1,20 @@
-"""What a person reads when a run is finished: where the zip is, its score, and what comes next."""
+"""What a person reads when a run is finished or a submission scored, as lines of text."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from semeval_kit.submission.score import LanguageScore, Score
+from semeval_kit.task.metric_facts import is_low
+from semeval_kit.task.task import Task
+
 if TYPE_CHECKING:
     from semeval_kit.run.directory import Run
     from semeval_kit.show.results import RunResults
+
 
 _N_PUBLISHED = 3
 
@@ -22,10 +28,10 @@ def summarise(run: Run) -> str:
         estimate = read_json(run.estimate_file)
         scores = estimate["cross_fitted"]["languages"]
         lines += [describe_estimate(run, estimate, in_full=False)]
-        lines += [*_describe_languages(run, scores), *_describe_results(run), ""]
+        lines += [*_describe_estimates(run, scores), *_describe_results(run), ""]
         lines += describe_verdict(estimate)
     elif run.settings.get("per_language"):
-        lines += [*_describe_languages(run, _read_parts(run)), ""]
+        lines += [*_describe_estimates(run, _read_parts(run)), ""]
     if run.before_dir.is_dir():
         lines += [_describe_before(run), ""]
     if run.score_file.is_file():
@@ -89,6 +95,23 @@ def describe_verdict(estimate: dict[str, Any]) -> list[str]:
     lines = ["This model has not learnt the task:", *(f"  {why}" for why in verdict["reasons"])]
     lines.append("Likely causes: too few epochs, a learning rate too low or too high, few rows.")
     return [click.style(line, fg="red") for line in lines]
+
+
+def describe_score(task: Task, score: Score) -> list[str]:
+    """Lines that tell a score to people."""
+    if not score.accepted:
+        return [
+            f"rejected (rules of {score.rules}): {score.message}",
+            score.explanation,
+            *_show_official(score),
+        ]
+    lines = [f"{task.title} (rules: {score.rules})", ""]
+    lines += _show_languages(score)
+    for result in score.languages:
+        labels = _show_labels(result) if result.labels else []
+        lines += ["", *labels, *_show_baselines(task, result)]
+    lines += ["", *_show_average(score), *_show_official(score)]
+    return [*lines, *(f"warning: {warning}" for warning in score.warnings)]
 
 
 def _describe_results(run: Run) -> list[str]:
@@ -163,7 +186,7 @@ def _read_parts(run: Run) -> dict[str, float]:
     }
 
 
-def _describe_languages(run: Run, scores: dict[str, float]) -> list[str]:
+def _describe_estimates(run: Run, scores: dict[str, float]) -> list[str]:
     """The cross-fitted score of each language, and the average as the leaderboard counts it."""
     counted = run.task.scoring.languages
     lines = []
@@ -185,7 +208,6 @@ def _describe_languages(run: Run, scores: dict[str, float]) -> list[str]:
 
 
 def _describe_score(run: Run, stored: dict[str, Any]) -> str:
-    from semeval_kit.cli.score_table import describe_score
     from semeval_kit.submission.score import Score
 
     lines = [f"Score on {stored['gold']}:", *describe_score(run.task, Score.from_json(stored))]
@@ -214,3 +236,76 @@ def _has_learnt(run: Run) -> bool:
     if not run.estimate_file.is_file():
         return True
     return bool(read_json(run.estimate_file).get("verdict", {"learnt": True})["learnt"])
+
+
+def _show_languages(score: Score) -> list[str]:
+    metrics = list(score.languages[0].metrics)
+    rows = [["language", "rows", *metrics]]
+    for result in score.languages:
+        values = [f"{result.metrics[metric]:.6f}" for metric in metrics]
+        rows.append([result.language, str(result.n_examples), *values])
+    return _align(rows)
+
+
+def _show_labels(result: LanguageScore) -> list[str]:
+    intensity = any(label.pearson_r is not None for label in result.labels)
+    head = [result.language, "support", "predicted", "precision", "recall", "f1"]
+    rows = [[*head, "pearson_r"] if intensity else head]
+    for label in result.labels:
+        values = [label.precision, label.recall, label.f1]
+        if label.pearson_r is not None:
+            values.append(label.pearson_r)
+        counts = [str(label.support), str(label.predicted)]
+        rows.append([label.label, *counts, *(f"{value:.4f}" for value in values)])
+    return _align(rows)
+
+
+def _show_baselines(task: Task, result: LanguageScore) -> list[str]:
+    metric = task.scoring.metrics[0]
+    ours = result.metrics.get(metric)
+    if ours is None:
+        return []
+    published = task.baselines_for(result.language, metric)
+    nearest = sorted(published, key=lambda pair: abs(pair[0] - ours))[:_N_PUBLISHED]
+    lines = []
+    for value, baseline in sorted(nearest, key=lambda pair: -pair[0]):
+        note = f"; {baseline.note}" if baseline.note else ""
+        lines.append(
+            f"  {value:.4f} ({ours - value:+.4f} ours) {baseline.system} [{baseline.source}{note}]"
+        )
+    return [f"published {metric} nearest to ours ({ours:.4f}):", *lines] if lines else []
+
+
+def _show_average(score: Score) -> list[str]:
+    count, total = len(score.languages), score.denominator
+    lines = []
+    if count < total:
+        lines.append(
+            f"{count} of {total} languages: average counts the missing {total - count} as 0"
+        )
+    elif score.missing:
+        lines.append(f"average over the {total} languages of the submission")
+    else:
+        lines.append(f"average over {total} language{'s' * (total != 1)}")
+    return lines
+
+
+def _show_official(score: Score) -> list[str]:
+    lines = []
+    for key, value in score.scores.items():
+        if key.startswith("avg_"):
+            note = " (lower is better; over the languages that are there)" if is_low(key) else ""
+            lines.append(f"{key} = {value}{note}")
+    return lines
+
+
+def _align(rows: Iterable[list[str]]) -> list[str]:
+    table = list(rows)
+    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+    return [
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in table
+    ]

@@ -1,4 +1,4 @@
-"""Commands for task files: list them, look at one, check it, begin a new one."""
+"""`tasks` and `recipes`: the task files and recipes that there are, and new ones."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import click
 if TYPE_CHECKING:
     from semeval_kit.task.schema import Target
     from semeval_kit.task.task import Task
+
 
 TASKS_EXAMPLE = (
     "\b\nExample:\n"
@@ -124,6 +125,40 @@ def new(path: Path, **given: str | None) -> None:
     click.echo("Look at the lines marked TODO, then:")
     click.echo(f"  semeval-kit tasks {path} --check")
     click.echo(f"  semeval-kit data check {path} --data FOLDER")
+
+
+@click.command(epilog="Example:  semeval-kit recipes bert-report")
+@click.argument("name", required=False)
+@click.option("--fields", is_flag=True, help="Explain every field with its default.")
+def recipes(name: str | None, fields: bool) -> None:
+    """List the recipes, or show one with every field."""
+    from semeval_kit.training.recipe import (
+        Recipe,
+        list_recipes,
+        load_comparison,
+        load_members,
+        load_recipe,
+    )
+
+    if fields:
+        for field, info in Recipe.model_fields.items():
+            default = "(not set)" if info.default is None else repr(info.default)
+            click.echo(f"{field} = {default}  # {info.description}")
+        click.echo("sweep = []  # in a file only: what `sweep` trains if no encoder is named")
+        click.echo("before = false  # in a file or by --before: measure the encoder untrained, too")
+    elif name and (members := load_members(name)):
+        for member in members:
+            told = (f"{field} = {v!r}" for field, v in member if v is not None)
+            click.echo("\n".join(["[[members]]", *told]))
+    elif name:
+        for field, value in load_recipe(name).model_dump().items():
+            click.echo(f"{field} = {'(not set)' if value is None else repr(value)}")
+        compared = load_comparison(name)
+        click.echo(f"sweep = {list(compared.encoders)!r}")
+        click.echo(f"before = {str(compared.before).lower()}")
+    else:
+        for known in list_recipes():
+            click.echo(known)
 
 
 def _find_shape(given: dict[str, str]) -> dict[str, Any]:

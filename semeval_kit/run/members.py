@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,13 @@ from numpy.typing import NDArray
 from semeval_kit.errors import KitError
 from semeval_kit.run.blending import read_blend
 from semeval_kit.run.directory import Run
+
+if TYPE_CHECKING:
+    from semeval_kit.data.examples import Examples
+    from semeval_kit.decision.rule import Thresholds
+    from semeval_kit.run.directory import Run
+    from semeval_kit.training.predict import FoldModel
+
 
 Floats = NDArray[np.float64]
 
@@ -68,12 +75,6 @@ class _Spoken:
         return found
 
 
-def _load_blend(run: Run, language: str) -> Voice:
-    weights, members = read_blend(run)
-    voices = tuple(load_voices(one, range(one.n_models), language) for one in members.values())
-    return _Chorus(weights.target_names, weights.of(language), voices)
-
-
 @dataclass(frozen=True)
 class _Chorus:
     """The members of a blend, each the mean of its models, by their weights `(C, M)`."""
@@ -89,3 +90,180 @@ class _Chorus:
             mean = np.mean([model.probs(texts) for model in models], axis=0)
             total += self.weights[:, number] * mean[:, columns]
         return np.clip(total, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class RunModels:
+    """The models that speak for a run, and how their probabilities become answers.
+
+    Attributes:
+        run: the run.
+        models: one per fold that is used.
+        rule: the thresholds of the first target; None for a single-label task without any.
+        words: "fold 0" or "the mean of 5 folds".
+    """
+
+    run: Run
+    models: tuple[FoldModel, ...]
+    rule: Thresholds | None
+    words: str
+    rules: Mapping[str, Thresholds] = field(default_factory=dict)
+    """Of each target, where there are several or one has numbers."""
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """The C columns of the probabilities."""
+        return self.models[0].target_names
+
+    def probs(self, texts: list[str]) -> Floats:
+        """Mean probabilities `(n, C)` of texts; see `split_inputs` for pairs.
+
+        Raises:
+            KitError: the task reads pairs or contexts, and a text has none.
+        """
+        inputs = split_inputs(self.run, texts)
+        parts = [model.probs(**inputs) for model in self.models]
+        return np.asarray(np.mean(parts, axis=0), dtype=np.float64)
+
+    def decide(self, probs: Floats, language: str) -> NDArray[np.int64]:
+        """Predictions `(n, L)` for probabilities `(n, C)` of texts in one language."""
+        from semeval_kit.decision.rule import decode_probs
+        from semeval_kit.decision.targets import decide_labels
+
+        task = self.run.task
+        if self.rules:
+            decided: NDArray[np.int64] = decide_labels(
+                task, self.rules, probs, [language] * len(probs)
+            )
+            return decided
+        answers: NDArray[np.int64] = decode_probs(
+            task.kind, probs, self.rule, [language] * len(probs), task.max_intensity
+        )
+        return answers
+
+    def cuts(self, language: str) -> Floats:
+        """Thresholds `(C,)` for a language, NaN where the answer does not come from one."""
+        rule = self.rule
+        if rule is None or self.run.task.kind == "singlelabel":
+            return np.full(len(self.target_names), np.nan)
+        if rule.intensity is not None and rule.intensity.method == "expected_value":
+            return np.full(len(self.target_names), np.nan)
+        return np.asarray(rule.rows([language])[0], dtype=np.float64)
+
+
+def join_inputs(examples: Examples) -> list[str]:
+    """Each row as one line: its text, its pair and its context, with a tab between."""
+    columns = [column for column in (examples.texts, examples.pairs, examples.contexts) if column]
+    return [
+        "\t".join(cell.replace("\t", " ") for cell in row) for row in zip(*columns, strict=True)
+    ]
+
+
+def split_inputs(run: Run, lines: list[str]) -> dict[str, Any]:
+    """The arguments of a model's `probs` that lines stand for: texts, and pairs and contexts.
+
+    Args:
+        run: whose task says what is read.
+        lines: a text each; for a task with pairs or contexts, those behind it, after tabs.
+
+    Raises:
+        KitError: a line has not as many parts as the task reads.
+    """
+    data = run.task.data
+    names = ["texts"]
+    names += ["pairs"] if data.pair or data.pair_separator else []
+    names += ["contexts"] if data.context else []
+    if len(names) == 1:
+        return {"texts": lines}
+    rows = [line.split("\t") for line in lines]
+    for line, row in zip(lines, rows, strict=True):
+        if len(row) != len(names):
+            raise KitError(
+                f"'{line[:60]}': this task reads {' and '.join(names)}. "
+                "Give them in this order in one line, with a tab between."
+            )
+    return {name: [row[column] for row in rows] for column, name in enumerate(names)}
+
+
+def load_models(
+    run: Run, fold: int | None, say: Callable[[str], None], language: str = ""
+) -> RunModels:
+    """Load a fold's model, or all of them, and the run's rule.
+
+    Without thresholds.json 0.5 decides, and that is said.
+
+    Args:
+        run: a trained run.
+        fold: its number, or None for all.
+        say: is told what decides.
+        language: of the texts, for members that have a model per language.
+
+    Raises:
+        KitError: a fold is not finished or does not exist, or a file is damaged.
+    """
+    if fold is not None and fold >= run.n_folds:
+        raise KitError(f"{run.path}: no fold {fold}; it has folds 0 to {run.n_folds - 1}.")
+    folds = range(run.n_models) if fold is None else [fold]
+    models: Any = load_voices(run, folds, language)
+    several = f"{run.n_folds} folds" if run.n_models == run.n_folds else f"{run.n_models} models"
+    words = f"the mean of {several}" if len(models) > 1 else f"fold {folds[0]}"
+    rules = _read_rules(run)
+    if rules:
+        return RunModels(run, models, rules[run.task.main_targets[0].name], words, rules)
+    return RunModels(run, models, _read_rule(run, models[0].target_names, say), words)
+
+
+def check_language(run: Run, language: str | None, say: Callable[[str], None]) -> str:
+    """The language whose thresholds decide; empty, and said, for those over all languages.
+
+    Raises:
+        KitError: the task does not have the language.
+    """
+    if language is not None:
+        return run.task.check_languages([language])[0]
+    if len(run.languages) == 1:
+        return run.languages[0]
+    say(f"no --language given, so thresholds over all of {' '.join(run.languages)} decide")
+    return ""
+
+
+def _load_blend(run: Run, language: str) -> Voice:
+    weights, members = read_blend(run)
+    voices = tuple(load_voices(one, range(one.n_models), language) for one in members.values())
+    return _Chorus(weights.target_names, weights.of(language), voices)
+
+
+def _read_rules(run: Run) -> dict[str, Thresholds]:
+    """The rules of a task of several targets, or of numbers; of others none."""
+    from semeval_kit.decision.rule import NUMERIC
+    from semeval_kit.decision.targets import rules_from_json
+    from semeval_kit.run.directory import read_json
+
+    targets = run.task.targets
+    if len(targets) == 1 and targets[0].kind not in NUMERIC:
+        return {}
+    return rules_from_json(run.task, read_json(run.thresholds_file))
+
+
+def _read_rule(
+    run: Run, target_names: tuple[str, ...], say: Callable[[str], None]
+) -> Thresholds | None:
+    from semeval_kit.decision.rule import Thresholds
+    from semeval_kit.run.directory import read_json
+
+    if run.thresholds_file.is_file():
+        return Thresholds.from_json(read_json(run.thresholds_file))
+    if run.task.kind == "singlelabel":
+        return None
+    say(f"{run.path}: no thresholds yet, so 0.5 decides. `semeval-kit tune` finds better ones.")
+    half: Any = np.full(len(target_names), 0.5)
+    zeros: Any = np.zeros(len(target_names), dtype=np.int64)
+    return Thresholds(
+        target_names=target_names,
+        rule="half",
+        global_=0.5,
+        joint=half,
+        values={},
+        joint_positives=zeros,
+        positives={},
+    )

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from semeval_kit.cli.run_models import RunModels, check_language, join_inputs, split_inputs
 from semeval_kit.decision.rule import IntensityRule, Thresholds
 from semeval_kit.errors import KitError
+from semeval_kit.run.members import RunModels, check_language, join_inputs, split_inputs
 
 
 class FakeModel:

@@ -180,7 +180,7 @@ def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
 
 def test_importing_figures_and_commands_loads_nothing_heavy():
     script = (
-        "import sys, semeval_kit.cli.report, semeval_kit.show.figures.palette;"
+        "import sys, semeval_kit.cli.show, semeval_kit.show.figures.palette;"
         "print([m for m in ('matplotlib', 'torch', 'pandas', 'jinja2') if m in sys.modules])"
     )
     done = subprocess.run(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from semeval_kit.cli.report import figures, report
+from semeval_kit.cli.show import figures, report
 from semeval_kit.errors import KitError
 from semeval_kit.files import write_kept
 from semeval_kit.run.directory import Run, write_json

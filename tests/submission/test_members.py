@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from semeval_kit.cli.score_table import describe_score
+from semeval_kit.cli.summary import describe_score
 from semeval_kit.data.examples import read_examples
 from semeval_kit.data.reference import find_references
 from semeval_kit.errors import KitError

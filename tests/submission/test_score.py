@@ -299,7 +299,7 @@ def test_unknown_rules_are_refused(task, gold, make_zip):
 def test_scoring_imports_nothing_heavy():
     """So that 28 languages are scored within a second."""
     code = (
-        "import sys; import semeval_kit.cli.competition, semeval_kit.cli.score_table;"
+        "import sys; import semeval_kit.cli.competition, semeval_kit.cli.summary;"
         "import semeval_kit.submission.score, semeval_kit.submission.validate;"
         "import semeval_kit.submission.pack;"
         "print(','.join(m for m in ('torch', 'transformers', 'pandas', 'sklearn', 'scipy',"

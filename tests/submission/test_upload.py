@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
-from semeval_kit.cli.upload import upload as upload_command
+from semeval_kit.cli.competition import upload as upload_command
 from semeval_kit.errors import KitError
 from semeval_kit.submission import upload
 from semeval_kit.submission.codabench import Codabench, ConnectionLost
