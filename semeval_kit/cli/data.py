@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from semeval_kit.cli.options import align_rows
 
 if TYPE_CHECKING:
     from semeval_kit.data.fetch import Fetched
@@ -180,20 +182,6 @@ def split_languages(langs: str) -> tuple[str, ...] | None:
     """Return the codes of a comma-separated list, or None for `all`."""
     codes = tuple(dict.fromkeys(code for code in langs.replace(",", " ").split() if code))
     return None if codes in ((), ("all",)) else codes
-
-
-def align_rows(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[str]:
-    """Lay out rows of cells as lines of a table; the columns in `right` are flush right."""
-    flush = set(right)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.rjust(width) if place in flush else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return lines
 
 
 @click.command(context_settings={"ignore_unknown_options": True}, epilog=_DEMO_EXAMPLE)

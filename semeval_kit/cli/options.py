@@ -11,6 +11,12 @@ import click
 
 if TYPE_CHECKING:
     from semeval_kit.run.stages import Engine, Plan
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -88,6 +94,20 @@ def sweep_options(command: Command) -> Command:
     ):
         command = option(command)
     return command
+
+
+def align_rows(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[str]:
+    """Lay out rows of cells as lines of a table; the columns in `right` are flush right."""
+    flush = set(right)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if place in flush else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return lines
 
 
 def _list_fields() -> dict[str, Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from semeval_kit.cli.options import align_rows
+from semeval_kit.show.wording import find_wording, name_measure
 from semeval_kit.submission.score import LanguageScore, Score
 from semeval_kit.task.metric_facts import is_low
 from semeval_kit.task.task import Task
@@ -52,8 +53,6 @@ def describe_estimate(run: Run, estimate: dict[str, Any], *, in_full: bool = Tru
         estimate: as estimate.json holds it.
         in_full: with its notes; else only how many there are.
     """
-    from semeval_kit.show.wording import find_wording, name_measure
-
     metric = name_measure(estimate["metric"], run.task.kind)
     rows = [
         ("untuned (0.5)", estimate["at_half"], ""),
@@ -106,11 +105,11 @@ def describe_score(task: Task, score: Score) -> list[str]:
             *_show_official(score),
         ]
     lines = [f"{task.title} (rules: {score.rules})", ""]
-    lines += _show_languages(score)
+    lines += _show_languages(task, score)
     for result in score.languages:
         labels = _show_labels(result) if result.labels else []
         lines += ["", *labels, *_show_baselines(task, result)]
-    lines += ["", *_show_average(score), *_show_official(score)]
+    lines += ["", _describe_average(score), *_show_official(score)]
     return [*lines, *(f"warning: {warning}" for warning in score.warnings)]
 
 
@@ -152,13 +151,8 @@ def _describe_published(results: RunResults) -> list[str]:
     if expected is None or len(expected.languages) != 1:
         return []
     ((language, own),) = expected.languages.items()
-    published = results.task.baselines_for(language, results.metric)
-    nearest = sorted(published, key=lambda pair: abs(pair[0] - own))[:_N_PUBLISHED]
-    lines = [
-        f"    {value:.4f} ({own - value:+.4f} expected) {baseline.system} [{baseline.source}]"
-        for value, baseline in sorted(nearest, key=lambda pair: -pair[0])
-    ]
-    return ["  published, on the official test split:", *lines] if lines else []
+    lines = _list_published(results.task, language, results.metric, own, "expected")
+    return lines and ["  published, on the official test split:", *(f"  {line}" for line in lines)]
 
 
 def _describe_before(run: Run) -> str:
@@ -208,8 +202,6 @@ def _describe_estimates(run: Run, scores: dict[str, float]) -> list[str]:
 
 
 def _describe_score(run: Run, stored: dict[str, Any]) -> str:
-    from semeval_kit.submission.score import Score
-
     lines = [f"Score on {stored['gold']}:", *describe_score(run.task, Score.from_json(stored))]
     if run.task.practice:
         lines.append("This is practice data: its score says nothing about any leaderboard.")
@@ -238,26 +230,35 @@ def _has_learnt(run: Run) -> bool:
     return bool(read_json(run.estimate_file).get("verdict", {"learnt": True})["learnt"])
 
 
-def _show_languages(score: Score) -> list[str]:
+def _show_languages(task: Task, score: Score) -> list[str]:
     metrics = list(score.languages[0].metrics)
-    rows = [["language", "rows", *metrics]]
+    rows = [["language", "rows", *(_name_metric(task, metric) for metric in metrics)]]
     for result in score.languages:
         values = [f"{result.metrics[metric]:.6f}" for metric in metrics]
         rows.append([result.language, str(result.n_examples), *values])
-    return _align(rows)
+    return align_rows(rows, right=range(1, len(rows[0])))
+
+
+def _name_metric(task: Task, key: str) -> str:
+    """A metric's name for people, of several targets behind the target's, as `hate macro-F1`."""
+    for target in task.main_targets:
+        if key.startswith(f"{target.name}_"):
+            measure = name_measure(key.removeprefix(f"{target.name}_"), target.kind)
+            return f"{target.name} {measure}"
+    return name_measure(key, task.kind)
 
 
 def _show_labels(result: LanguageScore) -> list[str]:
     intensity = any(label.pearson_r is not None for label in result.labels)
-    head = [result.language, "support", "predicted", "precision", "recall", "f1"]
-    rows = [[*head, "pearson_r"] if intensity else head]
+    head = [result.language, "support", "predicted", "precision", "recall", "F1"]
+    rows = [[*head, name_measure("pearson_r")] if intensity else head]
     for label in result.labels:
         values = [label.precision, label.recall, label.f1]
         if label.pearson_r is not None:
             values.append(label.pearson_r)
         counts = [str(label.support), str(label.predicted)]
         rows.append([label.label, *counts, *(f"{value:.4f}" for value in values)])
-    return _align(rows)
+    return align_rows(rows, right=range(1, len(rows[0])))
 
 
 def _show_baselines(task: Task, result: LanguageScore) -> list[str]:
@@ -265,29 +266,29 @@ def _show_baselines(task: Task, result: LanguageScore) -> list[str]:
     ours = result.metrics.get(metric)
     if ours is None:
         return []
-    published = task.baselines_for(result.language, metric)
-    nearest = sorted(published, key=lambda pair: abs(pair[0] - ours))[:_N_PUBLISHED]
-    lines = []
-    for value, baseline in sorted(nearest, key=lambda pair: -pair[0]):
-        note = f"; {baseline.note}" if baseline.note else ""
-        lines.append(
-            f"  {value:.4f} ({ours - value:+.4f} ours) {baseline.system} [{baseline.source}{note}]"
-        )
-    return [f"published {metric} nearest to ours ({ours:.4f}):", *lines] if lines else []
+    lines = _list_published(task, result.language, metric, ours, "ours")
+    name = name_measure(metric, task.kind)
+    return lines and [f"published {name} nearest to ours ({ours:.4f}):", *lines]
 
 
-def _show_average(score: Score) -> list[str]:
+def _list_published(task: Task, language: str, metric: str, own: float, whose: str) -> list[str]:
+    """The published results nearest to a score of one's own, the highest first."""
+    published = task.baselines_for(language, metric)
+    nearest = sorted(published, key=lambda pair: abs(pair[0] - own))[:_N_PUBLISHED]
+    return [
+        f"  {value:.4f} ({own - value:+.4f} {whose}) {baseline.system} "
+        f"[{baseline.source}{baseline.note and f'; {baseline.note}'}]"
+        for value, baseline in sorted(nearest, key=lambda pair: -pair[0])
+    ]
+
+
+def _describe_average(score: Score) -> str:
     count, total = len(score.languages), score.denominator
-    lines = []
     if count < total:
-        lines.append(
-            f"{count} of {total} languages: average counts the missing {total - count} as 0"
-        )
-    elif score.missing:
-        lines.append(f"average over the {total} languages of the submission")
-    else:
-        lines.append(f"average over {total} language{'s' * (total != 1)}")
-    return lines
+        return f"{count} of {total} languages: average counts the missing {total - count} as 0"
+    if score.missing:
+        return f"average over the {total} languages of the submission"
+    return f"average over {total} language{'s' * (total != 1)}"
 
 
 def _show_official(score: Score) -> list[str]:
@@ -297,15 +298,3 @@ def _show_official(score: Score) -> list[str]:
             note = " (lower is better; over the languages that are there)" if is_low(key) else ""
             lines.append(f"{key} = {value}{note}")
     return lines
-
-
-def _align(rows: Iterable[list[str]]) -> list[str]:
-    table = list(rows)
-    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
-    return [
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in table
-    ]

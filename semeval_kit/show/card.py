@@ -11,7 +11,6 @@ from semeval_kit.run.directory import Run, write_atomic
 from semeval_kit.show.answers import read_rule
 from semeval_kit.show.citations import collect_citations
 from semeval_kit.show.drafts import collect_facts, fill_template
-from semeval_kit.show.markup import Markdown
 from semeval_kit.show.results import RunResults, read_results
 from semeval_kit.show.snippets import write_snippet
 from semeval_kit.show.tables_of_scores import (
@@ -21,6 +20,7 @@ from semeval_kit.show.tables_of_scores import (
     tabulate_main,
     tabulate_measures,
 )
+from semeval_kit.show.tabulate import Markdown
 
 # The organisers' codes that are not ISO 639.
 _ISO = {"chn": "zh", "esp": "es", "ptbr": "pt", "ptmz": "pt"}

@@ -14,9 +14,9 @@ from semeval_kit.decision.resampling import Board, Comparison, compare_systems
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run
 from semeval_kit.show.answers import Answers, read_answers
-from semeval_kit.show.markup import escape_cell
 from semeval_kit.show.results import RunResults, read_results
 from semeval_kit.show.scores import SplitResult, scored_labels
+from semeval_kit.show.tabulate import escape_cell
 
 SPLITS = ("oof", "dev")
 # What a table can be sorted by, and whether larger values come first.

@@ -11,11 +11,18 @@ from typing import Any
 
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run
-from semeval_kit.show.markup import Latex, Markdown, escape_latex, escape_markdown
 from semeval_kit.show.results import RunResults
 from semeval_kit.show.tables_of_scores import describe_use
 from semeval_kit.show.tables_of_training import show_field
-from semeval_kit.show.tabulate import Table, show_count, show_seconds
+from semeval_kit.show.tabulate import (
+    Latex,
+    Markdown,
+    Table,
+    escape_latex,
+    escape_markdown,
+    show_count,
+    show_seconds,
+)
 from semeval_kit.show.wording import name_encoder
 
 Tables = dict[str, list[Table]]

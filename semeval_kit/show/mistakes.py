@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semeval_kit.show.answers import Answers
-from semeval_kit.show.markup import shorten
-from semeval_kit.show.tabulate import Table
+from semeval_kit.show.tabulate import Table, shorten
 from semeval_kit.show.wording import SPLIT_TITLES, find_wording
 from semeval_kit.submission.counts import count_labels
 from semeval_kit.task.codec import encode_labels

@@ -13,7 +13,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from semeval_kit.show.markup import escape_cell, show_controls
+from semeval_kit.show.tabulate import escape_cell, show_controls
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -17,7 +17,6 @@ from semeval_kit.show.drafts import load_jinja, read_template
 from semeval_kit.show.figures.palette import embed_figure
 from semeval_kit.show.figures.pictures import draw_figures, read_all_answers
 from semeval_kit.show.findings import N_SHOWN, list_findings
-from semeval_kit.show.markup import shorten
 from semeval_kit.show.mistakes import find_hardest, find_wrong
 from semeval_kit.show.results import RunResults, read_results
 from semeval_kit.show.tables_of_scores import (
@@ -39,7 +38,7 @@ from semeval_kit.show.tables_of_training import (
     tabulate_recipe,
     tabulate_weights,
 )
-from semeval_kit.show.tabulate import Table, show_interval, show_number
+from semeval_kit.show.tabulate import Table, shorten, show_interval, show_number
 from semeval_kit.task.task import Task
 
 _TEXT_LENGTH = 500

@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from semeval_kit.show.compare import Entry, RunComparison
-from semeval_kit.show.markup import escape_markdown
 from semeval_kit.show.results import RunResults
 from semeval_kit.show.scores import SplitResult
 from semeval_kit.show.tables_of_training import show_field, show_value
 from semeval_kit.show.tabulate import (
     Table,
+    escape_markdown,
     show_count,
     show_interval,
     show_number,

@@ -45,6 +45,8 @@ def test_score_prints_metrics_labels_average_and_baselines(tmp_path, gold):
     assert "sadness         4          0     0.0000  0.0000  0.0000" in lines
     assert "1 of 28 languages: average counts the missing 27 as 0" in lines
     assert "avg_macro_f1 = 0.021429" in lines
+    assert any(line.split() == ["language", "rows", "macro-F1", "micro-F1"] for line in lines)
+    assert not any(line.startswith("published macro_f1") for line in lines)
     assert any(line.startswith("  0.5894 (+0.0106 ours) mDeBERTa [BRIGHTER") for line in lines)
 
 

@@ -11,7 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from semeval_kit.cli import main
-from semeval_kit.cli.data import align_rows, split_languages
+from semeval_kit.cli.data import split_languages
+from semeval_kit.cli.options import align_rows
 
 HEADER = "id,text,anger,fear,joy\n"
 TASK = """

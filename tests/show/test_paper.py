@@ -15,11 +15,10 @@ from semeval_kit.show.citations import (
     split_entries,
 )
 from semeval_kit.show.compare import Resampling
-from semeval_kit.show.markup import escape_latex, escape_markdown, shorten
 from semeval_kit.show.paper import write_paper
 from semeval_kit.show.results import read_results
 from semeval_kit.show.tables_of_runs import describe_changes, group_seeds
-from semeval_kit.show.tabulate import Table
+from semeval_kit.show.tabulate import Table, escape_latex, escape_markdown, shorten
 
 QUICK = Resampling(n_resamples=60, n_shuffles=200)
 HOSTILE = "<img src=x onerror=alert(1)> \\input{/etc/passwd} 100% $x$ a_b #1 {~^} \u202eעברית|`x`"

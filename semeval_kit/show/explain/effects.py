@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semeval_kit.show.explain.attributions import Attribution
-from semeval_kit.show.markup import escape_cell, show_controls
+from semeval_kit.show.tabulate import escape_cell, show_controls
 
 Floats = NDArray[np.float64]
 COLUMNS = ("label", "token", "occurrences", "texts", "per_sample_text", "per_occurrence")

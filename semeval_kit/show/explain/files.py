@@ -34,7 +34,7 @@ from semeval_kit.show.figures.palette import (
     save_figure,
     styled,
 )
-from semeval_kit.show.markup import shorten, show_controls
+from semeval_kit.show.tabulate import shorten, show_controls
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
