@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from semeval_kit.errors import KitError
+from semeval_kit.task.task import nearest
 
 EMBEDDED = "embedded"
 TFIDF = "tfidf"  # in an encoder's place: n-grams, see training/linear.py
@@ -13,6 +17,37 @@ FROZEN = "frozen:"  # before an encoder's name: its features without training
 EMBEDDED_NAME = "all-MiniLM-L6-v2"
 EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _LOADED = ("*.safetensors", "*.json", "*.txt", "*.model")  # weights, config and tokenizer
+_HUB_SECONDS = 10
+# Encoders that people name most, to guess what a misspelt name meant.
+_KNOWN = (
+    EMBEDDED,
+    "albert/albert-base-v2",
+    "answerdotai/ModernBERT-base",
+    "answerdotai/ModernBERT-large",
+    "bert-base-cased",
+    "bert-base-multilingual-cased",
+    "bert-base-uncased",
+    "bert-large-cased",
+    "bert-large-uncased",
+    "cardiffnlp/twitter-roberta-base",
+    "castorini/afriberta_large",
+    "Davlan/afro-xlmr-large",
+    "distilbert-base-cased",
+    "distilbert-base-uncased",
+    "FacebookAI/xlm-roberta-base",
+    "FacebookAI/xlm-roberta-large",
+    "google/muril-base-cased",
+    "google/rembert",
+    "microsoft/deberta-v3-base",
+    "microsoft/deberta-v3-large",
+    "microsoft/mdeberta-v3-base",
+    "roberta-base",
+    "roberta-large",
+    "sentence-transformers/all-mpnet-base-v2",
+    "sentence-transformers/LaBSE",
+    "xlm-roberta-base",
+    "xlm-roberta-large",
+)
 _UNKNOWN_BYTES = 1_500_000_000  # a large encoder: with more memory than needed nothing breaks
 
 
@@ -59,9 +94,15 @@ def pin_revision(name: str, revision: str = "") -> str:
     from huggingface_hub import hf_hub_download
 
     name = name.removeprefix(FROZEN)
+    # Asked once, in seconds: the library tries five times, for half a minute.
+    unreachable = _find_no_hub()
     try:
-        config = hf_hub_download(name, "config.json", revision=revision or None)
-    except (OSError, ValueError) as error:
+        config = hf_hub_download(
+            name, "config.json", revision=revision or None, local_files_only=bool(unreachable)
+        )
+    except (OSError, ValueError):
+        if unreachable:
+            error = OSError(f"it is not in the cache, and {unreachable}")
         raise explain_failure(name, error) from error
     return Path(config).parent.name  # the cache has a folder per commit
 
@@ -81,8 +122,9 @@ def hash_encoder(name: str) -> dict[str, str]:
 def explain_failure(name: str, error: Exception) -> KitError:
     """What was raised while an encoder was fetched or loaded, with a remedy."""
     text = str(error).strip().splitlines()
+    hint = nearest(name, [known for known in _KNOWN if known != name])
     return KitError(
-        f"encoder '{name}' cannot be loaded: {text[0] if text else type(error).__name__}\n"
+        f"encoder '{name}'{hint} cannot be loaded: {text[0] if text else type(error).__name__}\n"
         "It must be a hub id that this machine can reach (or has in its cache), or a local "
         "folder, with weights as safetensors. 'embedded' needs no network."
     )
@@ -95,6 +137,23 @@ def weights_bytes(name: str) -> int:
     folder = Path(resolve_encoder(name))
     sizes = [path.stat().st_size for path in folder.glob("*.safetensors")]
     return sum(sizes) or _UNKNOWN_BYTES
+
+
+def _find_no_hub() -> str:
+    """Why the hub cannot be asked; empty where it answers."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set"
+    site = urlsplit(constants.ENDPOINT)
+    if getproxies():  # which answer for the hub: the library asks them
+        return ""
+    try:
+        place = (site.hostname or "", site.port or 443)
+        socket.create_connection(place, timeout=_HUB_SECONDS).close()
+    except OSError as error:
+        return f"{constants.ENDPOINT} cannot be reached ({error.strerror or error})"
+    return ""
 
 
 def _embedded_folder() -> Path:

@@ -180,9 +180,9 @@ def test_pseudo_labels_of_a_run_are_learnt_by_another(
     assert student.read_done(0)["n_extra"] == n_all
     notes = stages.tune(student, lambda _: None)["notes"]
     assert notes[-1] == (
-        f"Every fold also learnt up to {n_all} extra rows, {n_all} with soft labels. If soft labels "
-        "come from models that have learnt this task's rows, what is scored out of fold is too "
-        "high. Texts of dev and test may be among the extra rows (transductive learning)."
+        f"Every fold also learnt up to {n_all} extra rows, {n_all} with soft labels. If soft "
+        "labels come from models that have learnt this task's rows, what is scored out of fold is "
+        "too high. Texts of dev and test may be among the extra rows (transductive learning)."
     )
 
 

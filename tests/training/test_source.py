@@ -70,3 +70,21 @@ def test_a_local_encoder_is_known_by_its_files(tiny_bert: Path, tmp_path: Path) 
     config = (folder / "config.json").read_bytes()
     assert hashes["config.json"] == hashlib.sha256(config).hexdigest()
     assert source.pin_revision(str(folder)) == ""
+
+
+def test_without_a_hub_a_misspelt_name_is_told_at_once_with_what_is_near(
+    hub_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "https://127.0.0.1:9")  # where nobody listens
+    monkeypatch.setattr(source, "getproxies", dict)
+    with pytest.raises(KitError) as raised:
+        source.pin_revision("bert-bse-uncased")
+    first = raised.value.message.splitlines()[0]
+    assert first.startswith(
+        "encoder 'bert-bse-uncased' (did you mean 'bert-base-uncased'?) cannot be loaded: it is "
+        "not in the cache, and https://127.0.0.1:9 cannot be reached ("
+    )
+    assert source.pin_revision("org/encoder") == COMMIT  # the cache is enough
