@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
 import click
+from click.core import ParameterSource
 
 if TYPE_CHECKING:
+    from semeval_kit.run.jobs import Cluster
     from semeval_kit.run.stages import Engine, Plan
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -37,6 +39,11 @@ submissions_option = click.option(
 )
 # Of a run's name: the zip is named by it, and while it is written a little more.
 _MOST_BYTES = 200
+_CLUSTER = (
+    "engine", "partition", "gpus", "cpus", "time_limit", "max_jobs", "cluster_file",
+)  # fmt: skip
+# Processes of a cluster that share one work, where --max-jobs does not say.
+_COPIES = 4
 
 
 def plan_options(command: Command) -> Command:
@@ -184,9 +191,7 @@ def hand_out(path: Path, plan: Plan, given: dict[str, Any]) -> bool:
         return False
     from semeval_kit.run import jobs, stages
 
-    asked = {name: given[name] for name in ("partition", "gpus", "cpus", "max_jobs")}
-    asked["minutes"] = _read_minutes(given["time_limit"])
-    cluster = jobs.read_cluster(given["cluster_file"], asked)
+    cluster = _read_cluster(given)
     run, engine = stages.prepare(path, plan, say), read_engine(dict(given))
     if given["engine"] == "commands":
         click.echo(jobs.spell_jobs(jobs.list_jobs(run, engine)))
@@ -194,6 +199,63 @@ def hand_out(path: Path, plan: Plan, given: dict[str, Any]) -> bool:
     jobs.submit_jobs(run, engine, cluster, say)
     say(f"see `semeval-kit status {run.path} --watch`; `semeval-kit stop {run.path}` cancels them")
     return True
+
+
+def hand_out_copies(context: click.Context, path: Path, given: dict[str, Any], most: int) -> bool:
+    """Give the command itself to the engine that `given` names, as many times as --max-jobs says.
+
+    Args:
+        context: of the command, whose processes share the work in `path`.
+        path: the folder.
+        given: the options of `cluster_options`.
+        most: copies that there is work for.
+
+    Returns:
+        False for this machine.
+
+    Raises:
+        KitError: the jobs cannot be submitted.
+    """
+    if given["engine"] == "local":
+        return False
+    import shlex
+
+    from semeval_kit.run import jobs
+
+    words, cluster = [str(context.info_name), *_spell_given(context)], _read_cluster(given)
+    if given["engine"] == "commands":
+        click.echo("# as often as you like, at once, on any machine that sees the folder")
+        click.echo(shlex.join(["semeval-kit", *words]))
+        return True
+    copies = min(given["max_jobs"] or _COPIES, most)
+    jobs.submit_copies(path, words, cluster, copies, say)
+    return True
+
+
+def _spell_given(context: click.Context) -> list[str]:
+    """The words of a command line as a person gave them, without those of `cluster_options`."""
+    words = []
+    for parameter in context.command.params:
+        name, value = str(parameter.name), context.params.get(str(parameter.name))
+        spoken = context.get_parameter_source(name) == ParameterSource.COMMANDLINE
+        if not spoken or value is None or name in _CLUSTER:
+            continue  # what is not among the values, such as --report-to, goes by the environment
+        if isinstance(parameter, click.Option):
+            flags = parameter.secondary_opts if value is False else parameter.opts
+            words.append(flags[0])
+        if not isinstance(value, bool):
+            words.append(str(value))
+        elif not getattr(parameter, "is_flag", False):
+            words.append(str(value).lower())
+    return words
+
+
+def _read_cluster(given: dict[str, Any]) -> Cluster:
+    from semeval_kit.run import jobs
+
+    asked = {name: given[name] for name in ("partition", "gpus", "cpus", "max_jobs")}
+    asked["minutes"] = _read_minutes(given["time_limit"])
+    return jobs.read_cluster(given["cluster_file"], asked)
 
 
 def _read_minutes(text: str | None) -> int | None:

@@ -529,15 +529,25 @@ class Run:
         starts = range(0, self.n_models, self.n_folds)
         return mean_probs([self._read_oof(range(s, s + self.n_folds)) for s in starts])
 
+    def read_fold_oof(self, fold: int) -> Probs:
+        """Out-of-fold probabilities of one fold's rows: the seeds' mean.
+
+        Raises:
+            KitError: the fold is not finished, or a file is not what was written.
+        """
+        return mean_probs([self._read_model_oof(model) for model in self.list_models(fold)])
+
+    def _read_model_oof(self, model: int) -> Probs:
+        done, path = self.read_done(model), self.oof_file(model)
+        remedy = f"Remove {self.fold_dir(model)} and run the same command: it trains it again."
+        probs = self._checked(path, remedy)
+        digest = sha256_file(path)
+        if digest != done.get("oof_sha256", digest):
+            raise KitError(f"{path}: is not what the fold wrote (its sha256 differs). {remedy}")
+        return probs
+
     def _read_oof(self, models: Sequence[int]) -> Probs:
-        parts = []
-        for fold in models:
-            done, path = self.read_done(fold), self.oof_file(fold)
-            remedy = f"Remove {self.fold_dir(fold)} and run the same command: it trains it again."
-            parts.append(self._checked(path, remedy))
-            digest = sha256_file(path)
-            if digest != done.get("oof_sha256", digest):
-                raise KitError(f"{path}: is not what the fold wrote (its sha256 differs). {remedy}")
+        parts = [self._read_model_oof(model) for model in models]
         keys = [key for p in parts for key in zip(p.languages, p.ids, strict=True)]
         position = {key: row for row, key in enumerate(keys)}
         held_out = [key for key, fold in self.read_folds().items() if fold >= 0]

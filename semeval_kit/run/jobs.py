@@ -12,7 +12,8 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,17 +113,9 @@ def submit_jobs(run: Run, engine: Engine, cluster: Cluster, say: Say, kind: str 
     Raises:
         KitError: submitit is not installed, or the cluster refuses.
     """
-    try:
-        import submitit
-    except ImportError as error:
-        raise KitError(
-            "--engine slurm: submitit is not installed. Run `pip install 'semeval-kit[cluster]'`."
-        ) from error
     waiting = [job for job in list_jobs(run, engine) if not is_at_work(run, job)]
     folds = [job for job in waiting if job.name != "finish"]
-    try:
-        executor = submitit.AutoExecutor(folder=run.path / "cluster" / "%j", cluster=kind)
-        executor.update_parameters(**_spell_needs(cluster, run.name))
+    with _open_executor(run.path, cluster, kind) as executor:
         with executor.batch():
             handed = [executor.submit(Call(job.commands)) for job in folds]
         ids = {job.name: str(task.job_id) for job, task in zip(folds, handed, strict=True)}
@@ -132,10 +125,50 @@ def submit_jobs(run: Run, engine: Engine, cluster: Cluster, say: Say, kind: str 
                 slurm_additional_parameters={"dependency": f"afterok:{after}"}
             )
             ids["finish"] = str(executor.submit(Call(waiting[-1].commands)).job_id)
+    _note_jobs(run.cluster_file, ids, say)
+
+
+def submit_copies(
+    folder: Path, words: Sequence[str], cluster: Cluster, n: int, say: Say, kind: str = "slurm"
+) -> None:
+    """Hand a command to Slurm several times: processes that share one folder's work.
+
+    Args:
+        folder: of the work; cluster.json there keeps the jobs' numbers.
+        words: the arguments of `semeval-kit`.
+        cluster: what each job asks for.
+        n: how many.
+        say: is told the numbers of the jobs.
+        kind: as for `submit_jobs`.
+
+    Raises:
+        KitError: submitit is not installed, or the cluster refuses.
+    """
+    with _open_executor(folder, cluster, kind) as executor, executor.batch():
+        handed = [executor.submit(Call((tuple(words),))) for _ in range(n)]
+    ids = {f"process-{number}": str(task.job_id) for number, task in enumerate(handed)}
+    _note_jobs(folder / "cluster.json", ids, say)
+
+
+@contextmanager
+def _open_executor(folder: Path, cluster: Cluster, kind: str) -> Iterator[Any]:
+    try:
+        import submitit
+    except ImportError as error:
+        raise KitError(
+            "--engine slurm: submitit is not installed. Run `pip install 'semeval-kit[cluster]'`."
+        ) from error
+    try:
+        executor = submitit.AutoExecutor(folder=folder / "cluster" / "%j", cluster=kind)
+        executor.update_parameters(**_spell_needs(cluster, folder.resolve().name))
+        yield executor
     except (RuntimeError, OSError, ValueError) as error:
         raise KitError(f"--engine slurm: the jobs cannot be submitted: {error}") from error
-    before = read_json(run.cluster_file) if run.cluster_file.is_file() else {}
-    write_json(run.cluster_file, {**before, **ids})
+
+
+def _note_jobs(path: Path, ids: Mapping[str, str], say: Say) -> None:
+    before = read_json(path) if path.is_file() else {}
+    write_json(path, {**before, **ids})
     for name, id_ in ids.items():
         say(f"{name}: job {id_}")
 

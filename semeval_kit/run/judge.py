@@ -241,7 +241,7 @@ def plan_tuning(run: Run, target: Target) -> Tuning:
         kind=target.kind,
         seed=int(run.settings["seed"]),
         n_levels=target.max_intensity,
-        metric=_choose_metric(run.task, target),
+        metric=choose_metric(run.task, target),
         scored=_list_scored(run.task, target),
     )
 
@@ -249,14 +249,14 @@ def plan_tuning(run: Run, target: Target) -> Tuning:
 def plan_judging(run: Run, target: Target, examples: Examples) -> Judging:
     """What answers to a target are scored by."""
     return Judging(
-        metric=_choose_metric(run.task, target),
+        metric=choose_metric(run.task, target),
         scored=_list_scored(run.task, target),
         best_epoch_on_valid=run.recipe.get("select_by", "last") != "last",
         beside=_find_beside(run.task, target, examples),
     )
 
 
-def _choose_metric(task: Task, target: Target) -> str:
+def choose_metric(task: Task, target: Target) -> str:
     """The first metric of the task that answers to this target can be scored by."""
     fitting = (
         name

@@ -60,13 +60,23 @@ class Lease:
 def hold_lease(run: Run, fold: int) -> Iterator[Lease]:
     """Say that this process is at work on a fold, for as long as it is.
 
-    A lease whose time stands still is taken over. When the work fails its reason stays there.
-
     Raises:
         KitError: a process of another machine is at work on the fold.
     """
-    path = run.state_file(fold)
-    other = read_state(run, fold)
+    with hold_place(run.state_file(fold)) as lease:
+        yield lease
+
+
+@contextmanager
+def hold_place(path: Path) -> Iterator[Lease]:
+    """Say in a file that this process is at work, for as long as it is.
+
+    A lease whose time stands still is taken over. When the work fails its reason stays there.
+
+    Raises:
+        KitError: a process of another machine is at work.
+    """
+    other = read_place(path)
     if other.get("state") == "running" and other.get("host") != socket.gethostname():
         raise KitError(
             f"{path.parent}: process {other.get('pid')} of {other['host']} is at work here. Wait "
@@ -97,7 +107,11 @@ def read_state(run: Run, fold: int) -> dict[str, Any]:
 
     "running" is "lost" where the file's time stands still: the process or its machine is gone.
     """
-    path = run.state_file(fold)
+    return read_place(run.state_file(fold))
+
+
+def read_place(path: Path) -> dict[str, Any]:
+    """What a lease says, as `read_state` does of a fold."""
     try:
         content = dict(json.loads(path.read_bytes()))
         age = _now(path.parent) - path.stat().st_mtime

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from semeval_kit.training.recipe import Recipe
+from semeval_kit.training.space import Space
 
 Say = Callable[[str], None]
 SPLITS = ("dev", "test")
@@ -51,3 +52,26 @@ class Engine:
     threads: int | None = None
     processes: int = 1
     folds: tuple[int, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """What is searched.
+
+    Attributes:
+        plan: task, data, and the recipe that the search begins with.
+        space: the fields that vary.
+        objective: "score" (cross-fitted) or "map" (mean average precision).
+        n_trials: in all, by all processes.
+        hours: after which a process begins no fold; None: no limit.
+        storage: URL of a database; empty: a journal file in the search's folder.
+        keep_models: keep the weights of all trials.
+    """
+
+    plan: Plan
+    space: Space
+    objective: str = "score"
+    n_trials: int = 40
+    hours: float | None = None
+    storage: str = ""
+    keep_models: bool = False

@@ -1,0 +1,234 @@
+"""A search: trials of a recipe on the same folds, and the winner confirmed on others.
+
+Every trial is a run. It trains one fold at a time and gets the next only while it is not clearly
+behind (`decision.stopping`). The best of many trials is an optimistic choice on the folds that
+chose it; what is reported is the winner and the recipe that the search began with, both trained
+anew on another partition of the rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from semeval_kit.decision.oof import FloatArray
+from semeval_kit.decision.stopping import judge_standing, mean_cells
+from semeval_kit.errors import KitError
+from semeval_kit.files import hold_lock, keep_files, read_json, write_json
+from semeval_kit.run.compute import train
+from semeval_kit.run.confirm import (
+    SETTINGS,
+    configure_trial,
+    confirm_winner,
+    gather_results,
+    is_low_better,
+    measure_fold,
+    remove_models,
+)
+from semeval_kit.run.judge import choose_metric
+from semeval_kit.run.plan import Engine, Say, SearchPlan
+from semeval_kit.run.prepare import freeze_recipe, pin_encoder, prepare
+from semeval_kit.run.trials import Trial, Trials
+from semeval_kit.run.whole import run_all
+from semeval_kit.task.task import load_task, read_task_source
+from semeval_kit.training.recipe import Recipe
+
+_LOCK_SECONDS = 120
+# So many trials that fail one after the other are no fault of their params.
+_MOST_FAILURES = 3
+
+
+def search(path: Path, asked: SearchPlan, engine: Engine, say: Say) -> dict[str, Any]:
+    """Do trials until there are enough or time is over, and confirm the winner.
+
+    Another process with the same folder (or storage) shares the trials; after a kill the same
+    call goes on.
+
+    Args:
+        path: the folder of the search; every trial is a run in it.
+        asked: what is searched.
+        engine: how a fold is computed; a trial's folds come one after the other.
+        say: is told how it goes.
+
+    Returns:
+        The results, as results.json holds them.
+
+    Raises:
+        KitError: the search cannot begin, or several trials in a row fail.
+    """
+    deadline = time.monotonic() + 3600 * asked.hours if asked.hours else float("inf")
+    asked = replace(asked, plan=replace(asked.plan, config=_settle(path, asked, say)))
+    start = asked.space.locate(asked.plan.config)
+    settings = _freeze(path, asked)
+    low, seed = is_low_better(settings), asked.plan.config.seed
+    trials = Trials(path, asked.storage, asked.space, seed=seed, low=low)
+    trials.bind(hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest())
+    work = _Work(path, asked, replace(engine, jobs=1), trials, deadline, say)
+    failures = 0
+    while time.monotonic() < deadline:
+        with trials.take(asked.n_trials, start, say) as trial:
+            if trial is None:
+                break
+            failures = 0 if work.do(trial) else failures + 1
+        if failures >= _MOST_FAILURES:
+            told = trials.read_all()[trial.number].why
+            raise KitError(f"{failures} trials in a row have failed, the last one so:\n{told}")
+        gather_results(path, asked, trials)
+    confirm_winner(path, asked, engine, trials, say)
+    return gather_results(path, asked, trials)
+
+
+def _settle(path: Path, asked: SearchPlan, say: Say) -> Recipe:
+    """The recipe that the search begins with: pinned, and with nothing chosen on judged rows."""
+    config = asked.plan.config
+    if config.holdout or config.holdout_split:
+        raise KitError("a search compares folds: give a recipe without a hold-out, or --holdout 0.")
+    if config.encoder == "tfidf" or config.encoder.startswith("frozen:"):
+        raise KitError(f"encoder '{config.encoder}': is not trained by a recipe: name an encoder.")
+    if config.select_by != "last" or config.patience:
+        say("every trial keeps its last epoch: one chosen on the rows that judge it would favour")
+        say("more epochs (select_by = 'last', patience = 0)")
+    if (path / SETTINGS).is_file():
+        known = read_json(path / SETTINGS)["recipe"]
+        if known.get("encoder") == config.encoder and not config.revision:
+            config = config.model_copy(update={"revision": known.get("revision", "")})
+    config = pin_encoder(path / "trial-000", config)
+    return config.model_copy(update={"select_by": "last", "patience": 0})
+
+
+def _freeze(path: Path, asked: SearchPlan) -> dict[str, Any]:
+    """Write what all trials share, or see that it is what the folder was made with."""
+    plan, task = asked.plan, load_task(asked.plan.task)
+    text = read_task_source(plan.task)[1]
+    settings = {
+        "format": 1,
+        "task": task.name,
+        "task_sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "languages": list(task.check_languages(plan.languages)),
+        "train_languages": list(plan.train_languages),
+        "train_splits": list(plan.train_splits),
+        "objective": asked.objective,
+        "metric": choose_metric(task, task.main_targets[0]),
+        "recipe": freeze_recipe(plan.config),
+        "space": asked.space.text,
+    }
+    if not (path / SETTINGS).is_file() and path.is_dir() and any(path.iterdir()):
+        names = {entry.name for entry in path.iterdir()} - {"SHA256SUMS"}
+        if names:
+            raise KitError(f"{path}: exists but is no search. Choose another --run name.")
+    keep_files(path)
+    with hold_lock(path, _LOCK_SECONDS):
+        if not (path / SETTINGS).is_file():
+            write_json(path / SETTINGS, settings)
+    known = read_json(path / SETTINGS)
+    wrong = [
+        f"  {name}: the search has {known.get(name)!r}, you ask for {settings[name]!r}"
+        for name in settings
+        if known.get(name) != settings[name]
+    ]
+    if wrong:
+        raise KitError(
+            f"{path}: this search was begun with other settings.\n" + "\n".join(wrong) + "\n"
+            "Give the old settings to go on with it, or another --run name for a new search."
+        )
+    return settings
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One process at work on the trials of a search."""
+
+    path: Path
+    asked: SearchPlan
+    engine: Engine
+    trials: Trials
+    deadline: float
+    say: Say
+
+    def do(self, trial: Trial) -> bool:
+        """Train a trial until it is done, clearly behind, or time is over; False if it failed."""
+        twin = self._find_twin(trial)
+        if twin is not None:
+            self.say(f"{trial.name}: the same as {twin.name}, whose figures are taken over")
+            self.trials.take_over(trial, twin)
+            return True
+        told = ", ".join(f"{name} {_spell(value)}" for name, value in trial.params.items())
+        self.say(f"{trial.name}: {told}" + ("" if trial.number else " (the recipe itself)"))
+        try:
+            self._train(trial)
+        except KitError as error:
+            if trial.number == 0:
+                raise  # nothing is wrong with its params: the same command tries it again
+            self.trials.fail(trial, error.message)
+            self.say(f"{trial.name}: failed: {error.message}")
+            return False
+        return True
+
+    def _train(self, trial: Trial) -> None:
+        plan = replace(self.asked.plan, config=configure_trial(self.asked.plan.config, trial))
+        run = prepare(self.path / trial.name, plan, self.say if trial.number == 0 else _keep_quiet)
+        cells: list[FloatArray] = list(trial.cells)
+        for fold in range(len(cells), run.n_folds):
+            if time.monotonic() >= self.deadline:
+                self.say(f"{trial.name}: time is over; the same command goes on with fold {fold}")
+                self.trials.release(trial)
+                return
+            train(run, replace(self.engine, folds=(fold,)), self.say)
+            cells.append(measure_fold(run, fold))
+            seconds = sum(run.read_done(m).get("process_seconds", 0) for m in run.list_models(fold))
+            self.trials.note_fold(replace(trial, cells=np.array(cells[:-1])), cells[-1], seconds)
+            if fold + 1 < run.n_folds and self._stop_if_behind(trial, np.array(cells)):
+                if not self.asked.keep_models:
+                    remove_models(run)
+                return
+        run_all(run.path, plan, self.engine, None, _keep_quiet)
+        value = mean_cells(np.array(cells))
+        if self.asked.objective == "score":
+            value = float(read_json(run.estimate_file)["cross_fitted"]["score"])
+        self.trials.finish(trial, value)
+        if not self.asked.keep_models:
+            remove_models(run)
+        self.say(f"{trial.name}: all {run.n_folds} folds, {self.asked.objective} {value:.4f}")
+
+    def _stop_if_behind(self, trial: Trial, cells: FloatArray) -> bool:
+        others = {
+            other.number: other.cells
+            for other in self.trials.read_all()
+            if other.number != trial.number and len(other.cells) and other.same_as < 0
+        }
+        standing = judge_standing(cells, others)
+        if trial.number == 0 or not standing.behind:
+            return False
+        folds = "fold" if len(cells) == 1 else "folds"
+        why = (
+            f"after {len(cells)} {folds} clearly behind trial-{standing.leader:03}: "
+            f"{standing.gap:.3f} lower, {standing.gap / max(standing.error, 1e-12):.1f} standard "
+            "errors, and below the median"
+        )
+        self.trials.stop(trial, why)
+        self.say(f"{trial.name}: stopped {why}")
+        return True
+
+    def _find_twin(self, trial: Trial) -> Trial | None:
+        """An ended trial with the same params: folds and seed are the same, so it would be, too."""
+        if len(trial.cells):
+            return None
+        for other in self.trials.read_all():
+            ended = other.state in ("done", "stopped") and other.number != trial.number
+            if ended and other.params == trial.params:
+                return other
+        return None
+
+
+def _keep_quiet(_: str) -> None:
+    """Say nothing: what there is to say of the data was said of the first trial."""
+
+
+def _spell(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,195 @@
+"""What people read of a search: sentences, tables, and one page with pictures."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from semeval_kit import __version__
+from semeval_kit.run.directory import write_atomic
+from semeval_kit.show.drafts import load_jinja, read_template
+from semeval_kit.show.figures.palette import embed_figure
+from semeval_kit.show.figures.search import draw_fields, draw_importances, draw_trials
+from semeval_kit.show.tabulate import Table, show_interval, show_number, show_p, show_seconds
+
+FEW_TRIALS = 20
+"""With fewer trials than these, what mattered is a guess."""
+_OBJECTIVES = {"score": "cross-fitted {metric}", "map": "mean average precision"}
+
+Results = Mapping[str, Any]
+
+
+def describe_search(results: Results) -> list[str]:
+    """Sentences about a search: the confirmed figure first, then what it took."""
+    sentences = _describe_confirmed(results)
+    trials = results["trials"]
+    counts = {
+        state: sum(trial["state"] == state for trial in trials)
+        for state in ("done", "stopped", "failed", "open")
+    }
+    told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    possible = results["n_folds"] * len(trials)
+    seconds = sum(trial["seconds"] for trial in trials)
+    sentences.append(
+        f"{len(trials)} of {results['n_trials']} trials ({told}): {results['folds_trained']} folds "
+        f"trained of {possible} possible, {show_seconds(seconds)} of training."
+    )
+    if results["importances"]:
+        first, share = max(results["importances"].items(), key=lambda pair: pair[1])
+        n = results["ranked_from"]
+        few = f"; from {n} trials that is a guess" if n < FEW_TRIALS else f", from {n} trials"
+        told = f"{first} ({100 * share:.0f}% of the differences)"
+        sentences.append(f"What mattered most: {told}{few}.")
+    return sentences
+
+
+def tabulate_trials(results: Results) -> Table:
+    """A row for each trial, best first: its params, how far it came and why it ended."""
+    names = list(results["space"])
+    sign = 1 if results["low_is_better"] else -1
+    ordered = sorted(
+        results["trials"],
+        key=lambda t: (t["value"] is None, sign * (t["value"] or 0.0), -(t["map"] or 0.0)),
+    )
+    rows = [
+        (
+            trial["name"],
+            show_number(trial["value"]),
+            show_number(trial["map"]),
+            "" if trial["against_start"] is None else f"{trial['against_start']:+.4f}",
+            f"{trial['folds']} of {results['n_folds']}",
+            *(_spell(trial["params"].get(name, "")) for name in names),
+            show_seconds(trial["seconds"]),
+            _describe_end(trial),
+        )
+        for trial in ordered
+    ]
+    marked = tuple(n for n, row in enumerate(rows) if row[0] == results["winner"])
+    return Table(
+        key="trials",
+        title="Trials",
+        columns=(
+            "trial", _name_objective(results), "AP", "AP against start", "folds", *names, "time",
+            "end",
+        ),
+        rows=tuple(rows),
+        notes=(
+            "AP: mean average precision over labels of the folds that the trial has trained. "
+            "Against start: the mean difference from trial-000, the recipe itself, on the same "
+            "folds. Figures here are of the folds that chose the winner.",
+        ),
+        marked=marked,
+    )  # fmt: skip
+
+
+def tabulate_importances(results: Results) -> Table:
+    """What mattered: a row for each field, with what was searched."""
+    shares = results["importances"]
+    n = results["ranked_from"]
+    notes = [
+        f"fANOVA over average precision in the first fold, which {n} trials have; stopped ones "
+        "are among them."
+    ]
+    if n < FEW_TRIALS:
+        notes.append(f"{n} trials are few: fewer than {FEW_TRIALS} rank the fields by luck, too.")
+    return Table(
+        key="importances",
+        title="What mattered",
+        columns=("field", "searched", "share"),
+        rows=tuple(
+            (name, results["space"][name], f"{100 * shares[name]:.0f}%")
+            for name in sorted(shares, key=lambda name: -shares[name])
+        ),
+        n_text=2,
+        notes=tuple(notes),
+    )
+
+
+def write_search_page(folder: Path, results: Results) -> Path:
+    """Write search.html and search.csv into the folder of a search; return the page's path.
+
+    Raises:
+        KitError: jinja2 or matplotlib is missing.
+    """
+    jinja2 = load_jinja()
+    trust = jinja2.utils.markupsafe.Markup
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    style = read_template("colours.css") + read_template("report.css")
+    digest = hashlib.sha256(style.encode("utf-8")).digest()
+    tables = [tabulate_trials(results), tabulate_importances(results)]
+    page = environment.from_string(read_template("search.html.j2")).render(
+        name=folder.resolve().name,
+        version=__version__,
+        sentences=describe_search(results),
+        tables=[trust(table.to_html()) for table in tables if table.rows],
+        pictures=_draw_pictures(results),
+        style=trust(style),
+        style_hash=f"sha256-{base64.b64encode(digest).decode('ascii')}",
+    )
+    write_atomic(folder / "search.csv", tables[0].to_csv())
+    write_atomic(folder / "search.html", page)
+    return folder / "search.html"
+
+
+def _describe_confirmed(results: Results) -> list[str]:
+    facts, metric = results["confirmed"], results["metric"]
+    if facts is None:
+        return ["Nothing is confirmed yet: the figures of the trials chose the winner themselves."]
+    own, start, test = facts["figures"], facts["start"], facts["difference"]
+    shown = f"{own['score']:.4f} {show_interval((own['low'], own['high']))}"
+    place = f"on a new partition of the rows (seed {facts['seed']})"
+    if test is None:
+        return [f"No trial was better than the recipe itself, which has {metric} {shown} {place}."]
+    trial = next(trial for trial in results["trials"] if trial["name"] == facts["winner"])
+    chosen = "" if trial["value"] is None else f" ({_name_objective(results)} {trial['value']:.4f})"
+    sentences = [
+        f"{facts['winner']} has {metric} {shown} {place}; the recipe that the search began with "
+        f"has {start['score']:.4f} there. Difference {test['difference']:+.4f} "
+        f"{show_interval((test['low'], test['high']))}, {show_p(test['p_value'])}, paired by rows; "
+        f"average precision {facts['map_difference']:+.4f}."
+    ]
+    if test["low"] <= 0 <= test["high"]:
+        sentences.append("The interval holds 0: the search has shown no gain.")
+    sentences.append(
+        f"This is the figure to report, not the best of {len(results['trials'])} on the folds that "
+        f"chose it{chosen}. The rows are the same, so a little optimism may remain."
+    )
+    return sentences
+
+
+def _draw_pictures(results: Results) -> list[dict[str, Any]]:
+    trials, n_folds = results["trials"], results["n_folds"]
+    log_fields = [name for name, told in results["space"].items() if told.endswith("(log)")]
+    drawn = [("trials", "Trials", draw_trials(trials, n_folds), "In the order of their begin.")]
+    if results["importances"]:
+        told = tabulate_importances(results).notes[-1]
+        figure = draw_importances(results["importances"])
+        drawn.append(("importances", "What mattered", figure, told))
+    if any(trial["first"] is not None for trial in trials):
+        told = "Average precision in the first fold, which every trial has. Red: stopped later."
+        drawn.append(("fields", "Each field", draw_fields(trials, log_fields), told))
+    return [
+        {"title": title, "caption": caption, "image": embed_figure(figure, name)}
+        for name, title, figure, caption in drawn
+    ]
+
+
+def _name_objective(results: Results) -> str:
+    return _OBJECTIVES[results["objective"]].format(metric=results["metric"])
+
+
+def _describe_end(trial: Mapping[str, Any]) -> str:
+    if trial["state"] == "done":
+        return "all folds"
+    if trial["state"] == "open":
+        return trial["at_work"] or "goes on with the same command"
+    return f"{trial['state']} {trial['why']}".splitlines()[0][:200]
+
+
+def _spell(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
