@@ -20,7 +20,7 @@ import numpy as np
 from semeval_kit.decision.oof import FloatArray
 from semeval_kit.decision.stopping import judge_standing, mean_cells
 from semeval_kit.errors import KitError
-from semeval_kit.files import hold_lock, keep_files, read_json, write_json
+from semeval_kit.files import SUMS, hold_lock, keep_files, read_json, write_json
 from semeval_kit.run.compute import train
 from semeval_kit.run.confirm import (
     SETTINGS,
@@ -34,12 +34,11 @@ from semeval_kit.run.confirm import (
 from semeval_kit.run.judge import choose_metric
 from semeval_kit.run.plan import Engine, Say, SearchPlan
 from semeval_kit.run.prepare import freeze_recipe, pin_encoder, prepare
-from semeval_kit.run.trials import Trial, Trials
+from semeval_kit.run.trials import LOCK_SECONDS, Trial, Trials
 from semeval_kit.run.whole import run_all
 from semeval_kit.task.task import load_task, read_task_source
 from semeval_kit.training.recipe import Recipe
 
-_LOCK_SECONDS = 120
 # So many trials that fail one after the other are no fault of their params.
 _MOST_FAILURES = 3
 
@@ -118,13 +117,12 @@ def _freeze(path: Path, asked: SearchPlan) -> dict[str, Any]:
         "recipe": freeze_recipe(plan.config),
         "space": asked.space.text,
     }
-    if not (path / SETTINGS).is_file() and path.is_dir() and any(path.iterdir()):
-        names = {entry.name for entry in path.iterdir()} - {"SHA256SUMS"}
-        if names:
-            raise KitError(f"{path}: exists but is no search. Choose another --run name.")
-    keep_files(path)
-    with hold_lock(path, _LOCK_SECONDS):
+    path.mkdir(parents=True, exist_ok=True)
+    with hold_lock(path, LOCK_SECONDS):
         if not (path / SETTINGS).is_file():
+            if any(not entry.name.startswith((".", SUMS)) for entry in path.iterdir()):
+                raise KitError(f"{path}: exists but is no search. Choose another --run name.")
+            keep_files(path)
             write_json(path / SETTINGS, settings)
     known = read_json(path / SETTINGS)
     wrong = [

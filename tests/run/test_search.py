@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,13 +19,17 @@ import pytest
 
 pytest.importorskip("optuna", reason="optuna is not installed")
 
-from semeval_kit.files import read_json
+from semeval_kit.errors import KitError
+from semeval_kit.files import read_json, write_json
+from semeval_kit.run import search as search_module
 from semeval_kit.run.blending import BlendPlan, blend_runs
-from semeval_kit.run.confirm import measure_fold
+from semeval_kit.run.confirm import find_winner, measure_fold
 from semeval_kit.run.directory import Run
 from semeval_kit.run.plan import Engine, Plan, SearchPlan
 from semeval_kit.run.search import search
-from semeval_kit.training.space import load_space
+from semeval_kit.run.trials import Trial
+from semeval_kit.training.recipe import Recipe, make_recipe
+from semeval_kit.training.space import Space, load_space
 
 ENGINE = Engine(threads=1)
 SPACE = "lr = { low = 1e-4, high = 1e-2, log = true }\nepochs = [1, 2]\npooling = ['mean', 'cls']\n"
@@ -40,6 +51,112 @@ def asked(make_plan: Callable[..., Plan], space_file: Path) -> SearchPlan:
 
 def keep_quiet(_: str) -> None:
     """Say nothing."""
+
+
+def fake_cells(run: Run, fold: int) -> np.ndarray:
+    """Five labels whose measure is best at lr 1e-3 and scatters a little over folds and labels."""
+    rng = np.random.default_rng([fold, round(run.recipe["lr"] * 1e9)])
+    loss = 0.1 * abs(np.log10(run.recipe["lr"]) + 3)
+    return np.array([0.5, 0.6, 0.7, 0.8, 0.65]) - loss + rng.normal(0, 0.005, 5)
+
+
+def install_fake(patch: Callable[[Any, str, Any], None], seconds: float = 0.0) -> None:
+    """Let a search train nothing: each fold takes a while and notes which process did it."""
+
+    def train(run: Run, engine: Engine, _: Any) -> None:
+        (fold,) = engine.folds
+        time.sleep(seconds)
+        with (run.path.parent / "folds.log").open("a", encoding="utf-8") as log:
+            log.write(f"{run.name} {fold} {os.getpid()}\n")
+        write_json(run.done_file(fold), {"process_seconds": 2.0})
+
+    patch(search_module, "train", train)
+    patch(search_module, "measure_fold", fake_cells)
+    patch(search_module, "run_all", lambda *_: None)
+    patch(search_module, "confirm_winner", lambda *_: None)
+
+
+def read_log(path: Path) -> list[list[str]]:
+    """Name, fold and process of every fold that was trained."""
+    return [line.split() for line in (path / "folds.log").read_text().splitlines()]
+
+
+def make_fake(make_plan: Callable[..., Plan], folder: Path, **given: Any) -> SearchPlan:
+    """A search of lr alone on five folds; keywords are of SearchPlan and of the recipe."""
+    own = {name: given.pop(name) for name in list(given) if name in SearchPlan.__annotations__}
+    plan = make_plan(("eng",), **{"folds": 5, "lr": 1e-3, **given})
+    text = "lr = { low = 1e-5, high = 1e-1, log = true }\n"
+    return SearchPlan(plan, Space("space.toml", text, _read(folder, text)), "map", **own)
+
+
+def _read(folder: Path, text: str) -> Any:
+    path = folder / "lr.toml"
+    path.write_text(text, encoding="utf-8")
+    return load_space(str(path), Recipe()).dimensions
+
+
+@pytest.fixture
+def fake(
+    make_plan: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., dict[str, Any]]:
+    """Do a search that trains nothing, in this process."""
+    install_fake(monkeypatch.setattr)
+
+    def give(say: Callable[[str], None] = keep_quiet, **given: Any) -> dict[str, Any]:
+        asked = make_fake(make_plan, tmp_path, **{"n_trials": 12, **given})
+        return search(tmp_path / "search", asked, ENGINE, say)
+
+    return give
+
+
+PROCESS = """
+import importlib.util, sys
+from pathlib import Path
+spec = importlib.util.spec_from_file_location("test_search", sys.argv[1])
+module = importlib.util.module_from_spec(spec)
+sys.modules["test_search"] = module
+spec.loader.exec_module(module)
+module.serve(Path(sys.argv[2]), sys.argv[3], sys.argv[4], float(sys.argv[5]))
+"""
+
+
+def serve(folder: Path, data: str, encoder: str, seconds: float) -> None:
+    """Be a process of a fake search of eight trials."""
+    install_fake(setattr, seconds)
+    recipe = {"encoder": encoder, **{"folds": 5, "lr": 1e-3, "epochs": 1}}
+
+    def make_plan(languages: tuple[str, ...], **fields: Any) -> Plan:
+        config = make_recipe({**recipe, **fields}, "a test")
+        return Plan("semeval2025-task11-a", Path(data), languages, config)
+
+    asked = make_fake(make_plan, folder, n_trials=8)
+    search(folder / "search", asked, ENGINE, lambda text: print(text, file=sys.stderr))
+
+
+@pytest.fixture
+def start_process(
+    tiny_data: Path, tiny_bert: Path
+) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start processes of a fake search in a folder."""
+    started = []
+
+    def give(folder: Path, seconds: float) -> subprocess.Popen[str]:
+        folder.mkdir(exist_ok=True)
+        words = [__file__, str(folder), str(tiny_data), str(tiny_bert), str(seconds)]
+        process = subprocess.Popen(
+            [sys.executable, "-c", PROCESS, *words],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        )
+        started.append(process)
+        return process
+
+    yield give
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
 
 
 def test_a_search_ends_in_a_winner_on_other_folds(
@@ -97,3 +214,188 @@ def test_a_search_ends_in_a_winner_on_other_folds(
     before = len(in_process)
     assert search(path, asked, ENGINE, keep_quiet) == results
     assert len(in_process) == before
+
+
+def test_a_trial_clearly_behind_gets_no_further_fold(fake: Callable[..., Any]) -> None:
+    said: list[str] = []
+    results = fake(said.append)
+    trials = results["trials"]
+    assert [trial["folds"] for trial in trials[:3]] == [5, 5, 5]  # nobody to be behind of
+    stopped = [trial for trial in trials if trial["state"] == "stopped"]
+    assert len(stopped) >= 4
+    for trial in stopped:
+        assert trial["folds"] < 5
+        assert trial["value"] is None
+        assert trial["against_start"] < -0.02
+        assert "clearly behind trial-" in trial["why"]
+        assert "and below the median" in trial["why"]
+        assert f"{trial['name']}: stopped {trial['why']}" in said
+    assert results["folds_trained"] == sum(trial["folds"] for trial in trials) < 60
+    # The start is best here by construction, or something as near to 1e-3.
+    best = next(trial for trial in trials if trial["name"] == results["winner"])
+    assert abs(np.log10(best["params"]["lr"]) + 3) < 0.2
+    assert results["ranked_from"] == 12
+
+
+def test_the_recipe_itself_is_never_stopped(fake: Callable[..., Any], tmp_path: Path) -> None:
+    results = fake(lr=1e-5)
+    assert results["trials"][0]["state"] == "done"
+    assert results["trials"][0]["params"] == {"lr": 1e-5}
+
+
+def test_a_killed_search_goes_on_to_the_same_end(
+    start_process: Callable[..., Any], tmp_path: Path
+) -> None:
+    whole = start_process(tmp_path / "whole", 0.0)
+    assert whole.wait(300) == 0, whole.stderr.read()
+    killed = start_process(tmp_path / "killed", 0.2)
+    log = tmp_path / "killed" / "search" / "folds.log"
+    while not log.is_file() or len(log.read_text().splitlines()) < 7:
+        assert killed.poll() is None, killed.stderr.read()
+        time.sleep(0.05)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    again = start_process(tmp_path / "killed", 0.0)
+    told = again.communicate(timeout=300)[1]
+    assert again.returncode == 0, told
+    assert "trial-001: its process is gone; it goes on after" in told
+    first, second = (
+        read_json(tmp_path / n / "search" / "results.json") for n in ("whole", "killed")
+    )
+    assert second == first
+    # At most the fold that the kill struck was trained twice.
+    folds = [tuple(line[:2]) for line in read_log(tmp_path / "killed" / "search")]
+    assert len(folds) - len(set(folds)) <= 1
+
+
+def test_processes_share_a_search(start_process: Callable[..., Any], tmp_path: Path) -> None:
+    both = [start_process(tmp_path, 0.3) for _ in range(2)]
+    told = [process.communicate(timeout=300)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], told
+    lines = read_log(tmp_path / "search")
+    folds = [tuple(line[:2]) for line in lines]
+    assert len(folds) == len(set(folds))  # no fold was trained twice
+    assert {line[2] for line in lines} == {str(process.pid) for process in both}
+    results = read_json(tmp_path / "search" / "results.json")
+    assert len(results["trials"]) == 8
+    assert len({trial["params"]["lr"] for trial in results["trials"]}) == 8
+    assert {trial["state"] for trial in results["trials"]} <= {"done", "stopped"}
+    assert list((tmp_path / "search" / "at-work").iterdir()) == []
+
+
+def test_time_that_is_over_leaves_the_trial_to_the_next(
+    fake: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    clock = iter([*range(9), *[10**6] * 100])
+    monkeypatch.setattr(search_module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    results = fake(said.append, hours=1)
+    monkeypatch.setattr(search_module, "time", time)
+    assert results["trials"][-1]["state"] == "open"
+    number, done = len(results["trials"]) - 1, results["trials"][-1]["folds"]
+    assert f"trial-{number:03}: time is over; the same command goes on with fold {done}" in said
+    said.clear()
+    assert len(fake(said.append)["trials"]) == 12
+    assert f"trial-{number:03}: its process is gone; it goes on after {done} folds" in said
+
+
+def test_a_trial_that_ends_its_processes_is_given_up(
+    fake: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, said = search_module.train, []
+
+    def die(run: Run, *rest: Any) -> None:
+        if run.name == "trial-001":
+            raise SystemExit(137)
+        train(run, *rest)
+
+    monkeypatch.setattr(search_module, "train", die)
+    for _ in range(5):
+        with pytest.raises(SystemExit):
+            fake(said.append)
+    results = fake(said.append, n_trials=12)
+    assert results["trials"][1]["state"] == "failed"
+    assert "begun 5 times" in results["trials"][1]["why"]
+    assert "trial-001: 5 processes ended at work on it: given up" in said
+    assert len(results["trials"]) == 12
+
+
+def test_failures(fake: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    train, broken = search_module.train, {"trial-000"}
+
+    def fail(run: Run, *rest: Any) -> None:
+        if run.name in broken:
+            raise KitError(f"{run.name}: out of memory")
+        train(run, *rest)
+
+    monkeypatch.setattr(search_module, "train", fail)
+    with pytest.raises(KitError, match="trial-000: out of memory"):
+        fake()
+    broken.clear()
+    broken |= {"trial-002", "trial-004", "trial-005", "trial-006"}
+    with pytest.raises(KitError, match="3 trials in a row have failed.*\ntrial-006: out of memory"):
+        fake()
+    results = fake()
+    states = [trial["state"] for trial in results["trials"]]
+    assert states[:7] == ["done", "done", "failed", "done", "failed", "failed", "failed"]
+    assert results["trials"][2]["why"] == "trial-002: out of memory"
+
+
+def test_a_search_keeps_its_settings(fake: Callable[..., Any]) -> None:
+    fake(n_trials=2)
+    with pytest.raises(KitError, match="this search was begun with other settings") as caught:
+        fake(n_trials=3, lr=1e-4)
+    assert "recipe: the search has" in caught.value.message
+    assert len(fake(n_trials=3)["trials"]) == 3  # more trials are no other search
+
+
+def test_the_same_params_are_not_trained_twice(
+    fake: Callable[..., Any], make_plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    space = tmp_path / "two.toml"
+    space.write_text("lr = [1e-3, 1e-4]\n", encoding="utf-8")
+    plan = make_plan(("eng",), folds=5, lr=1e-3)
+    asked = SearchPlan(plan, load_space(str(space), plan.config), "map", n_trials=6)
+    results = search(tmp_path / "search", asked, ENGINE, keep_quiet)
+    assert results["folds_trained"] == 10
+    copies = [trial for trial in results["trials"] if trial["same_as"] >= 0]
+    assert len(copies) == 4
+    for copy in copies:
+        twin = results["trials"][copy["same_as"]]
+        assert (copy["value"], copy["params"]) == (twin["value"], twin["params"])
+    assert results["winner"] == "trial-000"
+    assert results["ranked_from"] == 2
+
+
+def test_a_torn_line_of_the_journal_is_cut_off_and_a_damaged_one_is_told(
+    fake: Callable[..., Any], tmp_path: Path
+) -> None:
+    fake(n_trials=2)
+    journal = tmp_path / "search" / "journal.log"
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + b'{"op_code":4,"worker')
+    assert len(fake(n_trials=3)["trials"]) == 3
+    journal.write_bytes(whole.replace(b'"op_code"', b'"op_co', 1))
+    with pytest.raises(KitError, match="the trials cannot be read or written"):
+        fake(n_trials=3)
+
+
+def test_a_database_keeps_a_search(fake: Callable[..., Any], tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'trials.db'}"
+    results = fake(n_trials=4, storage=url)
+    assert len(results["trials"]) == 4
+    assert not (tmp_path / "search" / "journal.log").exists()
+    shutil.rmtree(tmp_path / "search")  # as on a machine that shares the database alone
+    assert len(fake(n_trials=5, storage=url)["trials"]) == 5
+    shutil.rmtree(tmp_path / "search")
+    with pytest.raises(KitError, match="the storage holds a search with other data, recipe"):
+        fake(n_trials=5, storage=url, lr=2e-3)
+
+
+def test_the_winner_is_the_first_of_the_best() -> None:
+    nothing = np.zeros((0, 0))
+    values = [0.5, None, 0.7, 0.7]
+    trials = [Trial(n, {}, "done", nothing, value=value) for n, value in enumerate(values)]
+    assert find_winner(trials, low_is_better=False) is trials[2]
+    assert find_winner(trials, low_is_better=True) is trials[0]
+    assert find_winner([], low_is_better=False) is None
