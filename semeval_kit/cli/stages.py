@@ -30,17 +30,22 @@ _WATCH_SECONDS = 5.0
 @click.option("--watch", is_flag=True, help="Show it again until every fold is done or has failed.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def status(run_path: Path, watch: bool, as_json: bool) -> None:
-    """Show each fold of a run: waiting, running where and how far, done, failed and why."""
+    """Show each fold of a run, or each trial of a search.
+
+    Waiting, running where and how far, done, stopped or failed and why.
+    """
     from semeval_kit.run.directory import Run
-    from semeval_kit.run.jobs import describe_folds
+    from semeval_kit.run.jobs import describe_folds, describe_search
 
     while True:
-        folds = describe_folds(Run.open(run_path))
+        searched = _is_search(run_path)
+        folds = describe_search(run_path) if searched else describe_folds(Run.open(run_path))
         if as_json:
             click.echo(json.dumps(folds, indent=2))
         else:
             click.echo("\n".join(_spell_fold(fold) for fold in folds))
-        if not watch or all(fold["state"] in ("done", "failed") for fold in folds):
+        ends = ("done", "failed", "stopped") if searched else ("done", "failed")
+        if not watch or all(fold["state"] in ends for fold in folds):
             return
         time.sleep(_WATCH_SECONDS)
         click.echo()
@@ -49,11 +54,12 @@ def status(run_path: Path, watch: bool, as_json: bool) -> None:
 @click.command(epilog="Example:  semeval-kit stop submissions/my-run")
 @run_argument
 def stop(run_path: Path) -> None:
-    """Stop what is at work on a run, and nothing else; the same command goes on later."""
+    """Stop what is at work on a run or a search, and nothing else; the same command goes on."""
     from semeval_kit.run.directory import Run
-    from semeval_kit.run.jobs import stop_jobs
+    from semeval_kit.run.jobs import stop_jobs, stop_search
 
-    if not stop_jobs(Run.open(run_path), say):
+    searched = _is_search(run_path)
+    if not (stop_search(run_path, say) if searched else stop_jobs(Run.open(run_path), say)):
         say(f"{run_path}: nothing is at work here")
 
 
@@ -164,6 +170,10 @@ def pack(run_path: Path, data: Path | None, gold: Path | None) -> None:
         stages.pack(run, say)
         stages.score(run, gold, say)
     click.echo(summarise(run))
+
+
+def _is_search(path: Path) -> bool:
+    return (path / "search.json").is_file()
 
 
 def _spell_fold(fold: dict[str, Any]) -> str:

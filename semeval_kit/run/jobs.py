@@ -10,6 +10,7 @@ import json
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from typing import Any
 from semeval_kit.errors import KitError
 from semeval_kit.files import read_json, write_json
 from semeval_kit.run.directory import Run
-from semeval_kit.run.lease import read_state
+from semeval_kit.run.lease import read_place, read_state
 from semeval_kit.run.plan import Engine, Say
 
 _ATTEMPTS = 3
@@ -224,8 +225,6 @@ def stop_jobs(run: Run, say: Say) -> int:
     Returns:
         How many were told to stop.
     """
-    import socket
-
     stopped = 0
     for model in range(run.n_models):
         state, name = read_state(run, model), run.name_model(model)
@@ -238,12 +237,51 @@ def stop_jobs(run: Run, say: Say) -> int:
             os.kill(int(state["pid"]), signal.SIGTERM)
             stopped += 1
             say(f"{name}: process {state['pid']} is told to stop")
-    ids = list(read_json(run.cluster_file).values()) if run.cluster_file.is_file() else []
+    return stopped + _cancel_jobs(run.cluster_file, say)
+
+
+def describe_search(path: Path) -> list[dict[str, Any]]:
+    """Each trial of a search: how it ended, or who is at work on it and how far its fold is."""
+    results = read_json(path / "results.json") if (path / "results.json").is_file() else {}
+    told: dict[str, dict[str, Any]] = {}
+    for trial in results.get("trials", ()):
+        state = "waiting" if trial["state"] == "open" else trial["state"]
+        told[trial["name"]] = {"model": trial["name"], "state": state, "why": trial["why"]}
+    for file in sorted((path / "at-work").glob("*.json")):
+        lease, run = read_place(file), Run(path / file.stem)
+        state = {"model": file.stem, "state": lease.get("state", "lost"), "host": lease.get("host")}
+        if run.settings_file.is_file():
+            folds = [fold for fold in describe_folds(run) if fold["state"] == "running"]
+            state |= {**folds[0], "model": f"{file.stem}, {folds[0]['model']}"} if folds else {}
+        told[file.stem] = state
+    return list(told.values())
+
+
+def stop_search(path: Path, say: Say) -> int:
+    """Stop the processes of this machine that are at work on a search, and Slurm's jobs of it.
+
+    Returns:
+        How many were told to stop.
+    """
+    pids = set()
+    for file in sorted((path / "at-work").glob("*.json")):
+        lease = read_place(file)
+        if lease.get("state") == "running" and lease.get("host") != socket.gethostname():
+            say(f"{file.stem}: runs on {lease.get('host')}; stop it there")
+        elif lease.get("state") == "running" and "search" in _read_words(lease.get("pid")):
+            pids.add(int(lease["pid"]))
+            say(f"{file.stem}: process {lease['pid']} is told to stop")
+    for pid in pids:
+        os.kill(pid, signal.SIGTERM)
+    return len(pids) + _cancel_jobs(path / "cluster.json", say)
+
+
+def _cancel_jobs(path: Path, say: Say) -> int:
+    ids = list(read_json(path).values()) if path.is_file() else []
     if ids:
         asked = subprocess.run(["scancel", *ids], capture_output=True, text=True, check=False)
         say(f"jobs {', '.join(ids)}: {asked.stderr.strip() or 'cancelled'}")
-        stopped += len(ids)
-    return stopped
+    return len(ids)
 
 
 def _describe_model(run: Run, fold: int) -> dict[str, Any]:
@@ -265,16 +303,21 @@ def _describe_model(run: Run, fold: int) -> dict[str, Any]:
 
 def _is_worker(pid: Any, run: Run, fold: int) -> bool:
     """Whether the process is a worker of this fold: a number alone may be another's by now."""
-    import psutil
-
-    try:
-        words = psutil.Process(int(pid)).cmdline()
-    except (psutil.Error, TypeError, ValueError):
-        return False
+    words = _read_words(pid)
     names = {str(run.path), str(run.path.resolve())}
     return (
         "semeval_kit.training.worker" in words and bool(names & set(words)) and str(fold) in words
     )
+
+
+def _read_words(pid: Any) -> list[str]:
+    """The command line of a process; nothing where there is none of that number."""
+    import psutil
+
+    try:
+        return list(psutil.Process(int(pid)).cmdline())
+    except (psutil.Error, TypeError, ValueError):
+        return []
 
 
 def _spell_needs(cluster: Cluster, name: str) -> Mapping[str, Any]:

@@ -95,6 +95,22 @@ def test_jobs_that_are_handed_out_end_in_the_same_bytes(
         assert prepared.oof_file(fold).read_bytes() == here.oof_file(fold).read_bytes()
 
 
+@pytest.mark.slow
+def test_copies_of_a_command_are_handed_out(tmp_path: Path) -> None:
+    pytest.importorskip("submitit", reason="the extra [cluster] is not installed")
+    said: list[str] = []
+    jobs.submit_copies(tmp_path, ["recipes"], jobs.Cluster(), 2, said.append, kind="local")
+    ids = json.loads((tmp_path / "cluster.json").read_text())
+    assert said == [f"{name}: job {id_}" for name, id_ in ids.items()]
+    assert list(ids) == ["process-0", "process-1"]
+    give_up, logs = time.monotonic() + 120, tmp_path / "cluster"
+    while len(list(logs.rglob("*_result.pkl"))) < 2 and time.monotonic() < give_up:
+        time.sleep(0.2)
+    spoken = [path.read_text() for path in logs.rglob("*_log.out")]
+    assert len(spoken) == 2
+    assert all("\nbert-report\ndefault\n" in text for text in spoken)
+
+
 def test_a_lease_says_who_is_at_work(prepared: Run) -> None:
     prepared.fold_dir(0).mkdir()
     with lease.hold_lease(prepared, 0) as held:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,9 +17,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 pytest.importorskip("optuna", reason="optuna is not installed")
 
+from semeval_kit.cli import main
 from semeval_kit.errors import KitError
 from semeval_kit.files import read_json, write_json
 from semeval_kit.run import search as search_module
@@ -268,6 +271,27 @@ def test_a_killed_search_goes_on_to_the_same_end(
     assert len(folds) - len(set(folds)) <= 1
 
 
+def test_status_and_stop_know_a_search(start_process: Callable[..., Any], tmp_path: Path) -> None:
+    path, process = tmp_path / "search", start_process(tmp_path, 1.0)
+    log = path / "folds.log"
+    while not log.is_file() or len(log.read_text().splitlines()) < 6:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    invoke = CliRunner().invoke
+    told = invoke(main, ["status", str(path)]).stdout.splitlines()
+    assert told == ["trial-000: done", f"trial-001: running, on {socket.gethostname()}"]
+    stopped = invoke(main, ["stop", str(path)])
+    # The words of this process do not say that it is a search; a number alone may be another's.
+    assert "nothing is at work here" in stopped.stderr
+    lease = path / "at-work" / "trial-001.json"
+    sleep = [sys.executable, "-c", "import time; time.sleep(60)", "semeval_kit", "search"]
+    other = subprocess.Popen(sleep)
+    lease.write_text(lease.read_text().replace(str(process.pid), str(other.pid)))
+    stopped = invoke(main, ["stop", str(path)])
+    assert stopped.stderr == f"trial-001: process {other.pid} is told to stop\n"
+    assert other.wait(10) == -signal.SIGTERM
+
+
 def test_processes_share_a_search(start_process: Callable[..., Any], tmp_path: Path) -> None:
     both = [start_process(tmp_path, 0.3) for _ in range(2)]
     told = [process.communicate(timeout=300)[1] for process in both]
@@ -390,6 +414,28 @@ def test_a_database_keeps_a_search(fake: Callable[..., Any], tmp_path: Path) -> 
     shutil.rmtree(tmp_path / "search")
     with pytest.raises(KitError, match="the storage holds a search with other data, recipe"):
         fake(n_trials=5, storage=url, lr=2e-3)
+
+
+def test_who_is_last_confirms(fake: Callable[..., Any], tmp_path: Path) -> None:
+    """A trial of another machine is at work while its lease beats, or where none can be seen."""
+    from semeval_kit.run.confirm import confirm_winner
+    from semeval_kit.run.trials import Trials
+
+    fake(n_trials=2)
+    space = Space("", "", _read(tmp_path, "lr = { low = 1e-5, high = 1e-1, log = true }\n"))
+    trials, said = Trials(tmp_path / "search", "", space, seed=0, low=False), []
+    asked: Any = None  # never looked at
+    with trials.take(3, {}, said.append) as trial:
+        assert trial is not None
+        here = f"process {os.getpid()} of {socket.gethostname()}"
+        assert trials.describe_owner(trial) == here
+        confirm_winner(tmp_path / "search", asked, ENGINE, trials, said.append)
+        lease = tmp_path / "search" / "at-work" / "trial-002.json"
+        lease.write_text(lease.read_text().replace(socket.gethostname(), "node9"))
+        assert trials.describe_owner(trial) == f"process {os.getpid()} of node9"
+        os.utime(lease, (time.time() - 100,) * 2)
+        assert trials.describe_owner(trial) == ""
+    assert said == [f"trial-002: {here} is at work on it; who is last confirms the winner"]
 
 
 def test_the_winner_is_the_first_of_the_best() -> None:
