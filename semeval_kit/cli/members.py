@@ -8,11 +8,13 @@ from typing import Any
 import click
 
 from semeval_kit.cli.options import (
+    RUN_FOLDER,
     engine_options,
     gold_option,
     plan_options,
     read_engine,
     read_plan,
+    run_argument,
     say,
     submissions_option,
 )
@@ -26,7 +28,7 @@ from semeval_kit.cli.options import (
     metavar="RUN RUN...",
     nargs=-1,
     required=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=RUN_FOLDER,
 )
 @click.option("--to", "name", required=True, help="Name of the blend's folder.")
 @click.option(
@@ -178,9 +180,7 @@ def run_system(given: dict[str, Any], gold: Path | None) -> None:
     "pseudo-label",
     epilog="Example:  semeval-kit pseudo-label submissions/my-blend --split test --to soft.csv",
 )
-@click.argument(
-    "run_path", metavar="RUN", type=click.Path(exists=True, file_okay=False, path_type=Path)
-)
+@run_argument
 @click.option("--split", type=click.Choice(["test", "dev"]), default="test", show_default=True)
 @click.option(
     "--sure",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
@@ -13,17 +13,42 @@ from click.core import ParameterSource
 if TYPE_CHECKING:
     from semeval_kit.run.jobs import Cluster
     from semeval_kit.run.stages import Engine, Plan
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-run_argument = click.argument("run_path", metavar="RUN", type=FOLDER)
+# Of a run's name: the zip is named by it, and while it is written a little more.
+_MOST_BYTES = 200
+_MOST_NAMES = 5
+
+
+class RunFolder(click.Path):
+    """A run's folder; one that is not there is told with the name that is near."""
+
+    def __init__(self) -> None:
+        """As a `click.Path` of a folder."""
+        super().__init__(exists=True, file_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path, or a usage error."""
+        path = Path(os.path.expanduser(value))
+        if not path.exists():
+            from semeval_kit.task.task import nearest
+
+            parent = path.parent if len(path.parts) > 1 else Path("submissions")
+            there = parent.glob("*/run.json") if parent.is_dir() else ()
+            by_name = {file.parent.name: str(file.parent) for file in there}
+            hint = nearest(path.name, by_name)
+            if hint:
+                near = hint.split("'")[1]
+                hint = f" (did you mean '{by_name[near]}'?)"
+            elif by_name:
+                hint = f". There are: {', '.join(sorted(by_name.values())[:_MOST_NAMES])}"
+            self.fail(f"no run at '{value}'{hint}", param, ctx)
+        return super().convert(str(path), param, ctx)
+
+
+RUN_FOLDER = RunFolder()
+run_argument = click.argument("run_path", metavar="RUN", type=RUN_FOLDER)
 gold_option = click.option(
     "--gold",
     type=click.Path(exists=True, path_type=Path),
@@ -37,11 +62,14 @@ submissions_option = click.option(
     show_default=True,
     help="Where runs are kept.",
 )
-# Of a run's name: the zip is named by it, and while it is written a little more.
-_MOST_BYTES = 200
-_CLUSTER = (
-    "engine", "partition", "gpus", "cpus", "time_limit", "max_jobs", "cluster_file",
-)  # fmt: skip
+_SLURM_FLAGS = {
+    "partition": "--partition",
+    "gpus": "--gpus",
+    "cpus": "--cpus",
+    "time_limit": "--time",
+    "max_jobs": "--max-jobs",
+    "cluster_file": "--cluster-file",
+}
 # Processes of a cluster that share one work, where --max-jobs does not say.
 _COPIES = 4
 
@@ -187,7 +215,7 @@ def hand_out(path: Path, plan: Plan, given: dict[str, Any]) -> bool:
     Raises:
         KitError: the data has errors, or the jobs cannot be submitted.
     """
-    if given["engine"] == "local":
+    if _is_local(given):
         return False
     from semeval_kit.run import jobs, stages
 
@@ -216,7 +244,7 @@ def hand_out_copies(context: click.Context, path: Path, given: dict[str, Any], m
     Raises:
         KitError: the jobs cannot be submitted.
     """
-    if given["engine"] == "local":
+    if _is_local(given):
         return False
     import shlex
 
@@ -232,13 +260,26 @@ def hand_out_copies(context: click.Context, path: Path, given: dict[str, Any], m
     return True
 
 
+def _is_local(given: dict[str, Any]) -> bool:
+    """Whether this machine is the engine, which takes none of a cluster's flags."""
+    if given["engine"] != "local":
+        return False
+    flags = [flag for name, flag in _SLURM_FLAGS.items() if given[name] is not None]
+    if flags:
+        raise click.UsageError(
+            f"{', '.join(flags)}: of a Slurm job; give --engine slurm. On this machine all GPUs "
+            "are used by themselves; CUDA_VISIBLE_DEVICES hides some."
+        )
+    return True
+
+
 def _spell_given(context: click.Context) -> list[str]:
     """The words of a command line as a person gave them, without those of `cluster_options`."""
     words = []
     for parameter in context.command.params:
         name, value = str(parameter.name), context.params.get(str(parameter.name))
         spoken = context.get_parameter_source(name) == ParameterSource.COMMANDLINE
-        if not spoken or value is None or name in _CLUSTER:
+        if not spoken or value is None or name in ("engine", *_SLURM_FLAGS):
             continue  # what is not among the values, such as --report-to, goes by the environment
         if isinstance(parameter, click.Option):
             flags = parameter.secondary_opts if value is False else parameter.opts

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import click
 
-from semeval_kit.cli.options import FOLDER, data_option, run_argument, say
+from semeval_kit.cli.options import RUN_FOLDER, data_option, run_argument, say
 
 _SORTS = (
     "score", "run", "encoder", "parameters", "train_loss", "val_loss", "seconds", "peak_rss_mb",
 )  # fmt: skip
 _BEFORE = click.option(
     "--before",
-    type=FOLDER,
+    type=RUN_FOLDER,
     help="A run of the same encoder with --epochs 0: adds a radar chart of before and after. "
     "Default: what `run --before` left inside the run.",
 )
@@ -150,7 +150,7 @@ def figures(run_path: Path, data: Path | None, before: Path | None, formats: str
     "--compare",
     "others",
     multiple=True,
-    type=FOLDER,
+    type=RUN_FOLDER,
     help="Another run: an ablation, or the same recipe with another seed. Repeat it.",
 )
 def paper(run_path: Path, data: Path | None, others: tuple[Path, ...]) -> None:

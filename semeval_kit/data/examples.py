@@ -332,7 +332,7 @@ def _describe_missing(task: Task, folder: str | Path, split: str, language: str)
     if not patterns:
         return f"task {task.name} has no {split} split."
     if not Path(folder).is_dir():
-        return f"{folder}: no such folder. Give the folder with the organisers' files."
+        return f"{folder}: no such folder. Give the folder with the organisers' files (--data)."
     tried = ", ".join(fill_language(pattern, language) for pattern in patterns)
     return (
         f"{folder}: no {split} file for language '{language}' of {task.name} (tried {tried}). "

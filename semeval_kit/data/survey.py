@@ -137,7 +137,9 @@ def check_tasks(
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise KitError(f"{folder}: no such folder. Give the folder with the organisers' files.")
+        raise KitError(
+            f"{folder}: no such folder. Give the folder with the organisers' files (--data)."
+        )
     for language in languages or ():
         if not any(language in task.languages for task in tasks):
             tasks[0].check_languages([language])

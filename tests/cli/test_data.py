@@ -89,7 +89,7 @@ class TestCheck:
         result = run("check", "task.toml", "--data", "nowhere")
         assert result.exit_code == 1
         assert result.output == (
-            "Error: nowhere: no such folder. Give the folder with the organisers' files.\n"
+            "Error: nowhere: no such folder. Give the folder with the organisers' files (--data).\n"
         )
 
 

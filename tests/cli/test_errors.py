@@ -208,3 +208,20 @@ def test_a_link_in_the_place_of_a_runs_folder_is_not_written_through(
     assert result.exit_code == 1
     assert f"{copied / 'test'}: is a link" in result.output
     assert {path.name: path.read_bytes() for path in (tmp_path / "outside").iterdir()} == before
+
+
+def test_a_misspelt_run_is_told_with_the_name_that_is_near(copied: Path) -> None:
+    for words in (("tune", copied.with_name("tinny")), ("report", copied.with_name("tin"))):
+        result = call(*words)
+        assert result.exit_code == 2
+        assert f"no run at '{words[1]}' (did you mean '{copied}'?)" in result.output
+    far = copied.with_name("something-else")
+    assert f"no run at '{far}'. There are: {copied}" in call("pack", far).output
+
+
+def test_flags_of_a_cluster_are_refused_on_this_machine() -> None:
+    result = call("run", "--task", "demo", "--gpus", "2", "--time", "1:00:00")
+    assert result.exit_code == 2
+    assert "--gpus, --time: of a Slurm job; give --engine slurm. On this machine all" in (
+        result.output
+    )
