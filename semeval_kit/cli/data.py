@@ -272,8 +272,8 @@ def _show_cuts(
 ) -> None:
     """What an encoder does not get to read of the rows of each sound file."""
     from semeval_kit.data.examples import read_split
+    from semeval_kit.training.batches import count_cut_rows
     from semeval_kit.training.encoder import load_tokenizer
-    from semeval_kit.training.lengths import count_cut_rows
     from semeval_kit.training.recipe import make_recipe
 
     given = {"encoder": model, **({"max_length": max_length} if max_length else {})}

@@ -146,7 +146,7 @@ def run_system(given: dict[str, Any], gold: Path | None) -> None:
         KitError: a member cannot be used, fails, or does not fit.
     """
     from semeval_kit.cli.summary import summarise
-    from semeval_kit.run.system import SystemPlan, build_system
+    from semeval_kit.run.blending import SystemPlan, build_system
     from semeval_kit.training.recipe import load_members
 
     recipe, encoder = given.pop("recipe"), given.pop("model") or "embedded"

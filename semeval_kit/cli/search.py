@@ -63,7 +63,7 @@ def search(context: click.Context, /, **given: Any) -> None:
     The same command goes on after a kill, and may run many times at once, on this machine or on
     others that share the folder: they share the trials.
     """
-    from semeval_kit.run.plan import SearchPlan
+    from semeval_kit.run.prepare import SearchPlan
     from semeval_kit.run.search import search as run_search
     from semeval_kit.show.search import describe_search, write_search_page
     from semeval_kit.training.space import load_space

@@ -71,11 +71,11 @@ def stop(run_path: Path) -> None:
 @click.option("--weights/--no-weights", default=True, help="Take models and checkpoints along.")
 def pack_run(run_path: Path, path: Path | None, weights: bool) -> None:
     """Put a run into one zip, to go on with it on another machine."""
-    from semeval_kit.run import packing
+    from semeval_kit.run import jobs
     from semeval_kit.run.directory import Run
 
     run = Run.open(run_path)
-    click.echo(packing.pack_run(run, path or Path(f"{run.name}.run.zip"), weights=weights))
+    click.echo(jobs.pack_run(run, path or Path(f"{run.name}.run.zip"), weights=weights))
 
 
 @click.command("unpack-run", epilog="Example:  semeval-kit unpack-run my-run.zip --to submissions")
@@ -90,9 +90,9 @@ def pack_run(run_path: Path, path: Path | None, weights: bool) -> None:
 )
 def unpack_run(path: Path, folder: Path) -> None:
     """Unpack a run that `pack-run` made; every file is compared with its hash."""
-    from semeval_kit.run import packing
+    from semeval_kit.run import jobs
 
-    click.echo(packing.unpack_run(path, folder).path)
+    click.echo(jobs.unpack_run(path, folder).path)
 
 
 @click.command(epilog="Example:  semeval-kit train submissions/my-run --fold 0 --fold 1")

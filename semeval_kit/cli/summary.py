@@ -158,7 +158,7 @@ def _describe_published(results: RunResults) -> list[str]:
 def _describe_before(run: Run) -> str:
     """The table of before and after fine-tuning."""
     from semeval_kit.show.answers import read_answers
-    from semeval_kit.show.before_after import find_before, tabulate_before
+    from semeval_kit.show.compare import find_before, tabulate_before
     from semeval_kit.show.tabulate import draw_tables
 
     oof, before = read_answers(run, "oof"), find_before(run)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from semeval_kit.data.examples import Examples, find_file, find_files, read_split, split_patterns
-from semeval_kit.data.groups import find_group_column
+from semeval_kit.data.folds import find_group_column
 from semeval_kit.data.labels import Wanted
 from semeval_kit.data.reference import read_reference
 from semeval_kit.data.rows import read_rows

@@ -1,25 +1,21 @@
-"""The honest estimate: what the tuned rule will score on rows that it was not tuned on.
-
-Thresholds are tuned on all parts but one and applied to that one; the answers of all parts are
-pooled and scored once (averaging scores of single parts is biased: Forman & Scholz 2010). The parts
-are the training folds: their answers are the ones that every page scores. Other partitions of the
-rows say how much the figure owes to that one. Intervals are bootstraps over groups of rows.
-"""
+"""The honest estimate of a score: cross-fitted, with the verdict and drift that go with it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from semeval_kit.decision.oof import FloatArray, IntArray, OofRows
+from semeval_kit.decision.oof import FloatArray, IntArray, OofRows, split_languages
 from semeval_kit.decision.resampling import Board, find_interval, split_groups
-from semeval_kit.decision.rule import join_levels
+from semeval_kit.decision.rule import NUMERIC, join_levels
 from semeval_kit.decision.thresholds import Tuning
 from semeval_kit.decision.tuning import apply_rule, cross_fit, tune_rule, untuned_rule
 from semeval_kit.errors import KitError
 from semeval_kit.submission.metrics import NOTHING, Beside
+from semeval_kit.task.metric_facts import METRIC_FACTS
 
 DEFAULT_METRIC = {
     "multilabel": "macro_f1",
@@ -28,10 +24,8 @@ DEFAULT_METRIC = {
     "regression": "spearman",
     "distribution": "jensen_shannon",
 }
-
 _PARTS = 5
 _MANY_ROWS = 10_000
-
 OPTIMISTIC = "The figure tuned in-sample is optimistic: its rows chose the thresholds."
 RESIDUAL_LEAK = (
     "A small leak remains in the cross-fitted figure: the models behind the other folds' probs "
@@ -41,6 +35,16 @@ BEST_EPOCH = (
     "The best epoch of each fold was chosen on its validation rows, so every out-of-fold figure "
     "here is optimistic."
 )
+_N_RESAMPLES = 500
+
+# A label that so few rows have may well be called by nobody.
+_FEW = 10
+
+# A drift is pointed out when it is both large and more than chance: five points, or two points
+# and a factor of two; three sigmas.
+_LARGE = 0.05
+_LARGE_IF_DOUBLE = 0.02
+_SIGMAS = 3.0
 
 
 @dataclass(frozen=True)
@@ -186,6 +190,135 @@ def make_board(rows: OofRows, tuning: Tuning, judging: Judging) -> Board:
     return replace(board, beside=judging.beside)
 
 
+@dataclass(frozen=True)
+class Floor:
+    """What a run is held against.
+
+    Attributes:
+        name: what it is, in words.
+        score: its score on the same rows.
+        above: by how much the run scores better (negative: worse).
+        low: lower end of the 95% interval of that, paired.
+        high: upper end.
+    """
+
+    name: str
+    score: float
+    above: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether there is something to upload.
+
+    Attributes:
+        learnt: the model beats every floor and calls every label now and then.
+        reasons: sentences that say why not.
+        floors: what it was held against.
+    """
+
+    learnt: bool
+    reasons: tuple[str, ...]
+    floors: tuple[Floor, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields by name."""
+        return asdict(self)
+
+
+def judge_run(
+    board: Board,
+    answers: Any,
+    labels: tuple[str, ...],
+    kind: str,
+    linear: Any | None = None,
+) -> Verdict:
+    """Hold cross-fitted answers against answers that need no encoder.
+
+    Args:
+        board: gold of the out-of-fold rows, and how they are scored.
+        answers: `(n, L)`, cross-fitted.
+        labels: the L names.
+        kind: of the target.
+        linear: `(n, L)`, cross-fitted answers of a linear model on the same folds; None: none.
+    """
+    reasons = [] if kind in NUMERIC else _find_idle_labels(board, answers, labels)
+    systems = {}
+    if kind not in NUMERIC:
+        systems["the same answer for every row"] = _answer_constant(board, kind)
+    if linear is not None:
+        systems["n-grams and logistic regression"] = linear
+    floors = []
+    sign = -1 if METRIC_FACTS[board.metric].low_is_better else 1
+    for name, other in systems.items():
+        score = board.score(other)
+        above = sign * (board.score(answers) - score)
+        drawn = sign * board.resample([answers, other], _N_RESAMPLES, 0)
+        floors.append(Floor(name, score, above, *find_interval(drawn[:, 0] - drawn[:, 1])))
+        if not above > 0:
+            reasons.append(f"{name} scores {score:.4f}, the run {board.score(answers):.4f}")
+    return Verdict(not reasons, tuple(reasons), tuple(floors))
+
+
+@dataclass(frozen=True)
+class Drift:
+    """The positive rate of one label in one language.
+
+    Attributes:
+        language: of the new rows.
+        label: its name.
+        oof_rate: share of out-of-fold rows called positive (level >= 1), 0..1.
+        test_rate: share of new rows called positive.
+        sigmas: the difference of the rates over its standard error under no drift.
+        notable: whether it is large (5 points; 2 if it doubles or halves) and unlikely by chance
+            (3 sigmas).
+    """
+
+    language: str
+    label: str
+    oof_rate: float
+    test_rate: float
+    sigmas: float
+    notable: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields by name."""
+        return asdict(self)
+
+
+def measure_drift(
+    oof_called: FloatArray,
+    oof_languages: Sequence[str],
+    new_called: FloatArray,
+    new_languages: Sequence[str],
+    label_names: Sequence[str],
+) -> list[Drift]:
+    """Compare the share of positive answers per language and label.
+
+    A notable drift has two causes: the new rows differ, or a mean over models spreads less than
+    the single models that the thresholds were tuned on. Give the share of models that call a row
+    positive to see the first alone.
+
+    Args:
+        oof_called: `(n, L)`, 1 where the thresholds call an out-of-fold row positive; NaN where
+            gold is not annotated.
+        oof_languages: `(n,)`.
+        new_called: `(m, L)`, 0..1.
+        new_languages: `(m,)`; a language without out-of-fold rows is compared with all of them.
+        label_names: the L names.
+    """
+    rows_of, drifts = split_languages(oof_languages), []
+    for language, rows in split_languages(new_languages).items():
+        before = oof_called[rows_of.get(language, np.arange(len(oof_called)))]
+        for label, name in enumerate(label_names):
+            called = before[~np.isnan(before[:, label]), label]
+            if len(called):
+                drifts.append(_compare_rates(language, name, called, new_called[rows, label]))
+    return drifts
+
+
 def _choose_notes(tuned: bool, n_folds: int, best_epoch_on_valid: bool) -> tuple[str, ...]:
     """What a reader must know; argmax is not tuned, and a hold-out has one model only."""
     chosen = (
@@ -221,3 +354,41 @@ def _list_partitions(rows: OofRows, tuning: Tuning, judging: Judging) -> list[In
         rng = np.random.default_rng([tuning.seed, 3, number])
         partitions.append(split_groups(rows.groups, rows.languages, n_parts, rng))
     return partitions
+
+
+def _find_idle_labels(board: Board, answers: Any, labels: tuple[str, ...]) -> list[str]:
+    """Labels that are called for no row, or for every row, of all languages that have them."""
+    reasons = []
+    for column, label in enumerate(labels):
+        gold = board.gold[:, column]
+        known = ~np.isnan(gold)
+        called, positives = answers[known, column] > 0, int((gold[known] > 0).sum())
+        if not board.scored[column] or positives < _FEW:
+            continue
+        if not called.any():
+            reasons.append(f"label '{label}' is never predicted ({positives} rows have it)")
+        elif called.all() and positives < 0.9 * len(called):
+            reasons.append(f"label '{label}' is always predicted ({positives} rows have it)")
+    return reasons
+
+
+def _answer_constant(board: Board, kind: str) -> FloatArray:
+    """The best same answer for all rows: the commonest label, or all of them, or the commonest."""
+    gold, shape = np.nan_to_num(board.gold), board.gold.shape
+    if kind == "singlelabel":
+        answers = np.zeros(shape)
+        answers[:, (gold * board.scored).sum(axis=0).argmax()] = 1
+        return answers
+    rates = gold.mean(axis=0)
+    candidates = [np.ones(shape), np.tile(np.rint(rates), (len(gold), 1))]
+    return max(candidates, key=board.score)
+
+
+def _compare_rates(language: str, label: str, oof: FloatArray, new: FloatArray) -> Drift:
+    before, after = float(oof.mean()), float(new.mean())
+    pooled = (oof.sum() + new.sum()) / (len(oof) + len(new))
+    error = float(np.sqrt(pooled * (1 - pooled) * (1 / len(oof) + 1 / len(new))))
+    sigmas = (after - before) / error if error else 0.0
+    gap, doubled = abs(after - before), max(before, after) >= 2 * min(before, after)
+    large = gap >= _LARGE or (gap >= _LARGE_IF_DOUBLE and doubled)
+    return Drift(language, label, before, after, sigmas, bool(large and abs(sigmas) >= _SIGMAS))

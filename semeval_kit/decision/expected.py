@@ -21,7 +21,7 @@ from semeval_kit.decision.averaging import (
     foretell_gain,
     measure_gain,
 )
-from semeval_kit.decision.drift import Drift, measure_drift
+from semeval_kit.decision.estimate import Drift, measure_drift
 from semeval_kit.decision.oof import FloatArray, OofRows, split_languages
 from semeval_kit.decision.resampling import Board, find_interval
 from semeval_kit.decision.rule import NUMERIC, Thresholds

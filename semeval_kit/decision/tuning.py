@@ -1,18 +1,113 @@
-"""The one tuner that the pipeline calls: each kind of task has its own rule."""
+"""Tuning the rule of a kind: offsets of single labels, levels of intensities, or thresholds."""
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from semeval_kit.decision.intensity import tune_intensity
-from semeval_kit.decision.offsets import choose_offsets
-from semeval_kit.decision.oof import IntArray, OofRows
-from semeval_kit.decision.rule import NUMERIC, Thresholds, decode_probs
-from semeval_kit.decision.thresholds import Tuning, constant_thresholds, tune_thresholds
+from semeval_kit.decision.oof import FloatArray, IntArray, OofRows, split_languages
+from semeval_kit.decision.resampling import Board, split_groups
+from semeval_kit.decision.rule import (
+    NUMERIC,
+    IntensityRule,
+    Thresholds,
+    decode_levels,
+    decode_probs,
+    join_levels,
+)
+from semeval_kit.decision.tallies import CELL_METRICS, draw_counts, find_metric
+from semeval_kit.decision.thresholds import (
+    Tuning,
+    constant_thresholds,
+    count_positives,
+    tune_cuts,
+    tune_shared_cuts,
+    tune_thresholds,
+    weigh_positives,
+)
 from semeval_kit.errors import KitError
+
+_LIFTS = np.linspace(0.0, 1.5, 7)
+_STEPS = np.linspace(-1.0, 1.0, 9)
+_N_SWEEPS = 2
+
+# More rows than these make offsets no better.
+_MAX_ROWS = 10_000
+_PARTS = 5
+METHODS = ("running_and", "expected_value")
+
+# The comparison of the methods needs a ranking, not final thresholds.
+_COMPARISON_BAGS = 10
+_COMPARISON_PARTS = 5
+
+
+def choose_offsets(rows: OofRows, tuning: Tuning) -> FloatArray | None:
+    """The offsets `(L,)`, or None where they gain nothing on rows that did not choose them.
+
+    Args:
+        rows: probs that sum to 1; gold one-hot. Their folds are the parts of the cross-fitting.
+        tuning: the metric and the labels that count; other metrics than F1, precision, recall and
+            accuracy leave argmax.
+    """
+    metric = tuning.metric or "accuracy"
+    if metric not in (*CELL_METRICS, "accuracy", "exact_match"):
+        return None
+    annotated = np.flatnonzero(~np.isnan(rows.targets).any(axis=1))
+    if len(annotated) > _MAX_ROWS:
+        rng = np.random.default_rng([tuning.seed, 6])
+        annotated = np.sort(rng.choice(annotated, _MAX_ROWS, replace=False))
+    rows = rows.take(annotated)
+    parts = rows.folds
+    if len(np.unique(parts)) < 2:
+        rng = np.random.default_rng([tuning.seed, _PARTS])
+        parts = split_groups(rows.groups, rows.languages, _PARTS, rng)
+    if len(np.unique(parts)) < 2 or not len(rows):
+        return None
+    board = Board.of(metric, rows.targets, rows.languages, tuning.scored, rows.groups)
+    plain = constant_thresholds(rows, 0.0, "argmax")
+    before = decode_probs("singlelabel", rows.probs, plain, rows.languages)
+    after = before.copy()
+    for part in np.unique(parts):
+        held_out = np.flatnonzero(parts == part)
+        offsets = _tune(rows.take(np.flatnonzero(parts != part)), tuning, metric)
+        rule = replace(plain, offsets=offsets)
+        languages = [rows.languages[row] for row in held_out]
+        after[held_out] = decode_probs("singlelabel", rows.probs[held_out], rule, languages)
+    return _tune(rows, tuning, metric) if board.score(after) > board.score(before) else None
+
+
+def tune_intensity(rows: OofRows, tuning: Tuning) -> Thresholds:
+    """Tune both methods on the rows given and keep the one with the better cross-fitted r.
+
+    Args:
+        rows: probs `(n, L * n_levels)`, label-major: P(y >= 1), P(y >= 2), ... of the first label
+            first. Their folds are the partition on which the methods are compared; with one fold
+            only, random parts are.
+        tuning: cut points are bagged and shrunk as thresholds are.
+
+    Returns:
+        Thresholds of the events, with an `IntensityRule` that holds the cut points and, as
+        comparison, the r of each method and the margin.
+
+    Raises:
+        KitError: targets do not fit the levels, or a prob is not a number in 0..1.
+    """
+    names, n_levels = rows.target_names, tuning.n_levels
+    if not names or len(names) % n_levels:
+        raise KitError(
+            f"intensity: {len(names)} targets are no multiple of {n_levels} levels. "
+            "Check max_intensity in the task file."
+        )
+    if len(np.unique(rows.folds)) < 2:
+        rng = np.random.default_rng([tuning.seed, _COMPARISON_PARTS])
+        parts = split_groups(rows.groups, rows.languages, _COMPARISON_PARTS, rng)
+        rows = replace(rows, folds=parts)
+    thresholds = _tune_methods(rows, tuning)
+    comparison = _compare_methods(rows, tuning)
+    return _set_method(thresholds, comparison["kept"], comparison)
 
 
 def tune_rule(rows: OofRows, tuning: Tuning) -> Thresholds:
@@ -66,3 +161,119 @@ def cross_fit(rows: OofRows, tuning: Tuning) -> Any:
         answers.append((held_out, apply_rule(rule, rows.take(held_out), tuning)))
     order = np.argsort(np.concatenate([numbers for numbers, _ in answers]))
     return np.concatenate([preds for _, preds in answers])[order]
+
+
+def _tune(rows: OofRows, tuning: Tuning, metric: str) -> FloatArray:
+    """Offsets `(L,)` with the highest score on the rows, shrunk toward a common lift."""
+    log_probs = np.log(np.maximum(rows.probs, 1e-12))
+    truth = rows.targets.argmax(axis=1)
+    positives = count_positives(rows.targets)
+    scored = np.ones(len(positives), bool) if tuning.scored is None else np.array(tuning.scored)
+
+    def score(counts: FloatArray) -> float:
+        if metric in ("accuracy", "exact_match"):
+            return float(counts[:, 0].sum() / len(truth))
+        return float(find_metric(metric).score(counts, scored & (positives > 0)))
+
+    lift = -np.log(np.maximum(positives, 1) / len(truth))
+    scores = [
+        score(_count(truth, (log_probs + t * lift).argmax(axis=1), positives)) for t in _LIFTS
+    ]
+    anchor = _LIFTS[int(np.argmax(scores))] * (lift - lift.mean())
+    offsets, best = anchor.copy(), max(scores)
+    for _ in range(_N_SWEEPS):
+        for label in np.flatnonzero(positives):
+            others = log_probs + offsets
+            others[:, label] = -np.inf
+            rival, height = others.argmax(axis=1), others.max(axis=1)
+            for step in anchor[label] + _STEPS:
+                wins = log_probs[:, label] + step
+                # The first label wins a tie, as in `decode_probs`.
+                won = (wins > height) | ((wins == height) & (label < rival))
+                reached = score(_count(truth, np.where(won, label, rival), positives))
+                if reached > best + 1e-12:
+                    best, offsets[label] = reached, step
+    weights = weigh_positives(positives, tuning)
+    result: FloatArray = weights * offsets + (1 - weights) * anchor
+    return result
+
+
+def _count(truth: IntArray, called: IntArray, positives: IntArray) -> FloatArray:
+    """True positives, false positives, false negatives, rows: `(L, 4)`."""
+    n_labels = len(positives)
+    hits = np.bincount(truth[truth == called], minlength=n_labels)
+    calls = np.bincount(called, minlength=n_labels)
+    n_rows = np.full(n_labels, len(truth))
+    return np.stack([hits, calls - hits, positives - hits, n_rows], axis=-1).astype(np.float64)
+
+
+def _tune_methods(rows: OofRows, tuning: Tuning) -> Thresholds:
+    """Event thresholds and cut points, the method still open.
+
+    Cut points are tuned over all languages, and those of each language shrunk toward them.
+    """
+    expected = rows.probs.reshape(len(rows), -1, tuning.n_levels).sum(axis=2)
+    levels = join_levels(rows.targets, tuning.n_levels)
+    shared = tune_shared_cuts(expected, levels, tuning.n_levels)
+    joint = _tune_pool(rows, tuning, np.tile(shared, (levels.shape[1], 1)), "")
+    rows_of = split_languages(rows.languages)
+    cuts = {
+        language: joint
+        if len(rows_of) == 1
+        else _tune_pool(rows.take(numbers), tuning, joint, language)
+        for language, numbers in rows_of.items()
+    }
+    labels = tuple(name.rsplit(">=", 1)[0] for name in rows.target_names[:: tuning.n_levels])
+    rule = IntensityRule(METHODS[1], labels, tuning.n_levels, cuts, joint)
+    return replace(tune_thresholds(rows, tuning), intensity=rule)
+
+
+def _tune_pool(pool: OofRows, tuning: Tuning, anchor: FloatArray, key: str) -> FloatArray:
+    """Median cut points over bootstraps `(L, M)`, shrunk toward the anchor."""
+    expected = pool.probs.reshape(len(pool), -1, tuning.n_levels).sum(axis=2)
+    levels = join_levels(pool.targets, tuning.n_levels)
+    rng = np.random.default_rng([tuning.seed, zlib.crc32(key.encode())])
+    drawn = draw_counts(tuning.n_bags, np.unique(pool.groups, return_inverse=True)[1], rng)
+    if not tuning.n_bags:
+        drawn = np.ones((1, len(expected)), dtype=np.int32)
+    optima = np.full(anchor.shape, np.nan)
+    for label in range(len(optima)):
+        known = ~np.isnan(levels[:, label])
+        if not known.any():
+            continue
+        gold = levels[known, label]
+        bags = tune_cuts(expected[known, label], gold, drawn[:, known], tuning.n_levels)
+        bags = bags[~np.isnan(bags).any(axis=1)]
+        optima[label] = np.median(bags, axis=0) if len(bags) else anchor[label]
+    positives = count_positives(pool.targets).reshape(anchor.shape)
+    weights = weigh_positives(positives, tuning)
+    mixed = weights * optima + (1 - weights) * anchor
+    # A rare level leans on the anchor more than a common one, which could cross the two.
+    result: FloatArray = np.maximum.accumulate(mixed, axis=1)
+    return result
+
+
+def _compare_methods(rows: OofRows, tuning: Tuning) -> dict[str, Any]:
+    """Mean r over languages of each method, tuned without the fold that it is applied to."""
+    quick = replace(tuning, n_bags=min(tuning.n_bags, _COMPARISON_BAGS))
+    gold = join_levels(rows.targets, tuning.n_levels)
+    preds = {method: np.zeros(gold.shape, dtype=np.int64) for method in METHODS}
+    for fold in np.unique(rows.folds):
+        held_out = np.flatnonzero(rows.folds == fold)
+        tuned = _tune_methods(rows.take(np.flatnonzero(rows.folds != fold)), quick)
+        pool = rows.take(held_out)
+        for method in METHODS:
+            rule = _set_method(tuned, method, {})
+            levels = decode_levels(pool.probs, rule, pool.languages, tuning.n_levels)
+            preds[method][held_out] = levels
+    board = Board.of("pearson_r", gold, rows.languages, groups=rows.groups)
+    scores = {method: board.score(preds[method]) for method in METHODS}
+    kept = max(METHODS, key=lambda method: scores[method])
+    other = METHODS[1 - METHODS.index(kept)]
+    return {**scores, "kept": kept, "margin": scores[kept] - scores[other]}
+
+
+def _set_method(thresholds: Thresholds, method: str, comparison: dict[str, Any]) -> Thresholds:
+    assert thresholds.intensity is not None
+    rule = replace(thresholds.intensity, method=method, comparison=comparison)
+    return replace(thresholds, intensity=rule)

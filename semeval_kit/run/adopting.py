@@ -30,8 +30,7 @@ from semeval_kit.run.directory import (
 from semeval_kit.run.frozen import Frozen, hash_files
 from semeval_kit.run.judge import tune
 from semeval_kit.run.kept_rows import pack_rows
-from semeval_kit.run.plan import SPLITS, Say
-from semeval_kit.run.prepare import describe_moment
+from semeval_kit.run.prepare import SPLITS, Say, describe_moment
 from semeval_kit.task.codec import encode_labels, target_names
 from semeval_kit.task.task import Task, load_task, read_task_source
 

@@ -1,8 +1,4 @@
-"""A blend: a run whose probabilities are the weighted mean of its members'.
-
-Its out-of-fold rows are cross-fitted: a fold's rows are blended by the weights that the other
-folds chose. What is uploaded is blended by the weights that all rows chose.
-"""
+"""A blend of runs, and a system of members that are trained for it."""
 
 from __future__ import annotations
 
@@ -43,8 +39,8 @@ from semeval_kit.run.directory import (
 from semeval_kit.run.frozen import Frozen, hash_files
 from semeval_kit.run.judge import plan_judging, plan_tuning, target_rows, tune
 from semeval_kit.run.kept_rows import pack_rows
-from semeval_kit.run.plan import SPLITS, Say
-from semeval_kit.run.prepare import describe_moment
+from semeval_kit.run.prepare import SPLITS, Engine, Plan, Say, describe_moment
+from semeval_kit.run.stages import run_all
 from semeval_kit.run.team import Team, join_probs
 
 Floats = NDArray[np.float64]
@@ -125,6 +121,41 @@ def read_blend(run: Run) -> tuple[BlendWeights, dict[str, Run]]:
         folder = Path(os.path.normpath(run.path.resolve() / place))
         members[name] = Run.open(folder)
     return BlendWeights.from_json(stored), members
+
+
+@dataclass(frozen=True)
+class SystemPlan:
+    """What is asked of a system.
+
+    Attributes:
+        members: the plan of each member's run, by name.
+        weights: of members whose share is set by hand.
+    """
+
+    members: Mapping[str, Plan]
+    weights: Mapping[str, float]
+
+
+def build_system(path: Path, plan: SystemPlan, engine: Engine, gold: Path | None, say: Say) -> Run:
+    """Do every stage of each member, then blend them; what is finished is not done again.
+
+    Args:
+        path: of the blend; a member's run lies beside it, its name after the blend's.
+        plan: what is asked.
+        engine: how members are computed.
+        gold: reference labels of the test split, or None.
+        say: is told what happens.
+
+    Raises:
+        KitError: a member fails, or they do not fit together; what is finished is kept.
+    """
+    runs = {}
+    for number, (name, member) in enumerate(plan.members.items(), start=1):
+        say(f"[{number}/{len(plan.members)}] {name}:")
+        runs[name] = run_all(path.with_name(f"{path.name}_{name}"), member, engine, gold, say)
+    say(f"blending {', '.join(runs)}")
+    weights = {runs[name].name: share for name, share in plan.weights.items()}
+    return blend_runs(path, list(runs.values()), BlendPlan(weights=weights), gold, say)
 
 
 def _create(path: Path, team: Team, plan: BlendPlan) -> Run:

@@ -18,8 +18,7 @@ from semeval_kit.run.directory import (
     write_probs,
 )
 from semeval_kit.run.frozen import hash_files
-from semeval_kit.run.plan import SPLITS, Engine, Say
-from semeval_kit.run.prepare import require_same_encoder
+from semeval_kit.run.prepare import SPLITS, Engine, Say, require_same_encoder
 from semeval_kit.training.fanout import run_folds
 from semeval_kit.training.machine import Slots, plan_slots
 from semeval_kit.training.source import weights_bytes

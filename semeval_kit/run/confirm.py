@@ -15,9 +15,9 @@ from semeval_kit.decision.stopping import mean_cells, measure_cells
 from semeval_kit.files import hold_lock, read_json, remove_tree, write_json
 from semeval_kit.run.directory import Run
 from semeval_kit.run.judge import oof_examples, target_rows
-from semeval_kit.run.plan import Engine, Say, SearchPlan
+from semeval_kit.run.prepare import Engine, Say, SearchPlan
+from semeval_kit.run.stages import run_all
 from semeval_kit.run.trials import LOCK_SECONDS, Trial, Trials
-from semeval_kit.run.whole import run_all
 from semeval_kit.show.compare import compare_runs
 from semeval_kit.show.wording import name_measure
 from semeval_kit.task.metric_facts import METRIC_FACTS

@@ -1,31 +1,30 @@
-"""The work of a run as a list of jobs, and engines that do them elsewhere than here.
-
-A job is a fold to train, or what comes after all folds. It reads and writes only the run's folder,
-so any machine that sees the folder may do it, with one command.
-"""
+"""Jobs of a run on other machines: listed, submitted, watched, stopped; runs packed to move."""
 
 from __future__ import annotations
 
 import json
 import os
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from semeval_kit.errors import KitError
-from semeval_kit.files import read_json, write_json
+from semeval_kit.files import SUMS, hold_lock, read_json, sha256_file, write_json
 from semeval_kit.run.directory import Run
 from semeval_kit.run.lease import read_place, read_state
-from semeval_kit.run.plan import Engine, Say
+from semeval_kit.run.prepare import Engine, Say
 
 _ATTEMPTS = 3
+_LEFT_OUT = ("worker.log", "state.json", "cluster.json")
 
 
 @dataclass(frozen=True)
@@ -151,29 +150,6 @@ def submit_copies(
     _note_jobs(folder / "cluster.json", ids, say)
 
 
-@contextmanager
-def _open_executor(folder: Path, cluster: Cluster, kind: str) -> Iterator[Any]:
-    try:
-        import submitit
-    except ImportError as error:
-        raise KitError(
-            "--engine slurm: submitit is not installed. Run `pip install 'semeval-kit[cluster]'`."
-        ) from error
-    try:
-        executor = submitit.AutoExecutor(folder=folder / "cluster" / "%j", cluster=kind)
-        executor.update_parameters(**_spell_needs(cluster, folder.resolve().name))
-        yield executor
-    except (RuntimeError, OSError, ValueError) as error:
-        raise KitError(f"--engine slurm: the jobs cannot be submitted: {error}") from error
-
-
-def _note_jobs(path: Path, ids: Mapping[str, str], say: Say) -> None:
-    before = read_json(path) if path.is_file() else {}
-    write_json(path, {**before, **ids})
-    for name, id_ in ids.items():
-        say(f"{name}: job {id_}")
-
-
 def is_at_work(run: Run, job: Job) -> bool:
     """Tell whether a process is at work on a job's fold now."""
     fold = job.name.removeprefix("fold-")
@@ -276,6 +252,120 @@ def stop_search(path: Path, say: Say) -> int:
     return len(pids) + _cancel_jobs(path / "cluster.json", say)
 
 
+def read_cluster(path: Path | None, given: Mapping[str, Any]) -> Cluster:
+    """The settings of a cluster: from a JSON file, and what is given over it.
+
+    Raises:
+        KitError: the file is not such a file.
+    """
+    content: dict[str, Any] = {}
+    if path is not None:
+        try:
+            content = dict(json.loads(path.read_bytes()))
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            raise KitError(f"{path}: cannot be read ({error}). Expected a JSON object.") from error
+    content |= {name: value for name, value in given.items() if value is not None}
+    try:
+        return Cluster(**content)
+    except TypeError as error:
+        known = ", ".join(Cluster.__dataclass_fields__)
+        raise KitError(f"{path}: {error}. Known: {known}.") from error
+
+
+def pack_run(run: Run, path: Path, *, weights: bool = True) -> Path:
+    """Zip a run's folder; what is being written, and logs, stay behind.
+
+    Args:
+        run: one that no process is at work on.
+        path: the zip to be; it must not exist.
+        weights: whether the folds' models and checkpoints go along. Without them a finished run is
+            decided, packed, compared and reported, but predicts no new text.
+
+    Raises:
+        KitError: the zip exists, or a process is at work on the run.
+    """
+    if path.exists():
+        raise KitError(f"{path}: exists. Name another file, or move it away.")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with hold_lock(run.path):
+        try:
+            with zipfile.ZipFile(temporary, "x", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+                for file in sorted(run.path.rglob("*")):
+                    name = file.relative_to(run.path)
+                    if _is_carried(file, name, weights):
+                        archive.write(file, PurePosixPath(run.name, *name.parts).as_posix())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return path
+
+
+def unpack_run(path: Path, folder: Path) -> Run:
+    """Unpack what `pack_run` made into `folder/NAME`, after comparing every file with its hash.
+
+    Raises:
+        KitError: the file is no such zip, holds a name that leads elsewhere, a file is another
+            than what was written, or the run is there already.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    staging = folder / f".{path.stem}.{os.getpid()}.tmp"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            name = _check_names(path, archive.infolist())
+            if (folder / name).exists():
+                raise KitError(f"{folder / name}: exists. Move it away, or give another --to.")
+            archive.extractall(staging)
+        run = Run.open(staging / name)
+        _ = run.settings, run.task
+        find_changed(run.path)
+        os.replace(staging / name, folder / name)
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError) as error:
+        raise KitError(f"{path}: is no zip of a run ({error}). Pack the run again.") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return Run.open(folder / name)
+
+
+def find_changed(folder: Path) -> None:
+    """Compare every file that a run's folders note with its hash.
+
+    Raises:
+        KitError: a file is missing or another than what was written.
+    """
+    for sums in sorted(folder.rglob(SUMS)):
+        for line in sums.read_text(encoding="utf-8", errors="replace").splitlines():
+            digest, _, name = line.partition("  ")
+            file = sums.parent / name
+            if not file.is_file() and name in _LEFT_OUT:
+                continue
+            if not file.is_file() or sha256_file(file) != digest:
+                place = file.relative_to(folder)
+                raise KitError(f"{place}: missing, or not what was written. Pack the run again.")
+
+
+@contextmanager
+def _open_executor(folder: Path, cluster: Cluster, kind: str) -> Iterator[Any]:
+    try:
+        import submitit
+    except ImportError as error:
+        raise KitError(
+            "--engine slurm: submitit is not installed. Run `pip install 'semeval-kit[cluster]'`."
+        ) from error
+    try:
+        executor = submitit.AutoExecutor(folder=folder / "cluster" / "%j", cluster=kind)
+        executor.update_parameters(**_spell_needs(cluster, folder.resolve().name))
+        yield executor
+    except (RuntimeError, OSError, ValueError) as error:
+        raise KitError(f"--engine slurm: the jobs cannot be submitted: {error}") from error
+
+
+def _note_jobs(path: Path, ids: Mapping[str, str], say: Say) -> None:
+    before = read_json(path) if path.is_file() else {}
+    write_json(path, {**before, **ids})
+    for name, id_ in ids.items():
+        say(f"{name}: job {id_}")
+
+
 def _cancel_jobs(path: Path, say: Say) -> int:
     ids = list(read_json(path).values()) if path.is_file() else []
     if ids:
@@ -334,21 +424,21 @@ def _spell_needs(cluster: Cluster, name: str) -> Mapping[str, Any]:
     return needs
 
 
-def read_cluster(path: Path | None, given: Mapping[str, Any]) -> Cluster:
-    """The settings of a cluster: from a JSON file, and what is given over it.
+def _is_carried(file: Path, name: Path, weights: bool) -> bool:
+    hidden = any(part.startswith(".") for part in name.parts)
+    heavy = bool({"model", "checkpoint"} & set(name.parts[:-1]))
+    carried = file.is_file() and not file.is_symlink() and name.name not in _LEFT_OUT
+    return carried and not hidden and (weights or not heavy) and "cluster" not in name.parts[:-1]
 
-    Raises:
-        KitError: the file is not such a file.
-    """
-    content: dict[str, Any] = {}
-    if path is not None:
-        try:
-            content = dict(json.loads(path.read_bytes()))
-        except (OSError, ValueError, TypeError, RecursionError) as error:
-            raise KitError(f"{path}: cannot be read ({error}). Expected a JSON object.") from error
-    content |= {name: value for name, value in given.items() if value is not None}
-    try:
-        return Cluster(**content)
-    except TypeError as error:
-        known = ", ".join(Cluster.__dataclass_fields__)
-        raise KitError(f"{path}: {error}. Known: {known}.") from error
+
+def _check_names(path: Path, members: list[zipfile.ZipInfo]) -> str:
+    tops = set()
+    for member in members:
+        name = PurePosixPath(member.filename)
+        is_link = (member.external_attr >> 16) & 0o170000 == 0o120000
+        if name.is_absolute() or ".." in name.parts or "\\" in member.filename or is_link:
+            raise KitError(f"{path}: the name '{member.filename[:80]}' leads elsewhere. Refused.")
+        tops.add(name.parts[0] if len(name.parts) > 1 else "")
+    if len(tops) != 1 or tops == {""}:
+        raise KitError(f"{path}: is no zip of a run. Make one with `semeval-kit pack-run`.")
+    return str(tops.pop())

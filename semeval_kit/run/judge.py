@@ -15,7 +15,9 @@ from semeval_kit.decision.estimate import (
     DEFAULT_METRIC,
     Estimate,
     Judging,
+    Verdict,
     estimate_score,
+    judge_run,
     make_board,
 )
 from semeval_kit.decision.expected import Expected, expect_score, read_labelled
@@ -25,11 +27,10 @@ from semeval_kit.decision.rule import NUMERIC, Thresholds
 from semeval_kit.decision.targets import answers_of_probs, rules_to_json
 from semeval_kit.decision.thresholds import Tuning
 from semeval_kit.decision.tuning import cross_fit, tune_rule
-from semeval_kit.decision.verdict import Verdict, judge_run
 from semeval_kit.errors import KitError
+from semeval_kit.run.decide import fit_floor
 from semeval_kit.run.directory import Probs, Run, write_json
-from semeval_kit.run.floor import fit_floor
-from semeval_kit.run.plan import Say
+from semeval_kit.run.prepare import Say
 from semeval_kit.show.answers import read_gold
 from semeval_kit.submission.metrics import METRICS, Beside, pair_swapped
 from semeval_kit.task.codec import column_names, decode_targets, encode_labels

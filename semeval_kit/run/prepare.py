@@ -1,8 +1,9 @@
-"""The first stage: read and check the data, make the folds, freeze the run."""
+"""The first stage: the data read and checked, the folds made, the run frozen."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,18 +20,85 @@ from semeval_kit.files import sha256_file
 from semeval_kit.run.directory import Run, spell_folds
 from semeval_kit.run.frozen import Frozen, hash_files
 from semeval_kit.run.kept_rows import pack_extra, pack_rows, read_rows
-from semeval_kit.run.plan import SPLITS, Plan, Say
 from semeval_kit.task.codec import encode_labels, target_names
 from semeval_kit.task.schema import fill_language
 from semeval_kit.task.task import Task, load_task, read_task_source
 from semeval_kit.training.machine import describe_machine, describe_versions
 from semeval_kit.training.recipe import Recipe
 from semeval_kit.training.source import EMBEDDED, FROZEN, TFIDF, hash_encoder, pin_revision
+from semeval_kit.training.space import Space
 
+Say = Callable[[str], None]
+SPLITS = ("dev", "test")
 _SHOWN = 5
+
 # The fields of a recipe that mean something to members that are not trained by steps.
 _SPLIT_FIELDS = ("encoder", "folds", "holdout", "holdout_split", "seed")
 _FIELDS = {"linear": _SPLIT_FIELDS, "frozen": (*_SPLIT_FIELDS, "revision", "max_length")}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a person asks for.
+
+    Attributes:
+        task: name or path of a task file.
+        data: folder of the organisers' files.
+        languages: to predict.
+        config: the recipe with overrides.
+        train_languages: to learn from; empty: those that are predicted, or for a cross-lingual
+            task all others.
+        train_splits: splits to learn from.
+        before: measure the encoder before fine-tuning, too.
+    """
+
+    task: str
+    data: Path
+    languages: tuple[str, ...]
+    config: Recipe
+    train_languages: tuple[str, ...] = ()
+    train_splits: tuple[str, ...] = ("train",)
+    before: bool = False
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How a run is computed; it does not change what is computed, except threads (see run.json).
+
+    Attributes:
+        jobs: folds at a time; None: from the machine.
+        threads: per fold; None: from the machine.
+        processes: per fold.
+        folds: only these; empty: all.
+    """
+
+    jobs: int | None = None
+    threads: int | None = None
+    processes: int = 1
+    folds: tuple[int, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """What is searched.
+
+    Attributes:
+        plan: task, data, and the recipe that the search begins with.
+        space: the fields that vary.
+        objective: "score" (cross-fitted) or "map" (mean average precision).
+        n_trials: in all, by all processes.
+        hours: after which a process begins no fold; None: no limit.
+        storage: URL of a database; empty: a journal file in the search's folder.
+        keep_models: keep the weights of all trials.
+    """
+
+    plan: Plan
+    space: Space
+    objective: str = "score"
+    n_trials: int = 40
+    hours: float | None = None
+    storage: str = ""
+    keep_models: bool = False
 
 
 def prepare(path: Path, plan: Plan, say: Say) -> Run:
@@ -114,6 +182,83 @@ def move_run(run: Run, data: Path | None = None, encoder: str | None = None) -> 
         if hash_encoder(encoder) != run.settings.get("encoder_sha256", {}):
             raise KitError(f"encoder '{encoder}': is not the one that the run was made with.")
         run.set_places(encoder=str(Path(encoder).expanduser().resolve()))
+
+
+def describe_moment(path: Path) -> dict[str, Any]:
+    """Settings that tell where and when a run was made, and may differ when it goes on."""
+    return {
+        "format": 2,
+        "name": path.name,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": describe_versions(),
+        "machine": describe_machine(),
+    }
+
+
+def pin_encoder(path: Path, config: Recipe) -> Recipe:
+    """The recipe with the commit of a hub encoder: the newest one, or that of the run at `path`.
+
+    Raises:
+        KitError: the encoder cannot be found.
+    """
+    run = Run(path)
+    made_with = run.recipe if run.settings_file.is_file() else {}
+    if not config.revision and made_with.get("encoder") == config.encoder:
+        revision = made_with.get("revision", "")  # which asks no hub: a finished run needs none
+    else:
+        revision = pin_revision(config.encoder, config.revision)
+    return config.model_copy(update={"revision": revision})
+
+
+def freeze_recipe(config: Recipe) -> dict[str, Any]:
+    """The recipe as it is frozen: a local encoder by its full path."""
+    recipe = config.frozen()
+    prefix = FROZEN if config.encoder.startswith(FROZEN) else ""
+    name = config.encoder.removeprefix(FROZEN)
+    folder = Path(name).expanduser()
+    if name not in (EMBEDDED, TFIDF) and folder.is_dir():
+        recipe["encoder"] = prefix + str(folder.resolve())
+    member = _name_member(config).get("member")
+    return {k: v for k, v in recipe.items() if member is None or k in _FIELDS[member]}
+
+
+def require_same_encoder(run: Run) -> None:
+    """See that a local encoder is the one that the run was made with.
+
+    Raises:
+        KitError: a file has changed or is gone.
+    """
+    name, made_with = run.recipe["encoder"], run.settings.get("encoder_sha256", {})
+    try:
+        now = hash_encoder(name)
+    except KitError as error:
+        raise KitError(
+            f"{error.message}\nIf the folder lies elsewhere now: `semeval-kit train {run.path} "
+            "--model FOLDER`."
+        ) from error
+    changed = sorted(n for n in made_with.keys() | now.keys() if made_with.get(n) != now.get(n))
+    if changed:
+        raise KitError(
+            f"encoder '{name}': changed since the run was made: {', '.join(changed)}. "
+            "Put the old files back, or start a new run."
+        )
+
+
+def require_same_data(run: Run) -> None:
+    """See that training files that are there are those that the run was made with.
+
+    Raises:
+        KitError: a file has changed.
+    """
+    settings = run.settings
+    now = hash_files(run.task, run.data, settings["train_splits"], settings["train_languages"])
+    known = settings["data_sha256"]
+    changed = sorted(n for n, d in now.items() if d != known.get(n) and d not in known.values())
+    if changed:
+        raise KitError(
+            f"{run.data}: changed since the run was made: {', '.join(changed)}. "
+            "Put the old files back, or start a new run."
+        )
 
 
 def _assign(examples: Examples, targets: Any, config: Recipe) -> Any:
@@ -221,44 +366,6 @@ def _choose_train_languages(
     return chosen
 
 
-def describe_moment(path: Path) -> dict[str, Any]:
-    """Settings that tell where and when a run was made, and may differ when it goes on."""
-    return {
-        "format": 2,
-        "name": path.name,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": describe_versions(),
-        "machine": describe_machine(),
-    }
-
-
-def pin_encoder(path: Path, config: Recipe) -> Recipe:
-    """The recipe with the commit of a hub encoder: the newest one, or that of the run at `path`.
-
-    Raises:
-        KitError: the encoder cannot be found.
-    """
-    run = Run(path)
-    made_with = run.recipe if run.settings_file.is_file() else {}
-    if not config.revision and made_with.get("encoder") == config.encoder:
-        revision = made_with.get("revision", "")  # which asks no hub: a finished run needs none
-    else:
-        revision = pin_revision(config.encoder, config.revision)
-    return config.model_copy(update={"revision": revision})
-
-
-def freeze_recipe(config: Recipe) -> dict[str, Any]:
-    """The recipe as it is frozen: a local encoder by its full path."""
-    recipe = config.frozen()
-    prefix = FROZEN if config.encoder.startswith(FROZEN) else ""
-    name = config.encoder.removeprefix(FROZEN)
-    folder = Path(name).expanduser()
-    if name not in (EMBEDDED, TFIDF) and folder.is_dir():
-        recipe["encoder"] = prefix + str(folder.resolve())
-    member = _name_member(config).get("member")
-    return {k: v for k, v in recipe.items() if member is None or k in _FIELDS[member]}
-
-
 def _name_member(config: Recipe) -> dict[str, str]:
     """The setting that says what gives a run's probabilities; none for an encoder."""
     if config.encoder.startswith(FROZEN):
@@ -312,43 +419,4 @@ def _warn_of_copies(
         say(
             f"warning: {len(shared)} of {len(rows)} {name} texts are also training texts: "
             f"{', '.join(shared[:_SHOWN])}{more}. Figures on {name} are that much optimistic."
-        )
-
-
-def require_same_encoder(run: Run) -> None:
-    """See that a local encoder is the one that the run was made with.
-
-    Raises:
-        KitError: a file has changed or is gone.
-    """
-    name, made_with = run.recipe["encoder"], run.settings.get("encoder_sha256", {})
-    try:
-        now = hash_encoder(name)
-    except KitError as error:
-        raise KitError(
-            f"{error.message}\nIf the folder lies elsewhere now: `semeval-kit train {run.path} "
-            "--model FOLDER`."
-        ) from error
-    changed = sorted(n for n in made_with.keys() | now.keys() if made_with.get(n) != now.get(n))
-    if changed:
-        raise KitError(
-            f"encoder '{name}': changed since the run was made: {', '.join(changed)}. "
-            "Put the old files back, or start a new run."
-        )
-
-
-def require_same_data(run: Run) -> None:
-    """See that training files that are there are those that the run was made with.
-
-    Raises:
-        KitError: a file has changed.
-    """
-    settings = run.settings
-    now = hash_files(run.task, run.data, settings["train_splits"], settings["train_languages"])
-    known = settings["data_sha256"]
-    changed = sorted(n for n, d in now.items() if d != known.get(n) and d not in known.values())
-    if changed:
-        raise KitError(
-            f"{run.data}: changed since the run was made: {', '.join(changed)}. "
-            "Put the old files back, or start a new run."
         )

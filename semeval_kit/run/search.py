@@ -32,10 +32,9 @@ from semeval_kit.run.confirm import (
     remove_models,
 )
 from semeval_kit.run.judge import choose_metric
-from semeval_kit.run.plan import Engine, Say, SearchPlan
-from semeval_kit.run.prepare import freeze_recipe, pin_encoder, prepare
+from semeval_kit.run.prepare import Engine, Say, SearchPlan, freeze_recipe, pin_encoder, prepare
+from semeval_kit.run.stages import run_all
 from semeval_kit.run.trials import LOCK_SECONDS, Trial, Trials
-from semeval_kit.run.whole import run_all
 from semeval_kit.task.task import load_task, read_task_source
 from semeval_kit.training.recipe import Recipe
 

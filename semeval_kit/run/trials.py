@@ -21,7 +21,7 @@ from semeval_kit.decision.oof import FloatArray
 from semeval_kit.errors import KitError
 from semeval_kit.files import hold_lock
 from semeval_kit.run.lease import hold_place, read_place
-from semeval_kit.run.plan import Say
+from semeval_kit.run.prepare import Say
 from semeval_kit.training.space import Dimension, Space
 
 JOURNAL = "journal.log"

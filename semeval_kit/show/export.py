@@ -1,4 +1,4 @@
-"""One folder with a model, its thresholds and its card; and its upload, when asked."""
+"""Exporting a run: one folder with model, thresholds and card that transformers loads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,12 +17,17 @@ from semeval_kit.decision.rule import Thresholds
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run, read_json, write_atomic, write_json
 from semeval_kit.show.answers import read_answers
-from semeval_kit.show.card import make_card
-from semeval_kit.show.scores import headline_metric, scored_labels
-from semeval_kit.show.snippets import choose_layout, config_entries
+from semeval_kit.show.card import config_entries, make_card
+from semeval_kit.show.folded_head import choose_layout, fold_mean_head
+from semeval_kit.show.results import headline_metric, scored_labels
+
+if TYPE_CHECKING:
+    pass
+
 
 # Weights are safetensors; whatever else could run code when it is loaded stays behind.
 _LEFT_BEHIND = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".py"}
+
 # The manifest is of the files as they were in the run; a head is laid out in another way.
 _OF_THE_RUN = {"MANIFEST.json", "head.json", "head.safetensors"}
 _SENTENCE_MODULES = "sentence_transformers.models"
@@ -73,56 +78,6 @@ def export_model(run: Run, folder: Path, *, fold: int | None = None, licence: st
         shutil.rmtree(staging, ignore_errors=True)
         raise
     return folder
-
-
-def _lay_model(source: Path, target: Path) -> None:
-    """Copy a fold's model, with a mean head folded in or laid beside it."""
-    for file in sorted(source.iterdir()):
-        if file.is_symlink() or file.name in _OF_THE_RUN or file.suffix in _LEFT_BEHIND:
-            continue
-        if file.is_file():
-            shutil.copyfile(file, target / file.name)
-    layout, has_mean_head = choose_layout(source)
-    from safetensors.torch import save_file
-
-    from semeval_kit.show.folded_head import fold_mean_head
-    from semeval_kit.training.encoder import load_model
-
-    classifier = load_model(source)
-    targets = classifier.targets
-    if not targets.fits_pipeline or (not has_mean_head and targets.columns != targets.names):
-        raise KitError(
-            f"{source}: this model has several targets, or numbers without a range, which "
-            "`pipeline()` cannot tell apart. Use `semeval-kit predict` with the run instead."
-        )
-    if not has_mean_head:
-        return
-    if layout == "pipeline":
-        fold_mean_head(classifier).save_pretrained(target)
-        return
-    width = classifier.backbone.config.hidden_size
-    write_json(
-        target / "config.json",
-        {**read_json(target / "config.json"), **targets.config_entries(targets.names)},
-    )
-    for name in ("1_Pooling", "2_Dense"):
-        (target / name).mkdir()
-    kinds = {"": "Transformer", "1_Pooling": "Pooling", "2_Dense": "Dense"}
-    modules = [
-        {"idx": index, "name": str(index), "path": path, "type": f"{_SENTENCE_MODULES}.{kind}"}
-        for index, (path, kind) in enumerate(kinds.items())
-    ]
-    write_atomic(target / "modules.json", json.dumps(modules, indent=1))
-    pooling = {"word_embedding_dimension": width, "pooling_mode_mean_tokens": True}
-    write_json(target / "1_Pooling" / "config.json", pooling)
-    function = "linear.Identity" if targets.exclusive else "activation.Sigmoid"
-    dense = {"in_features": width, "out_features": len(targets.names), "bias": True}
-    dense["activation_function"] = f"torch.nn.modules.{function}"
-    write_json(target / "2_Dense" / "config.json", dense)
-    assert classifier.head is not None
-    state = classifier.head.state_dict()
-    head = {f"linear.{n}": v[: len(targets.names)].contiguous() for n, v in state.items()}
-    save_file(head, target / "2_Dense" / "model.safetensors")
 
 
 def choose_best_fold(run: Run) -> int:
@@ -188,3 +143,52 @@ def push_model(folder: Path, repo_id: str, *, private: bool = False, api: Any = 
             f"push: the hub refused {repo_id}: {reason} Check the name and the token's rights."
         ) from error
     return f"https://huggingface.co/{repo_id}"
+
+
+def _lay_model(source: Path, target: Path) -> None:
+    """Copy a fold's model, with a mean head folded in or laid beside it."""
+    for file in sorted(source.iterdir()):
+        if file.is_symlink() or file.name in _OF_THE_RUN or file.suffix in _LEFT_BEHIND:
+            continue
+        if file.is_file():
+            shutil.copyfile(file, target / file.name)
+    layout, has_mean_head = choose_layout(source)
+    from safetensors.torch import save_file
+
+    from semeval_kit.training.encoder import load_model
+
+    classifier = load_model(source)
+    targets = classifier.targets
+    if not targets.fits_pipeline or (not has_mean_head and targets.columns != targets.names):
+        raise KitError(
+            f"{source}: this model has several targets, or numbers without a range, which "
+            "`pipeline()` cannot tell apart. Use `semeval-kit predict` with the run instead."
+        )
+    if not has_mean_head:
+        return
+    if layout == "pipeline":
+        fold_mean_head(classifier).save_pretrained(target)
+        return
+    width = classifier.backbone.config.hidden_size
+    write_json(
+        target / "config.json",
+        {**read_json(target / "config.json"), **targets.config_entries(targets.names)},
+    )
+    for name in ("1_Pooling", "2_Dense"):
+        (target / name).mkdir()
+    kinds = {"": "Transformer", "1_Pooling": "Pooling", "2_Dense": "Dense"}
+    modules = [
+        {"idx": index, "name": str(index), "path": path, "type": f"{_SENTENCE_MODULES}.{kind}"}
+        for index, (path, kind) in enumerate(kinds.items())
+    ]
+    write_atomic(target / "modules.json", json.dumps(modules, indent=1))
+    pooling = {"word_embedding_dimension": width, "pooling_mode_mean_tokens": True}
+    write_json(target / "1_Pooling" / "config.json", pooling)
+    function = "linear.Identity" if targets.exclusive else "activation.Sigmoid"
+    dense = {"in_features": width, "out_features": len(targets.names), "bias": True}
+    dense["activation_function"] = f"torch.nn.modules.{function}"
+    write_json(target / "2_Dense" / "config.json", dense)
+    assert classifier.head is not None
+    state = classifier.head.state_dict()
+    head = {f"linear.{n}": v[: len(targets.names)].contiguous() for n, v in state.items()}
+    save_file(head, target / "2_Dense" / "model.safetensors")

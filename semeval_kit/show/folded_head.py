@@ -1,24 +1,11 @@
-"""A mean head as one more layer of the encoder, for folders that `pipeline()` loads.
-
-transformers' own classifiers of most families read the first token. A head on the mean of all
-tokens would need code beside the weights, which nobody who opens a model folder should have to
-run. So `export` folds the head into one more layer of the encoder's own kind, where that is exact:
-
-- its attention has zero queries and keys, so every token weighs the same and masked ones nothing;
-- its values are the logits of each token, so what the first position receives is the mean of the
-  tokens' logits, which is the head's output on the mean of the tokens;
-- a large constant in two spare dimensions makes both layer norms linear to within fp32 rounding,
-  and the mean of the vector zero, so that the logits come through unchanged.
-
-The folder is then an ordinary `...ForSequenceClassification` with one layer more. fp16 and int8
-cannot hold the constants. ALBERT (whose layers share weights), MPNet (whose position bias no weight
-can cancel) and other families keep their head in a file of its own.
-"""
+"""The mean head: folded into one more layer of an encoder, or laid beside it."""
 
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +13,7 @@ if TYPE_CHECKING:
 
     from semeval_kit.training.head import Classifier
 
+Layout = Literal["pipeline", "encoder-and-head"]
 # Attribute paths of one layer: query/key tensors to clear, value, attention output, its norm,
 # the two feed-forward matrices and the last norm.
 _BERT = {
@@ -76,7 +64,6 @@ _HEADS = {
     "electra": ("classifier.dense", "even", "classifier.out_proj"),
 }
 _ROBERTA_HEAD = ("classifier.dense", "tanh", "classifier.out_proj")
-
 _GAIN = 2.0**22  # lifts the logits so far above the first token's own vector that fp32 drops it
 _CONSTANT = 2.0**12  # against logits of order 1 this leaves the norms linear to about 1e-6
 _SMALL = 2.0**-12  # tanh(x) = x to within x^3 / 3
@@ -125,6 +112,24 @@ def fold_mean_head(classifier: Classifier) -> PreTrainedModel:
         _write_head(model, config.model_type, head.bias[: len(names)].detach().cpu().float())
     folded: PreTrainedModel = model.eval()
     return folded
+
+
+def choose_layout(model_dir: Path) -> tuple[Layout, bool]:
+    """How a fold's model is exported, and whether its head reads the mean of the tokens.
+
+    Args:
+        model_dir: of a fold.
+    """
+    head_file = model_dir / "head.json"
+    if not head_file.is_file():
+        return "pipeline", False
+    # Known by the folder's own manifest.
+    head = json.loads(head_file.read_bytes())
+    if head["pooling"] == "own":
+        return "pipeline", False
+    n_targets = sum(len(t["names"]) for t in head["targets"] if not t.get("auxiliary"))
+    folds = can_fold(json.loads((model_dir / "config.json").read_bytes()), n_targets)
+    return ("pipeline" if folds else "encoder-and-head"), True
 
 
 def _write_layer(layer: Any, names: dict[str, Any], weight: Tensor) -> None:

@@ -12,13 +12,19 @@ from semeval_kit import __version__
 from semeval_kit.decision.rule import Thresholds
 from semeval_kit.run.directory import Run, write_atomic
 from semeval_kit.show.answers import Answers, read_rule
-from semeval_kit.show.before_after import find_before, tabulate_before
-from semeval_kit.show.drafts import load_jinja, read_template
-from semeval_kit.show.figures.palette import embed_figure
+from semeval_kit.show.compare import find_before, tabulate_before
+from semeval_kit.show.figures.charts import embed_figure
 from semeval_kit.show.figures.pictures import draw_figures, read_all_answers
-from semeval_kit.show.findings import N_SHOWN, list_findings
-from semeval_kit.show.mistakes import find_hardest, find_wrong
+from semeval_kit.show.findings import N_SHOWN, find_hardest, find_wrong, list_findings
+from semeval_kit.show.paper import load_jinja, read_template
 from semeval_kit.show.results import RunResults, read_results
+from semeval_kit.show.tables_of_runs import (
+    tabulate_files,
+    tabulate_folds,
+    tabulate_machine,
+    tabulate_recipe,
+    tabulate_weights,
+)
 from semeval_kit.show.tables_of_scores import (
     describe_use,
     tabulate_baselines,
@@ -30,13 +36,6 @@ from semeval_kit.show.tables_of_scores import (
     tabulate_official,
     tabulate_targets,
     tabulate_uploads,
-)
-from semeval_kit.show.tables_of_training import (
-    tabulate_files,
-    tabulate_folds,
-    tabulate_machine,
-    tabulate_recipe,
-    tabulate_weights,
 )
 from semeval_kit.show.tabulate import Table, shorten, show_interval, show_number
 from semeval_kit.task.task import Task

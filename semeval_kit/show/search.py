@@ -10,9 +10,9 @@ from typing import Any
 
 from semeval_kit import __version__
 from semeval_kit.run.directory import write_atomic
-from semeval_kit.show.drafts import load_jinja, read_template
-from semeval_kit.show.figures.palette import embed_figure
+from semeval_kit.show.figures.charts import embed_figure
 from semeval_kit.show.figures.search import draw_fields, draw_importances, draw_trials
+from semeval_kit.show.paper import load_jinja, read_template
 from semeval_kit.show.tabulate import Table, show_interval, show_number, show_p, show_seconds
 
 FEW_TRIALS = 20

@@ -9,8 +9,7 @@ import numpy as np
 
 from semeval_kit.decision.oof import FloatArray
 from semeval_kit.decision.rule import Thresholds
-from semeval_kit.show.results import RunResults
-from semeval_kit.show.scores import Interval, LabelResult, SplitResult
+from semeval_kit.show.results import Interval, LabelResult, RunResults, SplitResult
 from semeval_kit.show.tabulate import Table, show_interval, show_number
 from semeval_kit.show.wording import SPLIT_TITLES, name_measure
 

@@ -17,13 +17,14 @@ from semeval_kit.data.examples import Examples
 from semeval_kit.data.reference import Place, Reference
 from semeval_kit.errors import KitError
 from semeval_kit.files import write_atomic
-from semeval_kit.submission.archive import make_zip, read_zip
-from semeval_kit.submission.layout import (
+from semeval_kit.submission.archive import (
     Block,
     answer_labels,
     header_of,
     is_shared,
     lay_out,
+    make_zip,
+    read_zip,
 )
 from semeval_kit.submission.reading import read_predictions
 from semeval_kit.submission.validate import Validation, validate_contents

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from semeval_kit.data.reference import Reference
 from semeval_kit.data.table import Problems, Record, decode_text, parse_table
+from semeval_kit.submission.archive import Block, answer_labels, header_of, lay_out
 from semeval_kit.submission.explain import explain_header, explain_ids, shorten
-from semeval_kit.submission.layout import Block, answer_labels, header_of, lay_out
 from semeval_kit.task.codec import split_names
 from semeval_kit.task.schema import Member, Target
 from semeval_kit.task.task import Task, nearest

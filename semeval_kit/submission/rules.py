@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from semeval_kit.data.reference import Reference
 from semeval_kit.submission import metrics
 from semeval_kit.submission.archive import is_macos_remains
-from semeval_kit.submission.counts import count_labels, pool_counts
+from semeval_kit.submission.metrics import count_labels, pool_counts
 
 _Row = dict[str | None, str | list[str] | None]
 MAX_MESSAGE = 4000

@@ -15,10 +15,9 @@ from semeval_kit.data.reference import Place, Reference, find_references
 from semeval_kit.errors import KitError
 from semeval_kit.submission import metrics
 from semeval_kit.submission import rules as official
-from semeval_kit.submission.archive import Contents, read_submission
-from semeval_kit.submission.counts import count_labels
-from semeval_kit.submission.layout import join_references, match_member
+from semeval_kit.submission.archive import Contents, join_references, match_member, read_submission
 from semeval_kit.submission.measure import find_beside, is_unmet, measure_answers, scored_labels
+from semeval_kit.submission.metrics import count_labels
 from semeval_kit.submission.reading import read_predictions
 from semeval_kit.submission.rules import Rejected
 from semeval_kit.task.codec import NUMERIC

@@ -11,8 +11,13 @@ from numpy.typing import NDArray
 from semeval_kit.data.examples import find_file, read_file
 from semeval_kit.data.reference import Place, Reference, find_references
 from semeval_kit.submission import rules
-from semeval_kit.submission.archive import Contents, read_submission
-from semeval_kit.submission.layout import is_shared, join_references, match_member
+from semeval_kit.submission.archive import (
+    Contents,
+    is_shared,
+    join_references,
+    match_member,
+    read_submission,
+)
 from semeval_kit.submission.reading import Predictions, read_predictions
 from semeval_kit.submission.rules import Rejected
 from semeval_kit.task.codec import NUMERIC

@@ -1,4 +1,4 @@
-"""Batches: rows of like length together, in an order that (seed, fold, epoch) decides alone."""
+"""Batches: rows of like length together, and what is cut of long ones."""
 
 from __future__ import annotations
 
@@ -12,9 +12,59 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from semeval_kit.data.examples import Examples
+
 Array = NDArray[np.float64]
 NO_BLOCKS: NDArray[np.int64] = np.empty(0, dtype=np.int64)
 _POOL = 50  # batches that are sorted by length together: more saves padding, fewer mixes better
+
+
+@dataclass(frozen=True)
+class CutRows:
+    """What is cut from some rows at a number of tokens, special ones included."""
+
+    n_rows: int
+    limit: int
+    longest: int
+    """Tokens of the longest row, its context included."""
+    n_cut: int
+    """Rows that lose some of their text or second text."""
+    n_context_cut: int
+    """Rows that lose some of their context, or all of it."""
+
+    def describe(self) -> str:
+        """Say it in one line."""
+        context = f", {self.n_context_cut} lose some of their context" if self.n_context_cut else ""
+        return (
+            f"{self.n_cut} of {self.n_rows} rows are longer than {self.limit} tokens and cut"
+            f"{context}; the longest has {self.longest}"
+        )
+
+
+def count_cut_rows(tokenizer: Any, examples: Examples, max_length: int) -> CutRows:
+    """Count what is cut from rows by `batches.encode_texts`.
+
+    Args:
+        tokenizer: of transformers.
+        examples: texts, with their pairs and contexts if there are some.
+        max_length: tokens per row; less where the encoder takes less.
+    """
+    limit = min(max_length, int(tokenizer.model_max_length))
+    double = bool(examples.pairs or examples.contexts)
+    special = tokenizer.num_special_tokens_to_add(pair=double)
+    parts = [_count(tokenizer, texts) for texts in (examples.texts, examples.pairs) if texts]
+    own = [special + sum(row) for row in zip(*parts, strict=True)]
+    beside = _count(tokenizer, examples.contexts) if examples.contexts else [0] * len(own)
+    whole = [a + b for a, b in zip(own, beside, strict=True)]
+    # As in encode_texts: a token is kept free at the seam of second text and context.
+    room = limit - (1 if examples.contexts else 0)
+    return CutRows(
+        n_rows=len(own),
+        limit=limit,
+        longest=max(whole, default=0),
+        n_cut=sum(length > limit for length in own),
+        n_context_cut=sum(b > 0 and a + b > room for a, b in zip(own, beside, strict=True)),
+    )
 
 
 @dataclass(frozen=True)
@@ -121,29 +171,6 @@ def encode_texts(
     return Tokens(encoded["input_ids"], types if any(map(any, types)) else [])
 
 
-def _add_contexts(
-    tokenizer: Any, inputs: tuple[Sequence[str], Sequence[str], Sequence[str]], limit: int
-) -> list[str]:
-    """The second text of each row with as much of its context behind it as there is room for."""
-    texts, pairs, contexts = inputs
-    # One more: tokens at the seam of pair and context may be others than those of either.
-    taken = tokenizer.num_special_tokens_to_add(pair=True) + 1
-    plain = {"add_special_tokens": False, "verbose": False}
-    lengths = [len(ids) for ids in tokenizer(list(texts), **plain)["input_ids"]]
-    if pairs:
-        beside = tokenizer(list(pairs), **plain)["input_ids"]
-        lengths = [a + len(ids) for a, ids in zip(lengths, beside, strict=True)]
-    encoded = tokenizer(list(contexts), return_offsets_mapping=True, **plain)
-    seconds = []
-    for row, context in enumerate(contexts):
-        ends = [end for _, end in encoded["offset_mapping"][row]]
-        room = max(0, limit - taken - lengths[row])
-        cut = context if room >= len(ends) else context[: ends[room - 1]] if room else ""
-        pair = pairs[row] if pairs else ""
-        seconds.append(f"{pair} {cut}".strip() if cut else pair)
-    return seconds
-
-
 def training_batches(lengths: Sequence[int], size: int, order_seed: str) -> list[list[int]]:
     """Cut all rows into shuffled batches of like length.
 
@@ -192,3 +219,33 @@ def pad_batch(tokens: Tokens, pad_id: int) -> dict[str, Tensor]:
         for row, types in enumerate(tokens.types):
             batch["token_type_ids"][row, : len(types)] = torch.tensor(types, dtype=torch.long)
     return batch
+
+
+def _count(tokenizer: Any, texts: Sequence[str]) -> list[int]:
+    if not texts:
+        return []
+    encoded = tokenizer(list(texts), add_special_tokens=False, verbose=False)
+    return [len(ids) for ids in encoded["input_ids"]]
+
+
+def _add_contexts(
+    tokenizer: Any, inputs: tuple[Sequence[str], Sequence[str], Sequence[str]], limit: int
+) -> list[str]:
+    """The second text of each row with as much of its context behind it as there is room for."""
+    texts, pairs, contexts = inputs
+    # One more: tokens at the seam of pair and context may be others than those of either.
+    taken = tokenizer.num_special_tokens_to_add(pair=True) + 1
+    plain = {"add_special_tokens": False, "verbose": False}
+    lengths = [len(ids) for ids in tokenizer(list(texts), **plain)["input_ids"]]
+    if pairs:
+        beside = tokenizer(list(pairs), **plain)["input_ids"]
+        lengths = [a + len(ids) for a, ids in zip(lengths, beside, strict=True)]
+    encoded = tokenizer(list(contexts), return_offsets_mapping=True, **plain)
+    seconds = []
+    for row, context in enumerate(contexts):
+        ends = [end for _, end in encoded["offset_mapping"][row]]
+        room = max(0, limit - taken - lengths[row])
+        cut = context if room >= len(ends) else context[: ends[room - 1]] if room else ""
+        pair = pairs[row] if pairs else ""
+        seconds.append(f"{pair} {cut}".strip() if cut else pair)
+    return seconds

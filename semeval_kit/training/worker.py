@@ -26,7 +26,7 @@ from typing import Any
 from semeval_kit.errors import KitError, explain_error
 from semeval_kit.run.directory import Run, hold_lock, remove_leftovers
 from semeval_kit.run.lease import Lease, hold_lease
-from semeval_kit.training.trackers import REPORT_TO, tracking
+from semeval_kit.training.progress import REPORT_TO, tracking
 
 Event = dict[str, Any]
 WATCH_PARENT = "SEMEVAL_KIT_WATCH_PARENT"

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from semeval_kit.data.examples import read_examples
-from semeval_kit.data.fetch import fetch_from_folder, fetch_from_hub
-from semeval_kit.data.hub import render_file
+from semeval_kit.data.fetch import fetch_from_folder, fetch_from_hub, render_file
 from semeval_kit.errors import KitError
 from semeval_kit.task.task import Task, load_task
 

@@ -5,9 +5,9 @@ from itertools import combinations_with_replacement
 import numpy as np
 import pytest
 
-from semeval_kit.decision.cuts import tune_cuts, tune_shared_cuts
 from semeval_kit.decision.rule import apply_cuts
-from semeval_kit.decision.sweep import draw_counts
+from semeval_kit.decision.tallies import draw_counts
+from semeval_kit.decision.thresholds import tune_cuts, tune_shared_cuts
 
 
 def pearson(gold: np.ndarray, preds: np.ndarray) -> float:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from semeval_kit.decision.drift import measure_drift
+from semeval_kit.decision.estimate import measure_drift
 
 LABELS = ("joy", "fear")
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from semeval_kit.decision.averaging import NewRows
+from semeval_kit.decision.estimate import judge_run
 from semeval_kit.decision.expected import expect_score, read_labelled
 from semeval_kit.decision.oof import OofRows
 from semeval_kit.decision.resampling import Board
 from semeval_kit.decision.thresholds import Tuning
 from semeval_kit.decision.tuning import cross_fit, tune_rule
-from semeval_kit.decision.verdict import judge_run
 
 LABELS = ("anger", "joy", "fear")
 TUNING = Tuning(n_bags=5)

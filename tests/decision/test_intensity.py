@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from semeval_kit.decision.intensity import tune_intensity
 from semeval_kit.decision.oof import OofRows
 from semeval_kit.decision.rule import Thresholds, decode_probs, join_levels
 from semeval_kit.decision.thresholds import Tuning, constant_thresholds
+from semeval_kit.decision.tuning import tune_intensity
 from semeval_kit.errors import KitError
 
 LABELS = ("anger", "joy")

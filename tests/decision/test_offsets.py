@@ -9,11 +9,10 @@ import pytest
 from sklearn.metrics import f1_score
 
 from semeval_kit.decision.estimate import Judging, estimate_score
-from semeval_kit.decision.offsets import choose_offsets
 from semeval_kit.decision.oof import OofRows
 from semeval_kit.decision.rule import Thresholds, decode_probs
 from semeval_kit.decision.thresholds import Tuning
-from semeval_kit.decision.tuning import tune_rule
+from semeval_kit.decision.tuning import choose_offsets, tune_rule
 
 SHARES = np.array([0.6, 0.25, 0.1, 0.05])
 F1 = Tuning("singlelabel", metric="macro_f1")

@@ -17,7 +17,7 @@ from semeval_kit.errors import KitError
 
 def test_the_room_needs_no_heavy_library() -> None:
     code = (
-        "import sys, semeval_kit.decision.estimate, semeval_kit.decision.drift;"
+        "import sys, semeval_kit.decision.estimate, semeval_kit.decision.estimate;"
         "heavy = {'torch', 'transformers', 'sklearn', 'pandas', 'scipy', 'pydantic'};"
         "sys.exit(', '.join(sorted(heavy & set(sys.modules))) or 0)"
     )

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semeval_kit.decision.oof import index_groups
-from semeval_kit.decision.sweep import (
+from semeval_kit.decision.tallies import (
     draw_counts,
     sweep_bags,
     sweep_global,
@@ -66,7 +66,7 @@ def test_batches_of_bootstraps_do_not_change_the_result(monkeypatch: pytest.Monk
     scores, gold = rng.random(60), (rng.random(60) < 0.4).astype(float)
     counts = draw_counts(11, np.arange(60), rng)
     whole = sweep_bags(scores, gold, counts)
-    monkeypatch.setattr("semeval_kit.decision.sweep._BATCH_CELLS", 150)
+    monkeypatch.setattr("semeval_kit.decision.tallies._BATCH_CELLS", 150)
     np.testing.assert_array_equal(sweep_bags(scores, gold, counts), whole)
 
 

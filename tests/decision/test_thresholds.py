@@ -8,7 +8,7 @@ import pytest
 
 from semeval_kit.decision.oof import OofRows
 from semeval_kit.decision.rule import Thresholds, decode_probs
-from semeval_kit.decision.sweep import sweep_global, sweep_label
+from semeval_kit.decision.tallies import sweep_global, sweep_label
 from semeval_kit.decision.thresholds import (
     Tuning,
     constant_thresholds,

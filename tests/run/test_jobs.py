@@ -24,7 +24,7 @@ from semeval_kit.errors import KitError
 from semeval_kit.files import write_kept
 from semeval_kit.run import jobs, lease, stages
 from semeval_kit.run.directory import Run
-from semeval_kit.run.packing import pack_run, unpack_run
+from semeval_kit.run.jobs import pack_run, unpack_run
 from semeval_kit.run.stages import Engine, Plan
 
 

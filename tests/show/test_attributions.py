@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from semeval_kit.errors import KitError
-from semeval_kit.show.explain import shapley
+from semeval_kit.show.explain import attributions
 from semeval_kit.show.explain.attributions import (
     Attribution,
     count_evals,
@@ -108,7 +108,7 @@ def test_shap_equals_owen_values_by_their_definition(make_model):
         own = [ids[k + 1] if k in kept else mask for k in range(3)]
         return predict(model, [ids[0], *own, ids[-1]])
 
-    tree = shapley.import_shap().maskers._text.partition_tree(["wondi", "mourno", "zappo"], [])
+    tree = attributions.import_shap().maskers._text.partition_tree(["wondi", "mourno", "zappo"], [])
     pair = {int(tree[0, 0]), int(tree[0, 1])}
     (alone,) = {0, 1, 2} - pair
     left, right = sorted(pair)
@@ -261,7 +261,7 @@ def test_the_weights_keep_their_gradients(make_model):
 
 def test_numba_s_compiler_is_left_as_it_was():
     numba = pytest.importorskip("numba")
-    shapley.import_shap()
+    attributions.import_shap()
     assert not numba.config.DISABLE_JIT
 
 

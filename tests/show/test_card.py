@@ -13,10 +13,9 @@ from semeval_kit.decision.rule import Thresholds, decode_probs
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Probs, Run, read_json
 from semeval_kit.show.answers import read_answers
-from semeval_kit.show.card import make_card, write_card
+from semeval_kit.show.card import config_entries, make_card, python_snippet, write_card
 from semeval_kit.show.export import choose_best_fold, export_model, push_model
-from semeval_kit.show.scores import headline_metric
-from semeval_kit.show.snippets import config_entries, python_snippet
+from semeval_kit.show.results import headline_metric
 from semeval_kit.submission.metrics import METRICS
 
 TEXT = "I never thought you would do this to me!"

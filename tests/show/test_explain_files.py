@@ -14,10 +14,12 @@ import pytest
 
 from semeval_kit.errors import KitError
 from semeval_kit.show.explain.attributions import Attribution
-from semeval_kit.show.explain.effects import name_tokens, sum_effects, write_effects
 from semeval_kit.show.explain.files import (
     draw_effects,
     draw_sentence,
+    name_tokens,
+    sum_effects,
+    write_effects,
     write_global,
     write_sentences,
 )

@@ -17,9 +17,9 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from semeval_kit.run.directory import Run
+from semeval_kit.show.card import python_snippet
 from semeval_kit.show.export import _lay_model, export_model
-from semeval_kit.show.folded_head import can_fold, fold_mean_head
-from semeval_kit.show.snippets import choose_layout, python_snippet
+from semeval_kit.show.folded_head import can_fold, choose_layout, fold_mean_head
 from semeval_kit.training.encoder import load_classifier, load_model
 from semeval_kit.training.head import Classifier
 from semeval_kit.training.recipe import make_recipe

@@ -13,7 +13,13 @@ from semeval_kit.errors import KitError
 from semeval_kit.files import write_kept
 from semeval_kit.run.directory import Run
 from semeval_kit.show.answers import read_answers
-from semeval_kit.show.figures.charts import MOST_NUMBERED, draw_matrix, draw_pairs
+from semeval_kit.show.figures.charts import (
+    MOST_NUMBERED,
+    draw_matrix,
+    draw_pairs,
+    render_png,
+    render_svg,
+)
 from semeval_kit.show.figures.data import (
     draw_label_distribution,
     draw_level_distribution,
@@ -30,10 +36,9 @@ from semeval_kit.show.figures.decision import (
     share_cooccurrence_confusion,
     trace_f1,
 )
-from semeval_kit.show.figures.palette import render_png, render_svg
 from semeval_kit.show.figures.pictures import read_all_answers, write_figures
 from semeval_kit.show.figures.training import draw_radar, draw_training
-from semeval_kit.show.mistakes import find_hardest, find_wrong, measure_losses
+from semeval_kit.show.findings import find_hardest, find_wrong, measure_losses
 from semeval_kit.task.codec import encode_labels
 
 NAMES = (

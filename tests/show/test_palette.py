@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from semeval_kit.errors import KitError
-from semeval_kit.show.figures import charts, palette
+from semeval_kit.show.figures import charts
 
 # Linear RGB of people without one kind of cone: Machado et al. 2009, severity 1.0.
 PROTAN = [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]  # fmt: skip # noqa: E501
@@ -25,7 +25,7 @@ def rgb(colour: str) -> list[float]:
 
 
 def contrast(one: str, other: str) -> float:
-    low, high = sorted(palette.relative_luminance(rgb(c)) for c in (one, other))
+    low, high = sorted(charts.relative_luminance(rgb(c)) for c in (one, other))
     return (high + 0.05) / (low + 0.05)
 
 
@@ -38,7 +38,7 @@ def lab(linear: np.ndarray) -> np.ndarray:
 
 def page_colours(ground: str) -> dict[str, str]:
     """The variables of `colours.css` by name."""
-    text = (Path(palette.__file__).parents[1] / "templates" / "colours.css").read_text()
+    text = (Path(charts.__file__).parents[1] / "templates" / "colours.css").read_text()
     light, dark = text.split("@media screen")
     return dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", dark if ground == "dark" else light))
 
@@ -56,9 +56,9 @@ def test_writing_and_lines_stand_out_from_the_ground(ground):
     page = page_colours(ground)
     look = turned if ground == "dark" else str
     paper = page["paper"]
-    assert contrast(look(palette.INK), paper) > 7
-    assert contrast(look(palette.FAINT), paper) > 4.5
-    for colour in palette.SPLIT_COLOURS.values():
+    assert contrast(look(charts.INK), paper) > 7
+    assert contrast(look(charts.FAINT), paper) > 4.5
+    for colour in charts.SPLIT_COLOURS.values():
         assert contrast(look(colour), paper) > 3.3
     assert contrast(page["ink"], paper) > 7
     assert contrast(page["faint"], paper) > 4.5
@@ -67,8 +67,8 @@ def test_writing_and_lines_stand_out_from_the_ground(ground):
 
 def test_pages_have_the_palette_s_colours():
     page = page_colours("light")
-    names = {"ink": palette.INK, "faint": palette.FAINT, "grid": palette.GRID}
-    series = {"series-0": palette.BLUE, "series-1": palette.VERMILION, "paper": palette.PAPER}
+    names = {"ink": charts.INK, "faint": charts.FAINT, "grid": charts.GRID}
+    series = {"series-0": charts.BLUE, "series-1": charts.VERMILION, "paper": charts.PAPER}
     assert {**names, **series}.items() <= page.items()
     assert page_colours("dark").keys() == page.keys()
 
@@ -78,7 +78,7 @@ def test_pages_have_the_palette_s_colours():
 def test_the_first_three_colours_differ_for_all_eyes(ground, eyes):
     look = turned if ground == "dark" else str
     seen = []
-    for colour in palette.SERIES[:3]:
+    for colour in charts.SERIES[:3]:
         channels = np.array(rgb(look(colour)))
         linear = np.where(
             channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4
@@ -88,12 +88,12 @@ def test_the_first_three_colours_differ_for_all_eyes(ground, eyes):
 
 
 def test_the_ramp_falls_in_lightness_and_its_writing_is_readable():
-    shades = [palette.ramp()(x) for x in np.linspace(0, 1, 101)]
-    luminances = [palette.relative_luminance(s) for s in shades]
+    shades = [charts.ramp()(x) for x in np.linspace(0, 1, 101)]
+    luminances = [charts.relative_luminance(s) for s in shades]
     assert all(a > b for a, b in zip(luminances, luminances[1:], strict=False))
     for shade in shades:
-        ink = palette.relative_luminance(rgb(palette.writing_on(shade)))
-        ground = palette.relative_luminance(shade)
+        ink = charts.relative_luminance(rgb(charts.writing_on(shade)))
+        ground = charts.relative_luminance(shade)
         assert (max(ink, ground) + 0.05) / (min(ink, ground) + 0.05) > 4.5
 
 
@@ -110,49 +110,49 @@ def test_the_ramp_falls_in_lightness_and_its_writing_is_readable():
     ],
 )
 def test_long_names_break_into_two_lines(name, shown):
-    assert palette.break_name(name) == shown
+    assert charts.break_name(name) == shown
 
 
 def sample():
-    figure = palette.new_figure(2.0)
+    figure = charts.new_figure(2.0)
     axes = figure.subplots()
-    axes.plot([0, 1, 2.123456], [0, 1, 0.5], color=palette.BLUE)
+    axes.plot([0, 1, 2.123456], [0, 1, 0.5], color=charts.BLUE)
     axes.set_title('id="x" #0072b2 $a_b$ <b> url(#x)')
     return figure
 
 
-sample = palette.styled(sample)
+sample = charts.styled(sample)
 
 
 def test_svg_is_the_same_bytes_with_words_as_words_and_no_date():
-    one, two = (palette.render_svg(sample(), "sample") for _ in range(2))
+    one, two = (charts.render_svg(sample(), "sample") for _ in range(2))
     assert one == two
     assert "$a_b$ &lt;b&gt;" in one
     assert "<dc:date>" not in one
     assert not re.search(r'\bd="[^"]*\d\.\d{3}', one)
-    assert palette.render_svg(sample(), "other") != one
+    assert charts.render_svg(sample(), "other") != one
 
 
 def test_png_is_the_same_bytes_at_200_dots_per_inch():
     from PIL import Image
 
-    one, two = (palette.render_png(sample()) for _ in range(2))
+    one, two = (charts.render_png(sample()) for _ in range(2))
     assert one == two
     image = Image.open(io.BytesIO(one))
-    assert image.size == (round(palette.WIDTH * 200), 400)
+    assert image.size == (round(charts.WIDTH * 200), 400)
     assert "Software" not in image.info
 
 
 def test_an_embedded_picture_is_one_address_without_a_ground():
-    image = palette.embed_figure(sample(), "sample")
-    assert palette.embed_figure(sample(), "sample") == image
+    image = charts.embed_figure(sample(), "sample")
+    assert charts.embed_figure(sample(), "sample") == image
     kind, data = image["src"].split(",")
     assert kind == "data:image/svg+xml;base64"
     svg = base64.b64decode(data).decode()
     assert svg.startswith("<svg")
-    assert palette.PAPER not in svg
-    assert palette.PAPER in palette.render_svg(sample(), "sample")
-    assert (image["width"], image["height"]) == (f"{96 * palette.WIDTH:.0f}", "192")
+    assert charts.PAPER not in svg
+    assert charts.PAPER in charts.render_svg(sample(), "sample")
+    assert (image["width"], image["height"]) == (f"{96 * charts.WIDTH:.0f}", "192")
 
 
 @pytest.mark.parametrize(
@@ -165,11 +165,11 @@ def test_panels_without_content_are_removed(n_panels, shape):
 
 
 def test_files_are_written_in_the_formats_asked_for(tmp_path):
-    paths = palette.save_figure(sample(), tmp_path / "figures", "sample")
+    paths = charts.save_figure(sample(), tmp_path / "figures", "sample")
     assert [p.name for p in paths] == ["sample.png", "sample.svg"]
     assert sorted(p.name for p in (tmp_path / "figures").iterdir()) == ["sample.png", "sample.svg"]
     with pytest.raises(KitError, match=r"format 'pdf': cannot be drawn; choose from png, svg"):
-        palette.save_figure(sample(), tmp_path, "sample", ["pdf"])
+        charts.save_figure(sample(), tmp_path, "sample", ["pdf"])
 
 
 def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
@@ -180,7 +180,7 @@ def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
 
 def test_importing_figures_and_commands_loads_nothing_heavy():
     script = (
-        "import sys, semeval_kit.cli.show, semeval_kit.show.figures.palette;"
+        "import sys, semeval_kit.cli.show, semeval_kit.show.figures.charts;"
         "print([m for m in ('matplotlib', 'torch', 'pandas', 'jinja2') if m in sys.modules])"
     )
     done = subprocess.run(

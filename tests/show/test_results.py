@@ -12,10 +12,8 @@ from semeval_kit.errors import KitError
 from semeval_kit.files import read_json, write_json
 from semeval_kit.run.directory import Run
 from semeval_kit.show.answers import read_answers
-from semeval_kit.show.results import read_results
-from semeval_kit.show.scores import headline_metric
-from semeval_kit.submission.counts import macro_f1, micro_f1
-from semeval_kit.submission.metrics import pearson_r
+from semeval_kit.show.results import headline_metric, read_results
+from semeval_kit.submission.metrics import macro_f1, micro_f1, pearson_r
 
 
 def test_one_figure_has_one_set_of_digits(made_runs, make_run, tmp_path):
@@ -46,7 +44,7 @@ def test_pages_read_what_tune_kept(made_run, tmp_path):
 
 
 def test_no_page_tunes(made_run, tmp_path, monkeypatch):
-    from semeval_kit.decision import estimate, intensity, thresholds, tuning
+    from semeval_kit.decision import estimate, thresholds, tuning
     from semeval_kit.show.card import write_card
     from semeval_kit.show.compare import Resampling, compare_runs
     from semeval_kit.show.paper import write_paper
@@ -57,8 +55,6 @@ def test_no_page_tunes(made_run, tmp_path, monkeypatch):
 
     for module, name in (
         (thresholds, "tune_thresholds"),
-        (intensity, "tune_intensity"),
-        (intensity, "tune_thresholds"),
         (tuning, "tune_thresholds"),
         (tuning, "tune_intensity"),
         (tuning, "tune_rule"),

@@ -11,8 +11,7 @@ from sklearn import metrics as sk
 
 from semeval_kit.errors import KitError
 from semeval_kit.submission import metrics
-from semeval_kit.submission.counts import Counts, count_labels, macro_f1, micro_f1
-from semeval_kit.submission.metrics import Beside, find
+from semeval_kit.submission.metrics import Beside, Counts, count_labels, find, macro_f1, micro_f1
 from semeval_kit.task.metric_facts import METRIC_FACTS, list_metrics
 
 

@@ -10,8 +10,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from semeval_kit.data.examples import Examples
-from semeval_kit.training.batches import encode_texts
-from semeval_kit.training.lengths import count_cut_rows
+from semeval_kit.training.batches import count_cut_rows, encode_texts
 
 
 @pytest.fixture

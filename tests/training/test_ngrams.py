@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 
-from semeval_kit.training.ngrams import Ngrams
+from semeval_kit.training.linear import Ngrams
 
 TEXTS = ["Caf\u00e9 now!", "cafe NOW", "caf\u00e9 later", "Cafe\u0301 later \U0001f600"]
 TEXTS.append("\U0001f600")

@@ -1,16 +1,9 @@
-"""Attributions: how much each piece of a text moves each probability.
-
-Both methods start from the same base, the text with every token masked, and both are additive:
-base + sum of contributions = probability.
-
-- `shap`: Owen values, i.e. Shapley values over a tree of neighbouring tokens (Lundberg and Lee
-  2017, arXiv 1705.07874; shap's partition explainer). Exact in the sum, whatever the cap.
-- `ig`: integrated gradients on the word embeddings (Sundararajan et al. 2017, arXiv 1703.01365).
-  The sum is exact up to the integration error.
-"""
+"""Attributions: which tokens push which target, by Shapley values or integrated gradients."""
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,17 +12,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semeval_kit.errors import KitError
-from semeval_kit.show.explain.gradients import integrate_gradients
-from semeval_kit.show.explain.pieces import MaskedText, Pieces, TextModel, cut_pieces, find_mask
-from semeval_kit.show.explain.shapley import import_shap, sum_owen
+from semeval_kit.show.explain.pieces import (
+    MaskedText,
+    Pieces,
+    TextModel,
+    count_rows,
+    cut_pieces,
+    find_mask,
+)
 
 Floats = NDArray[np.float64]
+
 # Evaluations of a model per text: at most, of all models together, and at least. With fewer than
 # 200, `shap` lets half the words of a sentence share their contribution with a neighbour. With
 # `ig` each is a point on the path with the gradients of all targets; what one model's sum misses
 # is 0.002 of probability on average with 24 points and 0.01 with 16, and the models' mean less.
 _EVALS = {"shap": (300, 1000, 200), "ig": (24, 80, 16)}
 METHODS = tuple(_EVALS)
+
+# With gradients a forward pass keeps what every layer computed: 2 GB for a large encoder.
+_MOST_TOKENS = 2048
+
+# shap hands the text to the tokenizer as a numpy string, which loses trailing NULs. The tokenizer
+# below knows its text already, so shap gets this instead.
+_PLACEHOLDER = "text"
 
 
 @dataclass(frozen=True)
@@ -129,6 +135,120 @@ def count_evals(method: str, n_models: int, max_evals: int | None) -> int:
     return max(least, min(most, shared // n_models))
 
 
+def integrate_gradients(
+    member: TextModel, pieces: Pieces, mask_id: int, steps: int, tell: Callable[[int], None]
+) -> NDArray[np.float64]:
+    """Integrated gradients `(n_tokens, C)` of one model, from the masked text to the text.
+
+    The integral over the straight path between the word embeddings is taken at the middles of
+    equal steps: the probabilities change most in the middle of the path, where Gauss-Legendre has
+    the fewest points, so that it misses more on real texts for the same work. One forward pass
+    serves all targets.
+
+    Args:
+        member: the model.
+        pieces: the text.
+        mask_id: token id of the base.
+        steps: equal ones along the path, each with one evaluation.
+        tell: is told of evaluations when they are done.
+    """
+    import torch
+
+    layer = member.embeddings
+    ids = torch.from_numpy(pieces.ids).to(next(layer.parameters()).device)
+    masked = ids.clone()
+    masked[torch.from_numpy(pieces.places).to(ids.device)] = mask_id
+    with torch.no_grad():
+        text, base = layer(torch.stack([ids, masked]))
+    shares = (torch.arange(steps, device=ids.device, dtype=text.dtype) + 0.5) / steps
+    total: Any = 0
+    with _frozen(member.classifier):
+        for part in torch.split(shares, count_rows(len(ids), _MOST_TOKENS)):  # type: ignore[no-untyped-call]
+            points = (base + part[:, None, None] * (text - base)).requires_grad_()
+            with torch.enable_grad(), _replaced_output(layer, points):
+                probs = member.forward_probs(ids.expand(len(points), -1))
+            slopes = [
+                torch.autograd.grad(column.sum(), points, retain_graph=True)[0].double().sum(dim=0)
+                for column in probs.unbind(dim=1)
+            ]
+            total = total + torch.stack(slopes)
+            tell(len(points))
+    # (C, n_ids, width) gradients times (n_ids, width) ways, summed over the width.
+    values = (total / steps * (text - base).double()).sum(dim=-1).T.cpu().numpy()
+    return np.asarray(values[pieces.places], dtype=np.float64)
+
+
+def sum_owen(function: MaskedText, max_evals: int, seed: int) -> NDArray[np.float64]:
+    """Owen values `(n_tokens, C)`; they sum to the text's probability minus the base.
+
+    Args:
+        function: probabilities of the masked text; it has at least two tokens.
+        max_evals: masked texts to try, at most; what they leave open is shared out evenly.
+        seed: of ties in the order of trying.
+
+    Raises:
+        KitError: shap is not installed.
+    """
+    shap = import_shap()
+    segments = _Segments(function.pieces, function.mask_id)
+    masker = shap.maskers.Text(segments, output_type="token_ids")
+    explainer = shap.PartitionExplainer(function, masker)
+    # shap breaks ties with numpy's global generator.
+    state = np.random.get_state()  # noqa: NPY002
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    try:
+        found = explainer([_PLACEHOLDER], max_evals=max_evals, batch_size=32, silent=True)
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+    return np.asarray(found.values[0], dtype=np.float64)
+
+
+class _Segments:
+    """What `shap.maskers.Text` asks of a tokenizer, answered for one text that is already cut.
+
+    Without the special tokens: they stay where they are and get no share.
+    """
+
+    def __init__(self, pieces: Pieces, mask_id: int) -> None:
+        self.mask_token, self.mask_token_id = "\u2026", mask_id
+        self.ids = pieces.ids[pieces.places].tolist()
+        self.words, strings = [], pieces.strings
+        for place, owner in enumerate(pieces.owners):
+            new = place == 0 or owner > pieces.owners[place - 1]
+            begins = new and not pieces.continued[owner]
+            self.words.append(("" if begins else "##") + (strings[owner].strip() if new else ""))
+
+    def __call__(self, text: str, **options: Any) -> dict[str, Any]:
+        if options.get("return_offsets_mapping"):
+            raise NotImplementedError
+        return {"input_ids": self.ids if text == _PLACEHOLDER else []}
+
+    def convert_ids_to_tokens(self, ids: Any) -> list[str]:
+        """The tokens as WordPiece spells them, by which shap sees which ones make a word."""
+        return self.words
+
+
+def import_shap() -> Any:
+    """Import shap with numba's compiler off: it takes seconds for loops of microseconds.
+
+    Raises:
+        KitError: shap is not installed.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(ImportError):
+            settings = importlib.import_module("numba").config
+            stack.callback(setattr, settings, "DISABLE_JIT", settings.DISABLE_JIT)
+            settings.DISABLE_JIT = 1
+        try:
+            import shap
+        except ImportError as error:
+            raise KitError(
+                "explain --method shap needs shap. "
+                "Install it with: pip install 'semeval-kit[explain]'"
+            ) from error
+    return shap
+
+
 def _explain_one(
     models: Sequence[TextModel],
     pieces: Pieces,
@@ -167,3 +287,25 @@ def _require_same_tokenizer(models: Sequence[TextModel]) -> None:
     codes = [tuple(m.tokenizer(probe)["input_ids"]) for m in models]
     if len(set(codes)) > 1:
         raise KitError("explain: the folds have different tokenizers. Explain one fold: --fold 0.")
+
+
+@contextlib.contextmanager
+def _replaced_output(layer: Any, output: Any) -> Iterator[None]:
+    handle = layer.register_forward_hook(lambda *_: output)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextlib.contextmanager
+def _frozen(model: Any) -> Iterator[None]:
+    """Let gradients reach the embeddings' output only: half the work of reaching the weights."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semeval_kit.show.drafts import load_jinja, read_template
 from semeval_kit.show.explain.attributions import Attribution
+from semeval_kit.show.paper import load_jinja, read_template
 
 Floats = NDArray[np.float64]
 

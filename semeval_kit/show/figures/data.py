@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semeval_kit.errors import KitError
-from semeval_kit.show.figures.palette import (
+from semeval_kit.show.figures.charts import (
     FAINT,
     FORMATS,
     PURPLE,

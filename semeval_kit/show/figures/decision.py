@@ -10,14 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semeval_kit.decision.oof import index_groups
-from semeval_kit.decision.sweep import draw_counts
-from semeval_kit.show.figures.charts import fill_cells, grid_panels
-from semeval_kit.show.figures.palette import (
+from semeval_kit.decision.tallies import draw_counts
+from semeval_kit.show.figures.charts import (
     BAND_ALPHA,
     BLUE,
     FAINT,
     VERMILION,
     break_name,
+    fill_cells,
+    grid_panels,
     styled,
 )
 

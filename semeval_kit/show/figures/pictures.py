@@ -21,8 +21,15 @@ from semeval_kit.show.answers import (
     read_rule,
     shown_task,
 )
-from semeval_kit.show.before_after import find_before, read_before, score_axes
-from semeval_kit.show.figures.charts import MOST_NUMBERED, draw_matrix, draw_pairs
+from semeval_kit.show.compare import find_before, read_before, score_axes
+from semeval_kit.show.figures.charts import (
+    FORMATS,
+    MOST_NUMBERED,
+    draw_matrix,
+    draw_pairs,
+    embed_figure,
+    save_figure,
+)
 from semeval_kit.show.figures.data import (
     draw_label_distribution,
     draw_level_distribution,
@@ -37,9 +44,8 @@ from semeval_kit.show.figures.decision import (
     share_class_confusion,
     share_cooccurrence_confusion,
 )
-from semeval_kit.show.figures.palette import FORMATS, embed_figure, save_figure
 from semeval_kit.show.figures.training import draw_radar, draw_training, name_metric
-from semeval_kit.show.scores import headline_metric
+from semeval_kit.show.results import headline_metric
 from semeval_kit.show.wording import find_wording
 from semeval_kit.task.codec import encode_labels
 

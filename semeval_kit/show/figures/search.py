@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from semeval_kit.show.figures.charts import grid_panels
-from semeval_kit.show.figures.palette import (
+from semeval_kit.show.figures.charts import (
     BLUE,
     FAINT,
     INK,
     VERMILION,
     break_name,
+    grid_panels,
     new_figure,
     styled,
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from semeval_kit.show.figures.palette import (
+from semeval_kit.show.figures.charts import (
     BAND_ALPHA,
     BLUE,
     GREEN,
