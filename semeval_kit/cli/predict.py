@@ -151,11 +151,6 @@ def read_lines(stream: BinaryIO, place: str) -> Iterator[Item]:
 def find_rows(run: Run, given: dict[str, Any], language: str) -> tuple[list[Row], str]:
     """The rows to explain, and the name of the files.
 
-    Args:
-        run: whose splits may be asked for.
-        given: the options of `explain`.
-        language: rows and thresholds of this language only; empty for all.
-
     Raises:
         click.UsageError: nothing is asked for, too much, or two things at once.
         KitError: a file cannot be read.

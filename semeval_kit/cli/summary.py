@@ -46,13 +46,7 @@ def summarise(run: Run) -> str:
 
 
 def describe_estimate(run: Run, estimate: dict[str, Any], *, in_full: bool = True) -> str:
-    """The three readings side by side, with the one to believe marked; one where none is tuned.
-
-    Args:
-        run: whose estimate it is.
-        estimate: as estimate.json holds it.
-        in_full: with its notes; else only how many there are.
-    """
+    """The three readings side by side, with the one to believe marked; one where none is tuned."""
     metric = name_measure(estimate["metric"], run.task.kind)
     rows = [
         ("untuned (0.5)", estimate["at_half"], ""),

@@ -270,12 +270,7 @@ def _join_labels(task: Task, examples: Examples, path: Path, language: str, spli
 
 
 def drop_auxiliary(task: Task, examples: Examples) -> Examples:
-    """The examples without the labels of targets that are learnt and never predicted.
-
-    Args:
-        task: with all targets.
-        examples: with the labels of all targets.
-    """
+    """The examples without the labels of targets that are learnt and never predicted."""
     if len(task.main_targets) == len(task.targets):
         return examples
     slices = [task.label_slices[target.name] for target in task.main_targets]

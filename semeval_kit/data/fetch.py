@@ -34,13 +34,6 @@ def load_tables(
 ) -> Tables:
     """Load the config of a language.
 
-    Args:
-        task: its `[hub]` section may give the config another name than the language's code.
-        language: the organisers' code.
-        name: the data set, or a local folder of the same layout.
-        revision: branch, tag or commit.
-        load: how; default: `datasets.load_dataset`.
-
     Raises:
         KitError: it cannot be loaded, for want of a network or of the data set.
     """

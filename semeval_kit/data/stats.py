@@ -66,11 +66,6 @@ def describe_split(examples: Examples, language: str, split: str) -> SplitStats:
     """Describe the rows of one language.
 
     Labels that no row has are left out: they are not annotated, which is something else than 0.
-
-    Args:
-        examples: Rows, possibly of several languages; labels `(n_examples, n_labels)`.
-        language: Which of them to describe.
-        split: The name to put on the result.
     """
     rows = np.array([code == language for code in examples.languages], dtype=bool)
     texts = [text for text, keep in zip(whole_texts(examples), rows, strict=True) if keep]
@@ -107,11 +102,6 @@ def describe_task(
     task: Task, folder: str | Path, languages: Sequence[str] | None = None
 ) -> tuple[list[SplitStats], dict[str, int]]:
     """Describe every file of a task that is there, and count the texts that splits share.
-
-    Args:
-        task: whose files are read.
-        folder: the folder that its file patterns start from.
-        languages: only these; default: all that have files.
 
     Returns:
         One entry per language and split, and by name of a pair of splits, such as

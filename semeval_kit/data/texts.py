@@ -97,12 +97,7 @@ def text_keys(examples: Examples) -> Keys:
 
 
 def find_duplicates(examples: Examples, keys: Keys | None = None) -> list[TextGroup]:
-    """Group the rows that share a text, in order of first appearance.
-
-    Args:
-        examples: The rows to look at; labels `(n_examples, n_labels)` with NaN for not annotated.
-        keys: What `text_keys(examples)` returned, if it is at hand already.
-    """
+    """Group the rows that share a text, in order of first appearance."""
     groups: dict[tuple[str, str], list[int]] = defaultdict(list)
     for row, key in enumerate(keys if keys is not None else text_keys(examples)):
         groups[key].append(row)
@@ -134,14 +129,7 @@ def find_overlap(
     names: tuple[str, str] = ("train", "test"),
     keys: tuple[Keys, Keys] | None = None,
 ) -> Overlap:
-    """Find the rows of `second` whose text occurs in `first`, language by language.
-
-    Args:
-        first: The rows that were seen, usually a train split.
-        second: The rows that should be new, usually a dev or test split.
-        names: What to call the two in a message.
-        keys: What `text_keys` returned for both, if it is at hand already.
-    """
+    """Find the rows of `second` whose text occurs in `first`, language by language."""
     first_keys, second_keys = keys or (text_keys(first), text_keys(second))
     seen: dict[tuple[str, str], int] = {}
     for row, key in enumerate(first_keys):

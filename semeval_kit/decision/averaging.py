@@ -209,12 +209,7 @@ def fit_curve(
 
 
 def _fit_mean_curve(odds: FloatArray, curve: tuple[float, float]) -> tuple[float, float]:
-    """The curve of mean log-odds that is, seen through one model, the given one.
-
-    Args:
-        odds: `(K, m)`.
-        curve: intercept and slope for one model.
-    """
+    """The curve of mean log-odds that is, seen through one model, the given one."""
     mean, alone = odds.mean(axis=0), _to_prob(curve[0] + curve[1] * odds)
     a, b = curve
     for _ in range(_MAX_STEPS):

@@ -35,7 +35,6 @@ class Blending:
     """How weights are chosen.
 
     Attributes:
-        seed: of bootstraps and parts.
         n_bags: bootstraps whose weights are averaged.
         n_steps: members added in each, one by one.
         shrinkage: rows at which the rows' own weights and those they lean on weigh the same.
@@ -54,8 +53,6 @@ class BlendWeights:
     """The weights of M members, which add up to 1 in every cell.
 
     Attributes:
-        names: of the members.
-        target_names: the C columns.
         joint: `(C, M)`, for languages that no weights were chosen for.
         values: per language `(C, M)`.
         own: per language, the targets that have weights of their own.

@@ -54,8 +54,6 @@ class Reading:
     Attributes:
         score: mean over languages of the metric.
         low: lower end of the 95% interval over groups of rows.
-        high: upper end.
-        languages: score per language.
         labels: per language, F1 (or r) of each label.
     """
 
@@ -71,8 +69,6 @@ class Estimate:
     """What to expect of the thresholds on new rows.
 
     Attributes:
-        metric: name of the metric.
-        n_examples: rows.
         n_groups: groups of rows that stay together.
         at_half: untuned (0.5, or argmax).
         tuned_in_sample: tuned and scored on the same rows: optimistic.
@@ -80,8 +76,6 @@ class Estimate:
             folds, or random parts of a hold-out.
         partitions: the cross-fitted score of other partitions too; that of `cross_fitted` is first.
         gain: cross_fitted - at_half, with its paired 95% interval `[score, low, high]`.
-        notes: sentences that belong beside the figures.
-        settings: partitions, resamples, seed.
         half: the answers `(n, L)` behind `at_half`.
         tuned: the answers `(n, L)` behind `cross_fitted`.
     """
@@ -195,11 +189,9 @@ class Floor:
     """What a run is held against.
 
     Attributes:
-        name: what it is, in words.
         score: its score on the same rows.
         above: by how much the run scores better (negative: worse).
         low: lower end of the 95% interval of that, paired.
-        high: upper end.
     """
 
     name: str
@@ -268,7 +260,6 @@ class Drift:
 
     Attributes:
         language: of the new rows.
-        label: its name.
         oof_rate: share of out-of-fold rows called positive (level >= 1), 0..1.
         test_rate: share of new rows called positive.
         sigmas: the difference of the rates over its standard error under no drift.

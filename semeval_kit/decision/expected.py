@@ -53,8 +53,6 @@ class Expected:
     Attributes:
         score: mean over languages; NaN where it is withheld.
         low: lower end of the 95% interval, for a set of rows as large as the new one.
-        high: upper end.
-        languages: score per language.
         base: the cross-fitted score that it starts from, reweighted under a shift.
         gain: what averaging adds.
         gain_error: its standard error.

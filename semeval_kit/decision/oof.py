@@ -33,7 +33,6 @@ class OofRows:
         probs: `(n, C)`.
         targets: `(n, C)` of 0, 1 and NaN (not annotated).
         languages: `(n,)`.
-        target_names: the C names.
         groups: `(n,)`, the same number for rows that belong together (copies of a text).
         folds: `(n,)`, the fold whose model gave the row's probs.
     """
@@ -129,7 +128,6 @@ class OofAnswers:
     Attributes:
         ids: `(n,)`.
         languages: `(n,)`.
-        labels: the L names.
         half: `(n, L)`, by the rule without tuning (0.5, argmax); whole, but for numbers.
         tuned: `(n, L)`, cross-fitted on the first partition: each part by the rule tuned on the
             others.
@@ -157,10 +155,6 @@ def write_oof_answers(path: Path, answers: OofAnswers) -> str:
 
 def read_oof_answers(path: Path, sha256: str) -> OofAnswers:
     """Read what `write_oof_answers` wrote.
-
-    Args:
-        path: the file.
-        sha256: what its writer left.
 
     Raises:
         KitError: the file is missing, or is another.

@@ -27,14 +27,9 @@ class Comparison:
     """System A against system B.
 
     Attributes:
-        metric: name of the metric.
-        score_a: mean over languages.
-        score_b: likewise.
         difference: score_a - score_b.
         low: lower end of the 95% interval of the difference.
-        high: upper end.
         p_value: two-sided, by approximate randomisation.
-        n_examples: rows.
         n_groups: groups of rows that were drawn and swapped together.
     """
 

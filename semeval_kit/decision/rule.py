@@ -22,7 +22,6 @@ class IntensityRule:
     Attributes:
         method: "running_and" (thresholds of the events, running AND, sum) or "expected_value"
             (the sum of the event probabilities, compared with cut points).
-        label_names: the L labels.
         n_levels: M, the highest level.
         cuts: per language, cut points of the expected value `(L, M)`, non-decreasing along M;
             NaN where a language does not have the label.
@@ -70,7 +69,6 @@ class Thresholds:
     """One threshold per target and language: a row is positive where its prob >= threshold.
 
     Attributes:
-        target_names: the C targets.
         rule: the name of the rule that chose them, e.g. "shrunk" or "half".
         global_: the one threshold that all targets share.
         joint: thresholds over all languages `(C,)`, for languages that were not tuned on.

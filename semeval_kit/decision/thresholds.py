@@ -109,11 +109,6 @@ def tune_thresholds(rows: OofRows, tuning: Tuning | None = None) -> Thresholds:
 def constant_thresholds(rows: OofRows, value: float, rule: str) -> Thresholds:
     """The same threshold for every target and language, untuned.
 
-    Args:
-        rows: out-of-fold; a target that a language does not have gets NaN.
-        value: the threshold.
-        rule: the name of the rule.
-
     Raises:
         KitError: a prob is not a number in 0..1.
     """

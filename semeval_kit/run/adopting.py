@@ -45,8 +45,6 @@ class AdoptPlan:
     """What is asked.
 
     Attributes:
-        task: name or path.
-        data: folder of the organisers' files.
         languages: that the files speak of.
         files: (split, path); "" where the rows say their split in a column.
         seed: of the parts of training rows.
@@ -65,12 +63,6 @@ def adopt_files(path: Path, plan: AdoptPlan, gold: Path | None, say: Say) -> Run
     Training rows count as out-of-fold: that no model behind them has learnt them is their origin's
     word. Without them dev rows are the ones that are judged; without both nothing is, and the run
     can only be blended with a weight set by hand.
-
-    Args:
-        path: of the run.
-        plan: what is asked.
-        gold: reference labels of the test split, or None.
-        say: is told what the files lack.
 
     Raises:
         KitError: a file cannot be read, has no split, lacks rows, or has what is no probability.

@@ -54,7 +54,6 @@ class BlendPlan:
     Attributes:
         weights: by the name of a member, set by hand; the other members share the rest.
         languages: to predict; empty: those of all members.
-        seed: of bootstraps and parts.
     """
 
     weights: Mapping[str, float] = field(default_factory=dict)
@@ -68,13 +67,6 @@ def blend_runs(
     """Blend runs into a new one, and do every stage that follows: tune, pack, score.
 
     The same members give the same bytes; interrupted, the same call goes on.
-
-    Args:
-        path: of the blend.
-        runs: the members, at least two.
-        plan: what is asked.
-        gold: reference labels of the test split, or None.
-        say: is told what a person should know of the members.
 
     Raises:
         KitError: members do not fit together, with the reason, or the directory holds another run.
@@ -138,13 +130,6 @@ class SystemPlan:
 
 def build_system(path: Path, plan: SystemPlan, engine: Engine, gold: Path | None, say: Say) -> Run:
     """Do every stage of each member, then blend them; what is finished is not done again.
-
-    Args:
-        path: of the blend; a member's run lies beside it, its name after the blend's.
-        plan: what is asked.
-        engine: how members are computed.
-        gold: reference labels of the test split, or None.
-        say: is told what happens.
 
     Raises:
         KitError: a member fails, or they do not fit together; what is finished is kept.

@@ -27,13 +27,6 @@ from semeval_kit.training.source import weights_bytes
 def train(run: Run, engine: Engine, say: Say, splits: Sequence[str] = ()) -> None:
     """Train the folds that are not finished.
 
-    Args:
-        run: a prepared run.
-        engine: how.
-        say: is told an epoch at a time.
-        splits: also computed, each fold's when it is trained and a slot is free; `predict` then
-            has only to average.
-
     Raises:
         KitError: a fold fails; finished folds and checkpoints are kept.
     """
@@ -63,12 +56,6 @@ def train(run: Run, engine: Engine, say: Say, splits: Sequence[str] = ()) -> Non
 
 def predict(run: Run, splits: Sequence[str], engine: Engine, say: Say) -> tuple[str, ...]:
     """Write the fold-mean probabilities of splits whose files are there.
-
-    Args:
-        run: a trained run.
-        splits: of dev and test.
-        engine: how.
-        say: is told when a split is not there, or was learnt from.
 
     Returns:
         The splits that have been predicted.

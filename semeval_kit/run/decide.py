@@ -58,10 +58,6 @@ def fit_floor(
 def pack(run: Run, say: Say) -> Path | None:
     """Decode the probabilities, write the organisers' files and zip them.
 
-    Args:
-        run: a run with thresholds and test probabilities.
-        say: is told warnings.
-
     Returns:
         The zip, read back and validated; None where the test files are not there.
 
@@ -93,11 +89,6 @@ def pack(run: Run, say: Say) -> Path | None:
 def pack_files(run: Run, files: Mapping[str, Path], say: Say) -> Path:
     """Zip prediction files, {language: path}, and tell what is odd about them.
 
-    Args:
-        run: whose zip it is.
-        files: in the organisers' layout.
-        say: is told warnings, such as a label that is always or never predicted.
-
     Raises:
         KitError: the zip would be rejected.
     """
@@ -128,13 +119,7 @@ def decode_split(run: Run, rules: Rules, split: str, examples: Examples) -> Any:
 
 
 def score(run: Run, gold: Path | None, say: Say) -> Score | None:
-    """Score the zip as the organisers would, where reference labels are known.
-
-    Args:
-        run: a run with a zip.
-        gold: file or folder; None: see `Run.find_gold`.
-        say: is told when there is nothing to score with.
-    """
+    """Score the zip as the organisers would, where reference labels are known."""
     place = run.find_gold(gold)
     if place is None or not run.zip_file.is_file():
         return None

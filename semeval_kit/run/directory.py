@@ -69,10 +69,6 @@ class Run:
     def open(cls, path: str | Path, data: Path | None = None) -> Run:
         """Open an existing run.
 
-        Args:
-            path: its directory.
-            data: where the organisers' files lie now; None: where they lay before.
-
         Raises:
             KitError: there is no run at the path.
         """
@@ -97,13 +93,6 @@ class Run:
         """Freeze a new run, or open the one that is there if its settings are the same.
 
         While no fold has begun, a run is frozen anew with what is asked for.
-
-        Args:
-            path: the directory.
-            task_text: the task file, as it is.
-            recipe: hyperparameters by name.
-            settings: everything else that must not change: task, languages, data, splits.
-            files: more that is frozen, by name: rows and folds.
 
         Raises:
             KitError: the directory holds a run with other settings, or something else.

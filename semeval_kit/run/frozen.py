@@ -23,13 +23,7 @@ _TASK_PROSE = {"title", "url", "notes", "citations", "baselines", "hub", "recipe
 
 @dataclass(frozen=True)
 class Frozen:
-    """What a run is made with.
-
-    Attributes:
-        task_text: the task file.
-        recipe: hyperparameters by name.
-        settings: what run.json says.
-    """
+    """What a run is made with."""
 
     task_text: str
     recipe: Mapping[str, Any]

@@ -53,10 +53,6 @@ class Cluster:
     """What a scheduler is asked for, for each job.
 
     Attributes:
-        partition: its name; empty: the cluster's own default.
-        gpus: of each job.
-        cpus: of each job.
-        minutes: time limit.
         max_jobs: of one run at a time.
     """
 

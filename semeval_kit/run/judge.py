@@ -47,10 +47,6 @@ _MAX_NEW_ROWS = 50_000
 def tune(run: Run, say: Say) -> dict[str, Any]:
     """Tune a rule per target on out-of-fold rows and estimate honestly what it will score.
 
-    Args:
-        run: a trained run; where its models have predicted, what averaging gains is foretold.
-        say: is told warnings.
-
     Returns:
         The estimate, as estimate.json holds it.
     """

@@ -37,11 +37,6 @@ class Voice(Protocol):
 def load_voices(run: Run, folds: Sequence[int], language: str = "") -> tuple[Voice, ...]:
     """Load the models of some folds, whatever the member.
 
-    Args:
-        run: a trained run.
-        folds: which.
-        language: of the texts to come; "" where it is not known.
-
     Raises:
         KitError: a fold is not finished, a file is damaged, or the run has no models.
     """
@@ -97,7 +92,6 @@ class RunModels:
     """The models that speak for a run, and how their probabilities become answers.
 
     Attributes:
-        run: the run.
         models: one per fold that is used.
         rule: the thresholds of the first target; None for a single-label task without any.
         words: "fold 0" or "the mean of 5 folds".
@@ -191,12 +185,6 @@ def load_models(
     """Load a fold's model, or all of them, and the run's rule.
 
     Without thresholds.json 0.5 decides, and that is said.
-
-    Args:
-        run: a trained run.
-        fold: its number, or None for all.
-        say: is told what decides.
-        language: of the texts, for members that have a model per language.
 
     Raises:
         KitError: a fold is not finished or does not exist, or a file is damaged.

@@ -42,13 +42,9 @@ class Plan:
     """What a person asks for.
 
     Attributes:
-        task: name or path of a task file.
-        data: folder of the organisers' files.
-        languages: to predict.
         config: the recipe with overrides.
         train_languages: to learn from; empty: those that are predicted, or for a cross-lingual
             task all others.
-        train_splits: splits to learn from.
         before: measure the encoder before fine-tuning, too.
     """
 
@@ -103,11 +99,6 @@ class SearchPlan:
 
 def prepare(path: Path, plan: Plan, say: Say) -> Run:
     """Read and check the data, make the folds and freeze the run.
-
-    Args:
-        path: the run directory.
-        plan: what is asked for.
-        say: is told notes of reading and warnings.
 
     Raises:
         KitError: the data has errors, languages overlap where they must not, or the directory

@@ -50,13 +50,6 @@ __all__ = [
 def run_all(path: Path, plan: Plan, engine: Engine, gold: Path | None, say: Say) -> Run:
     """Do every stage: from the organisers' files to the zip, and the score where gold is known.
 
-    Args:
-        path: the run directory.
-        plan: what is asked for; must be what an existing run was made with.
-        engine: how it is computed.
-        gold: reference labels of the test split, or None.
-        say: is told what happens.
-
     Raises:
         KitError: a stage fails; what is finished is kept.
     """
@@ -74,13 +67,6 @@ def run_all(path: Path, plan: Plan, engine: Engine, gold: Path | None, say: Say)
 
 def run_each_language(path: Path, plan: Plan, engine: Engine, gold: Path | None, say: Say) -> Run:
     """Do every stage with one run per language, and pack their predictions into one zip.
-
-    Args:
-        path: the directory of the whole; each language has an ordinary run inside.
-        plan: what is asked for; a cross-lingual task learns each language from the others.
-        engine: how it is computed.
-        gold: reference labels of the test split, or None.
-        say: is told what happens.
 
     Raises:
         KitError: a stage of a language fails; what is finished is kept.
@@ -122,12 +108,7 @@ def run_each_language(path: Path, plan: Plan, engine: Engine, gold: Path | None,
 
 
 def present(run: Run, say: Say) -> None:
-    """Write the report and the model card of a run, or of each language's run inside it.
-
-    Args:
-        run: a finished run.
-        say: is told what is written, or what is missing for it.
-    """
+    """Write the report and the model card of a run, or of each language's run inside it."""
     if run.settings.get("per_language"):
         for language in run.languages:
             present(Run.open(run.language_dir(language)), say)

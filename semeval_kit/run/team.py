@@ -33,7 +33,6 @@ class Team:
 
     Attributes:
         runs: by name, in the order given.
-        languages: that are predicted.
         train_languages: that the judged rows are in.
         basis: "train" (out-of-fold rows) or "dev".
         silent: members that say nothing of the judged rows: their weight was set by hand.
@@ -50,12 +49,6 @@ class Team:
         cls, runs: Sequence[Run], languages: Sequence[str], fixed: Iterable[str], say: Say
     ) -> Team:
         """See that runs can be blended.
-
-        Args:
-            runs: the members.
-            languages: to predict; empty: those of all members.
-            fixed: names of members whose weight is set by hand.
-            say: is told what is odd about them.
 
         Raises:
             KitError: with the reason why they cannot.

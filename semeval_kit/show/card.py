@@ -141,13 +141,7 @@ def make_card(
 
 
 def write_snippet(run: Run, thresholds: Thresholds, fold: int | None) -> str:
-    """Markdown with a code block: Python for an exported fold, commands for a run.
-
-    Args:
-        run: a finished run.
-        thresholds: of the run.
-        fold: the exported fold; None for the run as a whole.
-    """
+    """Markdown with a code block: Python for an exported fold, commands for a run."""
     if fold is None:
         name, quoted = shlex.quote(run.name), shlex.quote(_TEXT)
         return (

@@ -47,7 +47,6 @@ class Resampling:
     Attributes:
         n_resamples: bootstraps per interval.
         n_shuffles: shuffles per p-value.
-        seed: of both.
     """
 
     n_resamples: int = 2000
@@ -60,10 +59,8 @@ class Entry:
     """One run of a comparison.
 
     Attributes:
-        results: the run's numbers.
         tuned: its score on the split by tuned thresholds (for "oof" cross-fitted).
         half: its score by the untuned rule.
-        best: name of the run that this one is compared with.
         versus_best: this run minus the best; None for the best itself and where rows differ.
         no_test_because: why there is no test; empty where there is one, and for the best itself.
     """
@@ -123,8 +120,6 @@ class RunComparison:
 
     Attributes:
         split: "oof" or "dev".
-        entries: one per run.
-        notes: sentences that belong beside the table.
     """
 
     split: str
@@ -241,11 +236,6 @@ def find_before(run: Run) -> Run | None:
 
 def read_before(run: Run, oof: Answers, before: Run) -> Answers:
     """Out-of-fold answers of the same encoder before fine-tuning.
-
-    Args:
-        run: the fine-tuned one.
-        oof: its out-of-fold answers.
-        before: a run with `epochs = 0`.
 
     Raises:
         KitError: `before` was trained, or has another task, encoder or rows.

@@ -41,12 +41,6 @@ def export_model(run: Run, folder: Path, *, fold: int | None = None, licence: st
     folded into the encoder; else encoder and head are laid out as sentence-transformers does, and
     the card shows how to use them. Thresholds on raw probabilities stand in config.json too.
 
-    Args:
-        run: finished.
-        folder: must not exist, or be empty.
-        fold: None: see `choose_best_fold`.
-        licence: see `make_card`.
-
     Raises:
         KitError: the folder holds something, or the fold has no model.
     """

@@ -56,13 +56,7 @@ class Finding:
 
 
 def list_findings(run: Run, results: RunResults, oof: Answers) -> tuple[Finding, ...]:
-    """What would score higher, what is surest to help first; pages show the first `N_SHOWN`.
-
-    Args:
-        run: finished.
-        results: of it, with the split "oof".
-        oof: its out-of-fold answers.
-    """
+    """What would score higher, what is surest to help first; pages show the first `N_SHOWN`."""
     finders = (
         _judge_learning(run, results),
         _judge_epochs(run),
@@ -91,9 +85,6 @@ class HardExample:
     """An example that the model gets wrong as a whole.
 
     Attributes:
-        id: of the example.
-        language: of the example.
-        text: of the example.
         gold: its labels in words, such as "anger, fear" or "anger 2".
         pred: the decided labels in words.
         loss: mean over annotated targets of the cross-entropy, in nats.
@@ -112,9 +103,6 @@ class WrongAnswer:
     """One target of an example, answered with much confidence and wrongly.
 
     Attributes:
-        id: of the example.
-        language: of the example.
-        text: of the example.
         target: a label, or an event such as "anger>=2".
         is_gold: whether the example has it.
         prob: what the model gives it.

@@ -84,9 +84,6 @@ def can_fold(config: Any, n_targets: int) -> bool:
 def fold_mean_head(classifier: Classifier) -> PreTrainedModel:
     """Return the family's own classifier that computes what an encoder with a mean head does.
 
-    Args:
-        classifier: with a mean head, of a kind that `can_fold`.
-
     Returns:
         A model in fp32 on the CPU, in evaluation mode.
     """
@@ -115,11 +112,7 @@ def fold_mean_head(classifier: Classifier) -> PreTrainedModel:
 
 
 def choose_layout(model_dir: Path) -> tuple[Layout, bool]:
-    """How a fold's model is exported, and whether its head reads the mean of the tokens.
-
-    Args:
-        model_dir: of a fold.
-    """
+    """How a fold's model is exported, and whether its head reads the mean of the tokens."""
     head_file = model_dir / "head.json"
     if not head_file.is_file():
         return "pipeline", False

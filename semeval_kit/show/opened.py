@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 def open_run(path: str | Path) -> OpenRun:
     """Open a finished run.
 
-    Args:
-        path: its folder.
-
     Raises:
         KitError: there is no run.
     """
@@ -70,9 +67,6 @@ class OpenRun:
 
     def labels(self, split: str = "oof") -> DataFrame:
         """Scores per label: positives, F1 (or Pearson's r) tuned, its interval, and at 0.5.
-
-        Args:
-            split: "oof", "dev" or "test".
 
         Raises:
             KitError: the run has no answers, or no gold labels, for the split.

@@ -102,12 +102,6 @@ def write_paper(
 ) -> list[Path]:
     """Write paper.md, paper.tex and references.bib into the run's folder.
 
-    Args:
-        run: finished; the system that the paper describes.
-        others: finished runs: ablations, and the same recipe with other seeds.
-        resampling: how often rows are drawn again.
-        tell: is told what is being read.
-
     Returns:
         The three paths.
 
@@ -221,7 +215,6 @@ class Bibliography:
     """Entries of a .bib file, and which of them stand for what.
 
     Attributes:
-        entries: BibTeX, in the order of the file.
         task_keys: citation keys of the task and its data.
         encoder_keys: encoder name -> its citation keys; none if the encoder is not known here.
         method_keys: citation keys of software and statistics.
@@ -246,12 +239,7 @@ class Bibliography:
 
 
 def collect_citations(task_citations: Sequence[str], encoders: Sequence[str]) -> Bibliography:
-    """Gather the entries that a system paper needs.
-
-    Args:
-        task_citations: BibTeX entries from the task file.
-        encoders: names as recipes give them; local folders count by their last part.
-    """
+    """Gather the entries that a system paper needs."""
     known = _read_known()
     encoder_keys = {name: find_encoder_keys(name) for name in dict.fromkeys(encoders)}
     task_entries = [entry.strip() for text in task_citations for entry in split_entries(text)]

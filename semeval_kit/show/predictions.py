@@ -26,7 +26,6 @@ class Prediction:
 
     Attributes:
         name: the row's id, or its line number.
-        text: as it was given.
         probs: `(C,)`; None for a text without a word.
         preds: `(L,)` levels, 0 or 1 but for intensities; None for a text without a word.
     """

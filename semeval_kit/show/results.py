@@ -32,10 +32,6 @@ class FoldResult:
         name: its number, and the seed of a further seed.
         best_epoch: the epoch that was kept; 0 for an encoder that was not fine-tuned.
         train_loss: mean loss over that epoch, None if there was none.
-        val_loss: loss on the held-out rows.
-        measures: metrics of that epoch.
-        seconds: of the whole fold.
-        peak_rss_mb: largest resident memory, MB.
     """
 
     name: str
@@ -52,11 +48,7 @@ class RunResults:
     """What tables say about a run.
 
     Attributes:
-        name: of the run.
-        task: its task.
-        recipe: hyperparameters by name.
         resolved: what training made of fields that the recipe leaves open, by field.
-        settings: what run.json says.
         learnt_splits: the splits that models learn from, without one that is held out.
         member: "encoder", "linear", "frozen", "external" or "blend".
         encoder: as the recipe names it; of a member without any the kind of member.
@@ -64,7 +56,6 @@ class RunResults:
         trainable_parameters: those that training changes.
         target: of several the one that all this is about.
         metric: the headline metric, as task files spell it.
-        folds: one per fold.
         estimate: what estimate.json says; empty if there is none.
         splits: split -> rule -> score; splits without gold labels are missing.
         official: what score.json says; empty if there is none.
@@ -259,12 +250,10 @@ class LabelResult:
     """One label on one split, as the mean over the languages that have it.
 
     Attributes:
-        label: its name.
         positives: gold rows that have it, over all languages; None for numbers.
         score: F1, Pearson's r for intensities, for numbers as the wording says.
         interval: 95% interval of the score by group bootstrap.
         precision: None where there is no F1.
-        recall: likewise.
     """
 
     label: str
@@ -282,13 +271,9 @@ class SplitResult:
     Attributes:
         split: "oof", "dev" or "test".
         rule: "half" (0.5, argmax) or "tuned".
-        n_examples: rows.
         n_groups: groups of copies, the unit of the bootstrap.
-        metric: name of the headline metric.
         measures: metric -> mean over languages.
         interval: 95% interval of the headline metric by group bootstrap.
-        languages: headline metric per language.
-        labels: one per label.
     """
 
     split: str
@@ -332,16 +317,7 @@ def score_answers(
     by_label: bool = True,
     seed: int = 0,
 ) -> SplitResult:
-    """Score the answers of a run on a split.
-
-    Args:
-        task: metrics, and the labels that count.
-        answers: of one split.
-        rule: "half" or "tuned".
-        n_resamples: bootstraps per interval; 0 leaves intervals out.
-        by_label: whether single labels have intervals too.
-        seed: of the bootstraps.
-    """
+    """Score the answers of a run on a split."""
     scored = scored_labels(task)
     bench = _Bench(task, answers, answers.preds(rule), n_resamples, seed)
     metric = headline_metric(task)

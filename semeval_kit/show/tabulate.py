@@ -61,11 +61,8 @@ class Table:
     Attributes:
         key: a short name without blanks, for references to the table.
         title: what it shows, for a person.
-        columns: names, one per column.
-        rows: cells, one per column each.
         n_text: how many columns at the left hold words; the others are aligned as numbers.
         widths: share of the line for each column, where texts must wrap; empty: as wide as needed.
-        notes: sentences below the table.
         marked: numbers of the rows that stand out.
     """
 
@@ -205,13 +202,7 @@ class Table:
 def draw_tables(
     tables: Sequence[Table], notes: Sequence[str] = (), width: int | None = None
 ) -> str:
-    """The tables as text, the notes below them.
-
-    Args:
-        tables: what does not fit side by side stands one below the other.
-        notes: sentences.
-        width: columns of the terminal; None: of this one, 100 where there is none.
-    """
+    """The tables as text, the notes below them."""
     from rich import box
     from rich.console import Console
     from rich.table import Table as RichTable

@@ -241,12 +241,7 @@ def find(name: str) -> Metric:
 
 
 def pair_rows(ids: Sequence[str], reverse_ids: Sequence[str]) -> NDArray[np.int64]:
-    """Positions `(n,)` of the rows that ids name as their reverse, both ways; -1 for none.
-
-    Args:
-        ids: of the rows.
-        reverse_ids: of each row's reverse; an id that is no row's means that there is none.
-    """
+    """Positions `(n,)` of the rows that ids name as their reverse, both ways; -1 for none."""
     position = {row_id: i for i, row_id in enumerate(ids)}
     reverse = np.full(len(ids), -1, dtype=np.int64)
     for i, other in enumerate(reverse_ids):

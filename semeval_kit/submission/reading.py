@@ -48,16 +48,7 @@ def read_predictions(
     reference: Reference | None,
     layout: Member | None = None,
 ) -> Predictions:
-    """Read a prediction file; without a reference ids and row count are not checked.
-
-    Args:
-        task: whose answers they are.
-        data: the file.
-        name: its path, for messages.
-        language: of the rows; of no account where there is a reference.
-        reference: ids and header that are expected.
-        layout: of the file; by default the task's first.
-    """
+    """Read a prediction file; without a reference ids and row count are not checked."""
     layout = layout or task.submission.layouts[0]
     problems = Problems(name)
     labels = answer_labels(task, language, reference)

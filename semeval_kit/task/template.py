@@ -17,10 +17,6 @@ NAME_PATTERN = r"[a-z0-9][a-z0-9._-]*"
 def write_template(path: Path, shape: Mapping[str, Any] | None = None) -> None:
     """Write a commented task file that can be loaded; its name is that of the file.
 
-    Args:
-        path: where to.
-        shape: what is known already, by key: `kind`, `data.pair`, `data.files.train`, ...
-
     Raises:
         KitError: the path does not end in .toml, its name does not suit a task, it exists, or the
             template has no such key.

@@ -42,13 +42,7 @@ class CutRows:
 
 
 def count_cut_rows(tokenizer: Any, examples: Examples, max_length: int) -> CutRows:
-    """Count what is cut from rows by `batches.encode_texts`.
-
-    Args:
-        tokenizer: of transformers.
-        examples: texts, with their pairs and contexts if there are some.
-        max_length: tokens per row; less where the encoder takes less.
-    """
+    """Count what is cut from rows by `batches.encode_texts`."""
     limit = min(max_length, int(tokenizer.model_max_length))
     double = bool(examples.pairs or examples.contexts)
     special = tokenizer.num_special_tokens_to_add(pair=double)

@@ -34,11 +34,9 @@ class Checkpoint:
     """All that a fold needs to go on after a step.
 
     Attributes:
-        epoch: epochs finished.
         step: steps of the next one that are done.
         state: what is not a tensor: history, best score, fingerprint.
         model: trainable weights after the step.
-        optimizer: its tensors.
         best: weights of the best epoch so far, or None where they are `model` or there are none.
         average: averaged weights, where there are such.
     """
@@ -54,10 +52,6 @@ class Checkpoint:
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     """Write a checkpoint and prune older ones.
-
-    Args:
-        folder: where a fold keeps its checkpoints.
-        checkpoint: what to keep.
 
     Returns:
         The directory of the checkpoint.
@@ -88,10 +82,6 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
 def load_newest(folder: Path, warn: Callable[[str], None]) -> Checkpoint | None:
     """Load the newest checkpoint whose every file is as its manifest says.
 
-    Args:
-        folder: where a fold keeps its checkpoints.
-        warn: is told about each checkpoint that is passed over.
-
     Returns:
         The checkpoint, or None where there is none that is whole.
     """
@@ -111,9 +101,6 @@ def staged_dir(target: Path) -> Iterator[Path]:
     """Give a hidden directory to write into, which takes its name when all is written and synced.
 
     The manifest is written last. An exception leaves nothing under the name.
-
-    Args:
-        target: the directory to be; it must not exist.
     """
     staging = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     shutil.rmtree(staging, ignore_errors=True)

@@ -131,10 +131,6 @@ def load_model(folder: Path, dtype: torch.dtype = torch.float32) -> Classifier:
 
     Folders of older versions, which are transformers' own classifiers alone, are read, too.
 
-    Args:
-        folder: of a model.
-        dtype: of the encoder; a mean head stays in fp32.
-
     Raises:
         KitError: a file is missing or cannot be used.
     """

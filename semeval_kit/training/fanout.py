@@ -60,15 +60,6 @@ def run_folds(
     A fold is predicted with as soon as it is trained and a slot is free, so that the last fold to
     train does not leave the other slots idle.
 
-    Args:
-        run: a prepared run.
-        slots: folds at a time; processes, threads and devices of each.
-        train: folds to train.
-        predict: folds to predict with.
-        splits: what to predict.
-        say: is told what a person should read between the bars.
-        on_event: is given every event of the workers.
-
     Raises:
         KitError: a fold failed; the others were let finish. Its last words are quoted.
     """

@@ -57,11 +57,6 @@ _WATCHED = {
 def train_fold(run: Run, fold: int, emit: Callable[[Event], None]) -> FoldTrainer:
     """Train a fold to its end and write what it leaves: model, history, oof.csv, done.json.
 
-    Args:
-        run: a prepared run.
-        fold: its number, or that of a model of a further seed (see `Run.list_models`).
-        emit: is told of steps, epochs and notes.
-
     Returns:
         The trainer, for a caller that wants to say when it is torn down.
 
@@ -127,14 +122,7 @@ def train_fold(run: Run, fold: int, emit: Callable[[Event], None]) -> FoldTraine
 
 
 def predict_fold(run: Run, fold: int, splits: Sequence[str], emit: Callable[[Event], None]) -> None:
-    """Write one fold's probabilities of splits that have none yet.
-
-    Args:
-        run: a run whose fold is done.
-        fold: its number.
-        splits: of dev and test.
-        emit: is told how far it is.
-    """
+    """Write one fold's probabilities of splits that have none yet."""
     model = load_fold(run, fold)
     for split in splits:
         if run.fold_probs_file(fold, split).is_file():
@@ -158,7 +146,6 @@ class _FoldRows:
 
     Attributes:
         train: rows to learn from; with those that are swapped, where that says more.
-        valid: rows that are held out.
         swapped: the held-out rows with text and pair swapped, where the task says what that means.
         held_out: the held-out rows as examples.
         n_extra: how many of those to learn from are not the task's own.

@@ -174,10 +174,6 @@ class LinearModel:
     def load(cls, folder: Path, reader: FrozenReader | None = None) -> LinearModel:
         """Read what `save` wrote.
 
-        Args:
-            folder: of the model.
-            reader: of a frozen member's texts; None: n-grams.
-
         Raises:
             KitError: a file is missing or damaged.
         """
@@ -212,13 +208,7 @@ class LinearModel:
 
 
 def train_fold(run: Run, fold: int, emit: Callable[[Event], None]) -> None:
-    """Fit the models of a fold and write what it leaves: model, oof.csv, done.json.
-
-    Args:
-        run: a prepared run.
-        fold: its number.
-        emit: is told how far it is.
-    """
+    """Fit the models of a fold and write what it leaves: model, oof.csv, done.json."""
     started = time.monotonic()
     examples = run.read_train()
     targets = encode_labels(run.task, examples.labels)
@@ -256,14 +246,7 @@ def train_fold(run: Run, fold: int, emit: Callable[[Event], None]) -> None:
 
 
 def predict_fold(run: Run, fold: int, splits: Sequence[str], emit: Callable[[Event], None]) -> None:
-    """Write one fold's probabilities of splits that have none yet.
-
-    Args:
-        run: a run whose fold is done.
-        fold: its number.
-        splits: of dev and test.
-        emit: is told how far it is.
-    """
+    """Write one fold's probabilities of splits that have none yet."""
     model = load_fold(run, fold)
     for split in splits:
         if run.fold_probs_file(fold, split).is_file():

@@ -108,12 +108,7 @@ def count_cores() -> int:
 
 
 def choose_precision(asked: str, device_type: str) -> str:
-    """Turn `auto` into bf16 where the device is fast at it, else fp32.
-
-    Args:
-        asked: auto, fp32, bf16 or fp16.
-        device_type: cuda, cpu, mps or another torch device.
-    """
+    """Turn `auto` into bf16 where the device is fast at it, else fp32."""
     if asked != "auto":
         return asked
     import torch

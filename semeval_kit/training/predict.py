@@ -142,11 +142,6 @@ def load_fold(run: Run, fold: int) -> FoldModel:
 def load_model_dir(folder: Path, max_length: int, dtype: torch.dtype = torch.float32) -> FoldModel:
     """Load a model folder that a fold wrote, after checking every file against its manifest.
 
-    Args:
-        folder: the model's.
-        max_length: texts are cut to so many tokens.
-        dtype: of the encoder: fp16 and bf16 give the probabilities to within 0.01.
-
     Raises:
         KitError: a file is missing or damaged.
     """

@@ -43,11 +43,8 @@ class RunningEpoch:
     """What the steps of an epoch have added up so far.
 
     Attributes:
-        step: steps done.
         sums: of the loss's terms, per target.
-        terms: their number, per target.
         rows: rows seen, by all processes.
-        seconds: spent.
     """
 
     step: int = 0
@@ -87,14 +84,7 @@ class Progress:
     def add_epoch(
         self, row: Event, recipe: Recipe, metric: str, weights: Callable[[], Weights]
     ) -> None:
-        """Note a finished epoch, and its weights if they are the best so far.
-
-        Args:
-            row: its history, with "epoch" and the figures that `select_by` may name.
-            recipe: the recipe.
-            metric: what `score` in the recipe stands for.
-            weights: gives the trainable weights as they are now.
-        """
+        """Note a finished epoch, and its weights if they are the best so far."""
         self.epoch, self.running = int(row["epoch"]), RunningEpoch()
         self.history.append(row)
         value = _goodness(row, recipe.select_by, metric)
@@ -172,11 +162,6 @@ def tracking(
     """Give an `emit` that also tells the trackers of every epoch.
 
     A tracker that fails later is left out with a note: training goes on.
-
-    Args:
-        run: a prepared run.
-        fold: its number, or that of its model where there are several seeds.
-        emit: is told everything, as before.
 
     Raises:
         KitError: a tracker is missing, or cannot begin.

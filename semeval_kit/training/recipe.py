@@ -223,10 +223,6 @@ def peak_lr(recipe: Recipe, width: int) -> float:
 
     Narrow encoders bear and need more: 1.2e-4 at width 384, 4e-5 at 768, 2.5e-5 at 1024. The
     curve goes through what was best for MiniLM (384) and usual for base encoders (768).
-
-    Args:
-        recipe: the recipe.
-        width: hidden size of the encoder.
     """
     return 4e-5 * float(768 / width) ** 1.585 if recipe.lr is None else recipe.lr
 

@@ -54,9 +54,6 @@ _UNKNOWN_BYTES = 1_500_000_000  # a large encoder: with more memory than needed 
 def resolve_encoder(name: str) -> str:
     """Turn the name in a recipe into what transformers loads.
 
-    Args:
-        name: `embedded`, a local folder, or the id of a hub model.
-
     Raises:
         KitError: the folder or the embedded package is missing, or its weights are not the
             pinned ones.

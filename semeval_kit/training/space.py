@@ -34,10 +34,7 @@ class Dimension:
     """A field of the recipe that varies: among choices, or from low to high.
 
     Attributes:
-        name: of the field.
         choices: its values; empty for a range.
-        low: the lowest value.
-        high: the highest value.
         log: whether sizes are searched rather than values.
         whole: whether values are whole numbers.
         line: where it stands in the space file.
@@ -70,7 +67,6 @@ class Space:
 
     Attributes:
         where: the file, for messages.
-        text: its content, as it is.
         dimensions: in the order of the file.
     """
 

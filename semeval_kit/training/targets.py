@@ -23,11 +23,7 @@ Array = NDArray[np.float64]
 
 
 def read_targets(task: Task) -> Targets:
-    """What the head of a task's models gives; `encode_gold` has the same columns.
-
-    Args:
-        task: with its auxiliary targets.
-    """
+    """What the head of a task's models gives; `encode_gold` has the same columns."""
     # Without the auxiliary ones beside it a target's columns may have plainer names.
     plain = {target.name: target for target in task.without_auxiliary().targets}
     return Targets(
@@ -58,9 +54,6 @@ def order_columns(task: Task, encoded: Array) -> Array:
 
 def find_reversal(task: Task) -> NDArray[np.int64] | None:
     """Of each predicted column, the one that says the same of text and pair swapped.
-
-    Args:
-        task: with its rules between answers.
 
     Returns:
         Column numbers `(n_predicted,)`, or None for a task without such a rule.

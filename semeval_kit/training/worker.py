@@ -68,13 +68,6 @@ def do_job(
 ) -> None:
     """Train a fold, or predict with it, by the code of the run's member.
 
-    Args:
-        job: "train" or "predict".
-        run: a prepared run.
-        fold: its number.
-        splits: what to predict.
-        emit: is told how it goes.
-
     Raises:
         KitError: the job cannot be done.
     """

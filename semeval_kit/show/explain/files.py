@@ -130,12 +130,7 @@ def check_name(name: str) -> None:
 
 @styled
 def draw_sentence(explanation: Explanation, target: int) -> Figure:
-    """Bars of the pieces that move one target of a text most, strongest first.
-
-    Args:
-        explanation: of the text.
-        target: column of the target.
-    """
+    """Bars of the pieces that move one target of a text most, strongest first."""
     attribution = explanation.attribution
     values = attribution.values[:, target]
     order = np.argsort(-np.abs(values), kind="stable")
@@ -318,15 +313,7 @@ def _draw_bars(
     values: Sequence[str],
     room: float,
 ) -> None:
-    """Draw signed bars from the top down, each with its value behind it.
-
-    Args:
-        axes: to draw on.
-        names: of the bars.
-        bars: their lengths.
-        values: the lengths in words.
-        room: for the values on each side that has bars, as a share of the axis.
-    """
+    """Draw signed bars from the top down, each with its value behind it."""
     places = np.arange(len(bars))
     colours = [VERMILION if bar >= 0 else BLUE for bar in bars]
     axes.barh(places, bars, height=0.72, color=colours)

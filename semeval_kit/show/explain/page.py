@@ -32,9 +32,6 @@ class Explanation:
 
     Attributes:
         name: what a person calls the text: its row's id, or its number.
-        attribution: pieces and contributions.
-        target_names: the C targets, from the task file.
-        thresholds: cut points `(C,)`; NaN where there is none.
         answer: the labels that the run gives to the text, as a person reads them.
     """
 
@@ -50,11 +47,8 @@ class Heading:
     """What a page or a figure says of where its numbers come from.
 
     Attributes:
-        run: the run's name.
-        task: the task's title.
         models: "fold 0" or "the mean of 5 folds".
         method: "shap" or "ig".
-        seed: of the explanation.
         mask: the token that stands for every token of the base, such as `[MASK]`.
     """
 

@@ -20,7 +20,6 @@ class Pieces:
     """A text as a model reads it.
 
     Attributes:
-        text: the whole text.
         ids: token ids `(n_ids,)` with the special tokens around them, cut to the model's length.
         places: where in `ids` the text's own tokens stand, `(n_tokens,)`.
         owners: for each of these tokens the piece it belongs to, `(n_tokens,)`.
@@ -65,11 +64,6 @@ def cut_pieces(tokenizer: Any, text: str, max_length: int) -> Pieces:
 
     Tokens that share a character (the bytes of an emoji) or that stand for none (a lone word-start
     mark) make one piece with their neighbour, so a piece is never empty.
-
-    Args:
-        tokenizer: of transformers, fast or not.
-        text: any string.
-        max_length: tokens, special ones included.
     """
     fast = bool(getattr(tokenizer, "is_fast", False))
     coded = tokenizer(

@@ -216,14 +216,7 @@ def embed_figure(figure: Figure, name: str) -> dict[str, str]:
 def grid_panels(
     n_panels: int, columns: int = 2, height: float = 1.8, **kwargs: Any
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of small panels, row by row; places that no panel needs are removed.
-
-    Args:
-        n_panels: at least 1.
-        columns: panels beside each other, at most.
-        height: inches of one row.
-        **kwargs: for matplotlib's `subplots`, such as `sharex=True`.
-    """
+    """A figure of small panels, row by row; places that no panel needs are removed."""
     columns = min(columns, n_panels)
     rows = -(-n_panels // columns)
     figure = new_figure(height * rows + 0.5)

@@ -162,12 +162,6 @@ def plot_data_stats(
 ) -> Path:
     """Draw the overview and write it to a file.
 
-    Args:
-        stats: one entry per language and split.
-        overlaps: rows that occur in both, by name of the pair of splits.
-        path: where to write; the ending decides the format (.png or .svg).
-        title: heading of the figure.
-
     Raises:
         KitError: matplotlib is missing, there is nothing to draw, or the ending is unknown.
     """

@@ -41,7 +41,6 @@ class F1Curve:
         cuts: thresholds `(T,)`.
         f1: `(T,)`.
         low: 2.5% quantile of the bootstrap `(T,)`.
-        high: 97.5% quantile `(T,)`.
     """
 
     cuts: FloatArray
@@ -58,7 +57,6 @@ class Calibration:
         means: mean probability of each bin.
         rates: share of positives of each bin.
         low: lower end of the 95% interval of the share (Wilson 1927).
-        high: upper end.
         error: expected calibration error: mean |rate - mean|, weighted by rows.
     """
 

@@ -64,7 +64,6 @@ class Picture:
         name: a file name without ending.
         title: what it is, in a few words.
         caption: how to read it, in a sentence or two.
-        figure: the drawing.
     """
 
     name: str
@@ -120,12 +119,6 @@ def draw_figures(
     run: Run, train: Examples, answers: AnswersBySplit, before: Run | None = None
 ) -> Iterator[Picture]:
     """Draw the pictures that suit the run, one at a time; none that would be empty.
-
-    Args:
-        run: as far as it has come.
-        train: its training examples, from `run.read_train`.
-        answers: per split, from `read_all_answers`.
-        before: the same encoder without fine-tuning, for the radar chart.
 
     Raises:
         KitError: `before` does not fit, or matplotlib is missing.

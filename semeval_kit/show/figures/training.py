@@ -127,11 +127,6 @@ def draw_radar(
 
     Fewer than three scores are no polygon, and more than twelve names do not fit around one: they
     are bars.
-
-    Args:
-        after: score (0 to 1) by its name.
-        before: the same names.
-        names: what to call after and before.
     """
     is_radar = 2 < len(after) <= 12
     figure = new_figure(WIDTH - 2 * _SIDE + 1.6 if is_radar else max(2.6, 0.36 * len(after) + 1))
