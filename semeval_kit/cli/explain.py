@@ -86,7 +86,7 @@ def explain(run_path: Path, **given: Any) -> None:
             f"{run.path}: its member is {run.member}, which has no tokens to hide. "
             "Explain the encoder's run instead."
         )
-    if run.task.data.pair or run.task.data.pair_separator or run.task.data.context:
+    if run.task.data.has_pairs or run.task.data.context:
         raise KitError(
             f"{run.path}: its task reads pairs or contexts, whose tokens explain cannot hide yet. "
             "`semeval-kit predict` takes them."

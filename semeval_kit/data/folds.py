@@ -69,7 +69,7 @@ def assign_folds(
     if n_groups < n_folds:
         raise KitError(
             f"{n_groups} groups or different texts cannot make {n_folds} folds. Lower --folds or "
-            "add rows."
+            "add rows. (Pairs that share a text are one group, unless the task names a group key.)"
         )
     evidence = _group_evidence(targets, languages, groups, n_groups)
     sizes = np.bincount(groups, minlength=n_groups)

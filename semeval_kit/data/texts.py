@@ -7,7 +7,7 @@ collapsing of blanks, the rule with which the overlaps of SemEval-2025 Task 11 w
 from __future__ import annotations
 
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from semeval_kit.data.examples import Examples
 
 Keys = list[tuple[str, str]]
+_TYING_ROWS, _TYING_SHARE = 10, 0.05  # a text of pairs in more rows than both ties nothing
 
 
 class Note(str):
@@ -73,12 +74,46 @@ def normalize_text(text: str) -> str:
 def number_groups(examples: Examples) -> NDArray[np.int64]:
     """Number the groups that stay in one fold and in one bootstrap draw, `(n_examples,)` from 0.
 
-    Rows of equal `groups` are one; where the task names no group, rows of the same text (and
-    second text), whatever their language. Numbers follow the first appearance.
+    Rows of a group have an equal value of the task's group key; without a key, an equal text,
+    whatever their language. Of pairs, rows that share either text are tied to each other, and so on
+    through all of them: a model that has learnt one side knows half of the other row. A text in
+    more than ten rows that are more than one in twenty (a question asked of all) ties nothing.
+
+    Numbers follow the first appearance.
     """
-    keys: Iterable[str] = examples.groups or map(normalize_text, whole_texts(examples))
-    numbers: dict[str, int] = {}
-    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
+    if not examples.groups and examples.pairs:
+        return _tie_pairs(list(map(normalize_text, (*examples.texts, *examples.pairs))))
+    keys: Iterable[str] = examples.groups or map(normalize_text, examples.texts)
+    return np.array(_number_keys(keys), dtype=np.int64)
+
+
+def _number_keys(keys: Iterable[object]) -> list[int]:
+    numbers: dict[object, int] = {}
+    return [numbers.setdefault(key, len(numbers)) for key in keys]
+
+
+def _tie_pairs(texts: Sequence[str]) -> NDArray[np.int64]:
+    """Groups of rows; `texts` are the first text of every row, then the second of every row."""
+    n_rows = len(texts) // 2
+    counts = Counter(texts)
+    most = max(_TYING_ROWS, _TYING_SHARE * n_rows)
+    parents = list(range(n_rows))
+
+    def find_root(row: int) -> int:
+        while parents[row] != row:
+            parents[row] = parents[parents[row]]
+            row = parents[row]
+        return row
+
+    holders: dict[object, int] = {}
+    for place, text in enumerate(texts):
+        row = place % n_rows
+        if counts[text] <= most:
+            parents[find_root(row)] = find_root(holders.setdefault(text, row))
+    # Rows that say the very same stay together, whatever their texts tie.
+    for row, both in enumerate(zip(texts[:n_rows], texts[n_rows:], strict=True)):
+        parents[find_root(row)] = find_root(holders.setdefault(both, row))
+    return np.array(_number_keys(map(find_root, range(n_rows))), dtype=np.int64)
 
 
 def whole_texts(examples: Examples) -> Sequence[str]:

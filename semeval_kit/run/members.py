@@ -165,7 +165,7 @@ def split_inputs(run: Run, lines: list[str]) -> dict[str, Any]:
     """
     data = run.task.data
     names = ["texts"]
-    names += ["pairs"] if data.pair or data.pair_separator else []
+    names += ["pairs"] if data.has_pairs else []
     names += ["contexts"] if data.context else []
     if len(names) == 1:
         return {"texts": lines}

@@ -107,6 +107,11 @@ def prepare(path: Path, plan: Plan, say: Say) -> Run:
     task = load_task(plan.task)
     languages = task.check_languages(plan.languages)
     train_languages = _choose_train_languages(task, languages, plan.train_languages)
+    if plan.config.pairs == "apart" and not task.data.has_pairs:
+        raise KitError(
+            f"recipe: pairs = 'apart', but task {task.name} has one text per row. "
+            "Leave it out, or name the second text in the task file ([data] pair)."
+        )
     config = pin_encoder(path, plan.config)  # a name that leads nowhere is told before any work
     data = plan.data.expanduser().resolve()
     splits = plan.train_splits

@@ -153,6 +153,11 @@ def _lay_model(source: Path, target: Path) -> None:
 
     classifier = load_model(source)
     targets = classifier.targets
+    if classifier.apart:
+        raise KitError(
+            f"{source}: this model reads the two texts of a pair apart, which `pipeline()` cannot. "
+            "Use `semeval-kit predict` with the run instead."
+        )
     if not targets.fits_pipeline or (not has_mean_head and targets.columns != targets.names):
         raise KitError(
             f"{source}: this model has several targets, or numbers without a range, which "

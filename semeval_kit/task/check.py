@@ -204,7 +204,7 @@ def _rule_errors(task: Task) -> Iterator[str]:
                 f"rules.reversal: '{label}' and '{reverse}' must be labels that turn into each "
                 "other. Correct them."
             )
-    if task.rules.reversal and not (task.data.pair or task.data.pair_separator):
+    if task.rules.reversal and not task.data.has_pairs:
         yield "rules.reversal: needs two texts per row. Name data.pair."
     for rule in task.rules.iff:
         for name, label in ((rule.target, rule.label), (rule.other, rule.other_label)):

@@ -247,6 +247,11 @@ class Data(Section):
         return Spelling()
 
     @property
+    def has_pairs(self) -> bool:
+        """Whether a row has a second text."""
+        return bool(self.pair or self.pair_separator)
+
+    @property
     def input_columns(self) -> tuple[str, ...]:
         """Every column that text, pair and context are made from."""
         texts = template_columns(self.text) if self.text else self.text_columns

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,65 @@ from semeval_kit.data.examples import Examples
 
 Array = NDArray[np.float64]
 NO_BLOCKS: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+_CHUNK = 10_000  # texts that a tokenizer gets at once: it takes kilobytes for each
 _POOL = 50  # batches that are sorted by length together: more saves padding, fewer mixes better
+
+
+class Ragged(Sequence[list[int]]):
+    """Rows of small integers in one array: a list of lists takes ten times the memory."""
+
+    def __init__(self, values: NDArray[np.int32], ends: NDArray[np.int64]) -> None:
+        """Hold all values, one row after the other, and where each row ends."""
+        self.values, self.ends = values, ends
+
+    @classmethod
+    def of(cls, rows: Iterable[Sequence[int]]) -> Ragged:
+        """Pack rows."""
+        rows = list(rows)
+        lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+        values = np.fromiter(chain.from_iterable(rows), np.int32, int(lengths.sum()))
+        return cls(values, np.cumsum(lengths))
+
+    @classmethod
+    def join(cls, parts: Sequence[Ragged]) -> Ragged:
+        """All rows of the parts."""
+        lengths = [part.lengths for part in parts]
+        values = [part.values for part in parts]
+        if not parts:
+            return cls.of([])
+        return cls(np.concatenate(values), np.cumsum(np.concatenate(lengths)))
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Values of each row `(n_rows,)`."""
+        return np.diff(self.ends, prepend=0)
+
+    def take(self, rows: Sequence[int]) -> Ragged:
+        """The rows that are named, in that order."""
+        numbers = np.asarray(rows, dtype=np.int64)
+        lengths = self.lengths[numbers]
+        ends = np.cumsum(lengths)
+        # Of each value that is kept: its place in its row, after where that row begins.
+        places = np.arange(int(lengths.sum())) - np.repeat(ends - lengths, lengths)
+        return Ragged(self.values[places + np.repeat(self.ends[numbers] - lengths, lengths)], ends)
+
+    def fill(self, cells: NDArray[np.int64]) -> None:
+        """Write each row from the left into its row of `(n_rows, n_columns)`."""
+        cells[np.arange(cells.shape[1]) < self.lengths[:, None]] = self.values
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, row: Any) -> Any:
+        if isinstance(row, slice):
+            return [self[number] for number in range(*row.indices(len(self)))]
+        end = int(self.ends[row])
+        return self.values[end - int(self.lengths[row]) : end].tolist()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and len(self) == len(other) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -66,26 +125,51 @@ class Tokens:
     """Token ids of texts, or of pairs.
 
     Attributes:
-        ids: one list per row, special tokens included.
+        ids: of each row, special tokens included.
         types: 1 for each token of a second text, where encoder and rows have such; else empty.
+        seconds: the ids of each row's second text, where pairs are encoded apart; else empty.
     """
 
-    ids: list[list[int]]
-    types: list[list[int]] = field(default_factory=list)
+    ids: Ragged
+    types: Ragged = field(default_factory=lambda: Ragged.of([]))
+    seconds: Ragged = field(default_factory=lambda: Ragged.of([]))
+
+    @classmethod
+    def of(cls, ids: Iterable[Sequence[int]], types: Iterable[Sequence[int]] = ()) -> Tokens:
+        """Pack rows of ids, and of types."""
+        return cls(Ragged.of(ids), Ragged.of(types))
+
+    @classmethod
+    def join(cls, parts: Sequence[Tokens]) -> Tokens:
+        """All rows of the parts, of which all or none are pairs apart."""
+        types = [part.types for part in parts]
+        if any(map(len, types)):  # of a part without a second text that has any token
+            types = [part.types if len(part.types) else part.zeros() for part in parts]
+        return cls(
+            Ragged.join([part.ids for part in parts]),
+            Ragged.join(types),
+            Ragged.join([part.seconds for part in parts]),
+        )
 
     def __len__(self) -> int:
         return len(self.ids)
 
     @property
     def lengths(self) -> list[int]:
-        """Tokens of each row."""
-        return [len(ids) for ids in self.ids]
+        """Tokens of each row; of a pair apart, of the longer text."""
+        if not len(self.seconds):
+            return list(map(int, self.ids.lengths))
+        return list(map(int, np.maximum(self.ids.lengths, self.seconds.lengths)))
 
     def take(self, rows: Iterable[int]) -> Tokens:
         """The rows that are named, in that order."""
         rows = list(rows)
-        types = [self.types[row] for row in rows] if self.types else []
-        return Tokens([self.ids[row] for row in rows], types)
+        parts = (self.ids, self.types, self.seconds)
+        return Tokens(*(part.take(rows) if len(part) else part for part in parts))
+
+    def zeros(self) -> Ragged:
+        """Types of tokens that have none."""
+        return Ragged(np.zeros_like(self.ids.values), self.ids.ends)
 
 
 @dataclass(frozen=True)
@@ -115,7 +199,7 @@ class Rows:
             weights = np.concatenate(filled)
         return Rows(
             self.names + other.names,
-            Tokens(self.tokens.ids + other.tokens.ids, self.tokens.types + other.tokens.types),
+            Tokens.join([self.tokens, other.tokens]),
             np.concatenate([self.targets, other.targets]),
             weights,
             np.concatenate([self.blocks, other.blocks]),
@@ -140,6 +224,7 @@ def encode_texts(
     *,
     pairs: Sequence[str] = (),
     contexts: Sequence[str] = (),
+    apart: bool = False,
 ) -> Tokens:
     """Turn texts into token ids, cut to `max_length` tokens with the special ones included.
 
@@ -151,18 +236,34 @@ def encode_texts(
             cut first.
         contexts: what is read beside each row, after the text or the pair. It gets the tokens that
             are left over, so it is cut before text and pair are.
+        apart: whether both texts of a pair are encoded on their own, each of `max_length` tokens;
+            the context is then read beside the first.
     """
-    if not texts:
-        return Tokens([])
     limit = min(max_length, int(tokenizer.model_max_length))
+    parts = []
+    for start in range(0, len(texts), _CHUNK):
+        one, two, beside = (rows[start : start + _CHUNK] for rows in (texts, pairs, contexts))
+        if apart:
+            first = _encode(tokenizer, (one, (), beside), limit)
+            second = _encode(tokenizer, (two, (), ()), limit)
+            parts.append(Tokens(first.ids, first.types, second.ids))
+        else:
+            parts.append(_encode(tokenizer, (one, two, beside), limit))
+    return Tokens.join(parts)
+
+
+def _encode(
+    tokenizer: Any, inputs: tuple[Sequence[str], Sequence[str], Sequence[str]], limit: int
+) -> Tokens:
+    texts, pairs, contexts = inputs
     if contexts:
-        pairs = _add_contexts(tokenizer, (texts, pairs, contexts), limit)
+        pairs = _add_contexts(tokenizer, inputs, limit)
     options = {"truncation": True, "max_length": limit, "padding": False}
     if not pairs:
-        return Tokens(tokenizer(list(texts), **options)["input_ids"])
+        return Tokens.of(tokenizer(list(texts), **options)["input_ids"])
     encoded = tokenizer(list(texts), list(pairs), return_token_type_ids=True, **options)
     types = encoded["token_type_ids"]
-    return Tokens(encoded["input_ids"], types if any(map(any, types)) else [])
+    return Tokens.of(encoded["input_ids"], types if any(map(any, types)) else ())
 
 
 def training_batches(lengths: Sequence[int], size: int, order_seed: str) -> list[list[int]]:
@@ -197,22 +298,28 @@ def pad_batch(tokens: Tokens, pad_id: int) -> dict[str, Tensor]:
     """Pad tokens on the right to the longest of the batch.
 
     Returns:
-        `input_ids` and `attention_mask`, each `(n_texts, n_tokens)` of integers; and
-        `token_type_ids` where the tokens have types.
+        `input_ids` and `attention_mask`, each `(n_texts, n_tokens)` of integers, and
+        `token_type_ids` where the tokens have types; of pairs apart `(n_pairs, 2, n_tokens)`.
     """
     width = max(tokens.lengths)
-    batch = {
-        "input_ids": torch.full((len(tokens), width), pad_id, dtype=torch.long),
-        "attention_mask": torch.zeros((len(tokens), width), dtype=torch.long),
+    sides = [(tokens.ids, tokens.types if len(tokens.types) else None)]
+    if len(tokens.seconds):
+        sides.append((tokens.seconds, None))
+    shape = (len(sides), len(tokens), width)
+    ids, mask = np.full(shape, pad_id, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+    types = np.zeros_like(mask)
+    for side, (texts, kinds) in enumerate(sides):
+        texts.fill(ids[side])
+        mask[side] = np.arange(width) < texts.lengths[:, None]
+        if kinds is not None:
+            kinds.fill(types[side])
+    batch = {"input_ids": ids, "attention_mask": mask}
+    if len(tokens.types):
+        batch["token_type_ids"] = types
+    return {
+        name: torch.from_numpy(values[0] if len(sides) == 1 else values.swapaxes(0, 1).copy())
+        for name, values in batch.items()
     }
-    for row, ids in enumerate(tokens.ids):
-        batch["input_ids"][row, : len(ids)] = torch.tensor(ids, dtype=torch.long)
-        batch["attention_mask"][row, : len(ids)] = 1
-    if tokens.types:
-        batch["token_type_ids"] = torch.zeros_like(batch["input_ids"])
-        for row, types in enumerate(tokens.types):
-            batch["token_type_ids"][row, : len(types)] = torch.tensor(types, dtype=torch.long)
-    return batch
 
 
 def _count(tokenizer: Any, texts: Sequence[str]) -> list[int]:

@@ -89,7 +89,8 @@ def load_classifier(recipe: Recipe, targets: Targets) -> Classifier:
             )
         _override_dropouts(settings, recipe)
         own_mean = hasattr(settings, "classifier_pooling")
-        mean_head = recipe.pooling == "mean" and not own_mean
+        apart = recipe.pairs == "apart"
+        mean_head = recipe.pooling == "mean" and (apart or not own_mean)
         if own_mean:
             settings.classifier_pooling = recipe.pooling
         if not mean_head:
@@ -117,6 +118,7 @@ def load_classifier(recipe: Recipe, targets: Targets) -> Classifier:
         network,
         targets,
         mean_head=mean_head,
+        apart=apart,
         dropout=recipe.head_dropout,
         samples=recipe.multi_dropout,
     )
@@ -146,7 +148,8 @@ def load_model(folder: Path, dtype: torch.dtype = torch.float32) -> Classifier:
             folder, dtype=dtype, use_safetensors=True, trust_remote_code=False
         )
         targets = parse_targets(head) if head else _read_old_targets(network.config)
-        model = Classifier(network, targets, mean_head=mean_head)
+        apart = head.get("pairs") == "apart"
+        model = Classifier(network, targets, mean_head=mean_head, apart=apart)
         if model.head is not None:
             model.head.load_state_dict(load_file(folder / HEAD_WEIGHTS))
     return model.eval()

@@ -162,7 +162,8 @@ def _split_rows(run: Run, model: int, tokenizer: Any, recipe: Recipe) -> _FoldRo
     examples, length = run.read_taught(), recipe.max_length
     texts, pairs, contexts = examples.texts, examples.pairs, examples.contexts
     gold = encode_gold(run.learnt_task, examples.labels)
-    tokens = encode_texts(tokenizer, texts, length, pairs=pairs, contexts=contexts)
+    options: dict[str, Any] = {"contexts": contexts, "apart": recipe.pairs == "apart"}
+    tokens = encode_texts(tokenizer, texts, length, pairs=pairs, **options)
     rows = Rows(examples.ids, tokens, gold, blocks=_number_languages(examples, recipe))
     seed, fold = divmod(model, run.n_folds)
     fold_of = run.read_folds(seed)
@@ -171,7 +172,7 @@ def _split_rows(run: Run, model: int, tokenizer: Any, recipe: Recipe) -> _FoldRo
     train, valid, swapped = rows.take(learnt), rows.take(held_out), None
     reversal = find_reversal(run.task)
     if reversal is not None and pairs:
-        tokens = encode_texts(tokenizer, pairs, length, pairs=texts, contexts=contexts)
+        tokens = encode_texts(tokenizer, pairs, length, pairs=texts, **options)
         columns = np.concatenate([np.argsort(reversal), np.arange(len(reversal), gold.shape[1])])
         others = Rows(examples.ids, tokens, gold[:, columns], blocks=rows.blocks)
         # A row that is there both ways says so itself, and may be held out.
@@ -193,6 +194,7 @@ def _encode_extra(run: Run, extra: ExtraRows, tokenizer: Any, recipe: Recipe) ->
         recipe.max_length,
         pairs=examples.pairs,
         contexts=examples.contexts,
+        apart=recipe.pairs == "apart",
     )
     return Rows(
         examples.ids,

@@ -19,6 +19,8 @@ from semeval_kit.training.targets import PLAIN, LossOptions, Targets
 
 Array = NDArray[np.float64]
 HEAD_FILE, HEAD_WEIGHTS = "head.json", "head.safetensors"
+# Of the logit over the cosine: cosines of 0 to 1 become shares of 0.1 to 0.9.
+_COSINE_SLOPE = 4.0
 
 
 class Classifier(nn.Module):
@@ -26,6 +28,7 @@ class Classifier(nn.Module):
 
     Either a plain encoder and a linear layer on the mean of its tokens' last hidden states, or
     transformers' own classifier of a family, whose head reads the first token (or its own mean).
+    Of pairs apart, the layer reads how the means of both texts agree (see `_compare_means`).
     """
 
     def __init__(
@@ -34,10 +37,13 @@ class Classifier(nn.Module):
         targets: Targets,
         *,
         mean_head: bool,
+        apart: bool = False,
         dropout: float = 0.0,
         samples: int = 1,
     ) -> None:
         """Wrap a network; with `mean_head` it is a plain encoder and gets a fresh linear layer.
+
+        With `apart` it encodes the texts of a pair one by one, which needs a mean head.
 
         With several samples a training pass gives that many blocks of logits, one after the other,
         each with a dropout of its own (multi-sample dropout, Inoue 2019, arXiv 1905.09788).
@@ -47,14 +53,17 @@ class Classifier(nn.Module):
         takes_types = "token_type_ids" in inspect.signature(network.forward).parameters
         self.takes_types = takes_types and getattr(network.config, "type_vocab_size", 0) > 1
         self.head: nn.Linear | None = None
-        self.samples = samples
+        self.samples, self.apart = samples, apart
         if mean_head:
             if getattr(network, "pooler", None) is not None:
                 network.pooler = None
             self.dropout = nn.Dropout(dropout)
-            self.head = nn.Linear(network.config.hidden_size, len(targets.columns))
+            width = network.config.hidden_size
+            self.head = nn.Linear(_count_features(width) if apart else width, len(targets.columns))
             nn.init.normal_(self.head.weight, std=0.02)
             nn.init.zeros_(self.head.bias)
+            if apart:
+                _begin_with_cosine(self.head, targets)
 
     @property
     def backbone(self) -> PreTrainedModel:
@@ -69,11 +78,16 @@ class Classifier(nn.Module):
     ) -> Tensor:
         """Return logits `(n_texts, n_columns)` of tokens `(n_texts, n_tokens)`.
 
+        Of pairs apart, the tokens are `(n_pairs, 2, n_tokens)` and the logits one row per pair.
+
         Args:
             input_ids: the tokens.
             attention_mask: 1 for a token and 0 for padding.
             token_type_ids: 1 for the tokens of a second text, for encoders that are told.
         """
+        if self.apart:
+            input_ids, attention_mask = input_ids.flatten(0, 1), attention_mask.flatten(0, 1)
+            token_type_ids = None if token_type_ids is None else token_type_ids.flatten(0, 1)
         types = {"token_type_ids": token_type_ids} if self.takes_types else {}
         output = self.network(input_ids=input_ids, attention_mask=attention_mask, **types)
         if self.head is None:
@@ -82,9 +96,13 @@ class Classifier(nn.Module):
         # In fp32 whatever the encoder computes in: a sum of many tokens needs the digits.
         weights = attention_mask.unsqueeze(-1).float()
         mean = (output.last_hidden_state.float() * weights).sum(dim=1) / weights.sum(dim=1)
+        features = _compare_means(mean.unflatten(0, (-1, 2))) if self.apart else mean
         if self.training:
-            mean = mean.repeat(self.samples, 1)
-        logits = self.head(self.dropout(mean))
+            features = features.repeat(self.samples, 1)
+        dropped = self.dropout(features)
+        if self.apart:  # the cosine is one number and says the most: never dropped
+            dropped = torch.cat([features[:, :1], dropped[:, 1:]], dim=1)
+        logits = self.head(dropped)
         return logits
 
     def save(self, folder: Path) -> None:
@@ -98,7 +116,34 @@ class Classifier(nn.Module):
         pooling = "own" if self.head is None else "mean"
         parts = [asdict(part) for part in self.targets.parts]
         content = {"format": 1, "pooling": pooling, "targets": parts}
+        if self.apart:
+            content["pairs"] = "apart"
         (folder / HEAD_FILE).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _compare_means(means: Tensor) -> Tensor:
+    """How the two texts of pairs agree `(n_pairs, n_features)`, of means `(n_pairs, 2, width)`.
+
+    The cosine, and of the means, each of length sqrt(width): both, product and distance.
+    """
+    width = means.shape[-1]
+    one, two = (nn.functional.normalize(means, dim=-1) * width**0.5).unbind(dim=1)
+    cosine = (one * two).mean(dim=-1, keepdim=True)
+    return torch.cat([cosine, one, two, one * two, (one - two).abs()], dim=-1)
+
+
+def _count_features(width: int) -> int:
+    return 1 + 4 * width
+
+
+@torch.no_grad()
+def _begin_with_cosine(head: nn.Linear, targets: Targets) -> None:
+    """Let the columns of a number say the cosine, before anything is learnt: most pairs' best."""
+    for part, columns in zip(targets.parts, targets.slices, strict=True):
+        if part.kind == "regression":
+            head.weight[columns] = 0.0
+            head.weight[columns, 0] = 1.0 if part.is_free else _COSINE_SLOPE
+            head.bias[columns] = 0.0 if part.is_free else -_COSINE_SLOPE / 2
 
 
 class TargetLoss:

@@ -221,7 +221,7 @@ class FoldTrainer:
         dropout of its own, and how far the two passes differ is part of the loss.
         """
         if self.recipe.rdrop:
-            batch = {name: tensor.repeat(2, 1) for name, tensor in batch.items()}
+            batch = {name: torch.cat([tensor, tensor]) for name, tensor in batch.items()}
         logits = self.model(**batch)
         parts = list(cells.split(logits))
         sums = _add_up(w * self.loss.sum_terms(part, c.targets, c.blocks) for w, part, c in parts)

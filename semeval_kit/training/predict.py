@@ -104,12 +104,13 @@ class FoldModel:
             pairs: the second text of each row, if the task has pairs.
             contexts: what is read beside each row, if the task has contexts.
         """
-        tokenizer, length = self.tokenizer, self.max_length
-        tokens = encode_texts(tokenizer, texts, length, pairs=pairs, contexts=contexts)
+        tokenizer, length, apart = self.tokenizer, self.max_length, self.classifier.apart
+        options: dict[str, Any] = {"contexts": contexts, "apart": apart}
+        tokens = encode_texts(tokenizer, texts, length, pairs=pairs, **options)
         probs = self.probs_of_tokens(tokens, tell)
         if self.reversal is None or not pairs:
             return probs
-        tokens = encode_texts(tokenizer, pairs, length, pairs=texts, contexts=contexts)
+        tokens = encode_texts(tokenizer, pairs, length, pairs=texts, **options)
         return (probs + self.probs_of_tokens(tokens)[:, self.reversal]) / 2
 
     @torch.no_grad()

@@ -24,6 +24,7 @@ from semeval_kit.errors import KitError
 _COMPARED = ("sweep", "before")
 # Fields that older runs do not have: they are frozen where they are not as by default.
 _LATER = (
+    "pairs",
     "checkpoint_minutes",
     "label_smoothing",
     "asymmetric",
@@ -55,6 +56,9 @@ class Recipe(BaseModel):
     encoder: str = Field("embedded", description="hub id, local folder, or 'embedded'")
     revision: str = Field("", description="commit of the hub model; empty: its main branch")
     pooling: Literal["mean", "cls"] = Field("mean", description="mean of tokens, or CLS head")
+    pairs: Literal["together", "apart"] = Field(
+        "together", description="two texts: read at once, or each on its own and then compared"
+    )
     folds: int = Field(5, ge=2, le=50, description="number of cross-validation folds")
     holdout: float = Field(0.0, ge=0, lt=1, description="share held out instead of folds; 0: folds")
     holdout_split: Literal["", "dev"] = Field("", description="hold out this split instead")
@@ -168,6 +172,12 @@ class Recipe(BaseModel):
     def _refold_needs_folds(self) -> Recipe:
         if self.refold and (self.holdout or self.holdout_split):
             raise ValueError("refold draws new folds; it cannot be with a hold-out")
+        return self
+
+    @model_validator(mode="after")
+    def _compare_means(self) -> Recipe:
+        if self.pairs == "apart" and self.pooling != "mean":
+            raise ValueError("pairs = 'apart' compares means of tokens; set pooling = 'mean'")
         return self
 
     @model_validator(mode="after")

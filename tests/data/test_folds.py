@@ -134,9 +134,27 @@ def test_scarce_labels_are_named_and_labels_nobody_annotated_are_not() -> None:
 def test_a_named_group_takes_the_place_of_the_text() -> None:
     texts = ["one", "One", "two", "three"]
     assert number_texts(texts).tolist() == [0, 0, 1, 2]
-    assert number_texts(texts, pairs=("x", "y", "x", "x")).tolist() == [0, 1, 2, 3]
     assert number_texts(texts, groups=("film", "song", "song", "film")).tolist() == [0, 1, 1, 0]
     folds = assign_folds(
         number_texts(texts, groups=("film", "song", "song", "film")), np.ones((4, 1)), texts, 2, 0
     )
     assert folds[0] == folds[3] != folds[1] == folds[2]
+
+
+def test_pairs_that_share_a_text_are_tied_through_all_of_them() -> None:
+    texts = ["one", "One", "two", "three", "x"]
+    assert number_texts(texts, pairs=("x", "y", "z", "w", "one")).tolist() == [0, 0, 1, 2, 0]
+    # The chain a-b, b-c, c-d, and the second text of one row as the first of another.
+    assert number_texts(["a", "c", "e", "c"], pairs=("b", "B", "f", "d")).tolist() == [0, 0, 1, 0]
+    assert number_texts(["a", "b"], pairs=("b", "a"), groups=("1", "2")).tolist() == [0, 1]
+
+
+def test_a_text_of_very_many_pairs_ties_nothing() -> None:
+    """One question asked of every text: rows stay apart, but the same row twice does not."""
+    texts = [f"answer {row // 2}" for row in range(60)]
+    asked = ("Is it so?",) * 60
+    assert number_texts(texts, pairs=asked).tolist() == [row // 2 for row in range(60)]
+    few = number_texts([f"answer {row}" for row in range(10)], pairs=asked[:10])
+    assert few.tolist() == [0] * 10
+    same = number_texts(["It is so"] * 30 + texts[:30], pairs=asked[:30] + ("No",) * 30)
+    assert same[:30].tolist() == [0] * 30

@@ -36,7 +36,7 @@ def make_rows() -> Callable[..., Any]:
             words = draw.integers(25, 60, size=draw.integers(2, 9)).tolist()
             words += [5 + 3 * target for target in np.flatnonzero(row).tolist()]
             ids.append([2, *words, 3])
-        return Rows(tuple(f"{first}-{i}" for i in range(n)), Tokens(ids), targets)
+        return Rows(tuple(f"{first}-{i}" for i in range(n)), Tokens.of(ids), targets)
 
     return make
 

@@ -67,7 +67,7 @@ def test_plain_batches_go_from_short_to_long(lengths: list[int]) -> None:
 
 
 def test_padding_is_on_the_right_and_masked() -> None:
-    batch = pad_batch(Tokens([[5, 6, 7], [8]]), pad_id=9)
+    batch = pad_batch(Tokens.of([[5, 6, 7], [8]]), pad_id=9)
     assert set(batch) == {"input_ids", "attention_mask"}
     assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 9, 9]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
@@ -82,7 +82,7 @@ def test_texts_are_cut_with_their_special_tokens(tiny_encoder: Callable[[str], P
     assert ids[0][-1] == ids[1][-1] == tokenizer.sep_token_id
     # The tokenizer knows no more than 48, whatever the recipe says.
     assert encode_texts(tokenizer, ["bara " * 90], 500).lengths == [48]
-    assert encode_texts(tokenizer, [], 8) == Tokens([])
+    assert encode_texts(tokenizer, [], 8) == Tokens.of([])
 
 
 def words_of(tokenizer: Any, tokens: Tokens, row: int = 0) -> str:
@@ -124,3 +124,38 @@ def test_a_context_is_cut_before_text_and_pair(tiny_encoder: Callable[[str], Pat
     # Not even text and pair have room: they are cut as they would be without a context.
     alone = encode_texts(tokenizer, ["bara " * 9], 8, pairs=["kitu " * 9])
     assert encode("bara " * 9, "kitu " * 9, long, 8) == words_of(tokenizer, alone)
+
+
+def test_texts_of_a_pair_apart_are_rows_of_their_own(tiny_encoder: Callable[[str], Path]) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_encoder("bert"))
+    texts, pairs = ["bara dora", "lusi"], ["kitu", "mera bara nosi"]
+    tokens = encode_texts(tokenizer, texts, 48, pairs=pairs, apart=True)
+    alone = [encode_texts(tokenizer, side, 48).ids for side in (texts, pairs)]
+    assert (tokens.ids, tokens.seconds) == tuple(alone)
+    assert tokens.lengths == [4, 5]
+    batch = pad_batch(tokens, pad_id=9)
+    assert batch["input_ids"].tolist() == [
+        [[*alone[0][0], 9], [*alone[1][0], 9, 9]],
+        [[*alone[0][1], 9, 9], alone[1][1]],
+    ]
+    assert batch["attention_mask"].sum(dim=-1).tolist() == [[4, 3], [3, 5]]
+    beside = encode_texts(tokenizer, texts, 48, pairs=pairs, contexts=["nosi", ""], apart=True)
+    assert words_of(tokenizer, beside) == "[CLS] bara dora [SEP] nosi [SEP]"
+    assert beside.seconds == alone[1]
+    assert pad_batch(beside, 0)["token_type_ids"].sum(dim=-1).tolist() == [[2, 0], [1, 0]]
+
+
+def test_many_texts_are_as_few_at_a_time(
+    tiny_encoder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows are tokenised in parts, of which only some have a second text with tokens."""
+    tokenizer = AutoTokenizer.from_pretrained(tiny_encoder("bert"))
+    texts = ["bara " * (n % 5 + 1) for n in range(23)]
+    contexts = ["lusi" if n > 11 else "" for n in range(23)]
+    for options in ({}, {"pairs": texts[::-1]}, {"contexts": contexts}):
+        whole = encode_texts(tokenizer, texts, 48, **options)
+        with monkeypatch.context() as patch:
+            patch.setattr("semeval_kit.training.batches._CHUNK", 4)
+            assert encode_texts(tokenizer, texts, 48, **options) == whole
+        rows = [5, 0, 22]
+        assert whole.take(rows).ids == [whole.ids[row] for row in rows]

@@ -9,10 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from semeval_kit.errors import KitError
+from semeval_kit.training.batches import Ragged, Rows, Tokens, pad_batch
 from semeval_kit.training.encoder import (
     describe_model,
     encoder_layers,
@@ -22,6 +24,7 @@ from semeval_kit.training.encoder import (
     parameter_groups,
 )
 from semeval_kit.training.head import Classifier
+from semeval_kit.training.loop import FoldTrainer
 from semeval_kit.training.recipe import Recipe, make_recipe
 from semeval_kit.training.targets import Target, Targets
 
@@ -88,6 +91,76 @@ def test_every_family_trains_and_is_saved_as_it_was_trained(
     for row, ids in enumerate(valid.tokens.ids):
         logits = again(torch.tensor([ids]), torch.ones(1, len(ids)))
         assert torch.sigmoid(logits[0]).tolist() == pytest.approx(found[row].tolist(), abs=1e-5)
+
+
+def make_pairs(n: int, seed: int = 0) -> Rows:
+    """Pairs that are as much related as they share words."""
+    draw = np.random.default_rng(seed)
+    ids = draw.integers(10, 60, size=(n, 2, 6))
+    shared = draw.integers(0, 7, size=n)
+    for row, count in enumerate(shared):
+        ids[row, 1, :count] = ids[row, 0, :count]
+    one, two = ([[2, *row, 3] for row in side.tolist()] for side in ids.swapaxes(0, 1))
+    tokens = Tokens(Ragged.of(one), seconds=Ragged.of(two))
+    return Rows(tuple(map(str, range(n))), tokens, shared[:, None] / 6)
+
+
+@pytest.mark.parametrize("bounded", [True, False])
+def test_numbers_of_pairs_apart_begin_with_the_cosine(tiny_bert: Path, bounded: bool) -> None:
+    targets = Targets((Target("regression", ("score",), bounded=bounded),))
+    torch.manual_seed(0)
+    model = load_classifier(recipe(tiny_bert, pairs="apart"), targets).eval()
+    batch = pad_batch(make_pairs(30).tokens, 0)
+    with torch.no_grad():
+        found = targets.to_probs(model(**batch))[:, 0]
+        mask = batch["attention_mask"].unsqueeze(-1)
+        means = []
+        for side in (0, 1):
+            inputs = {name: cells[:, side] for name, cells in batch.items()}
+            states = model.network(**inputs).last_hidden_state
+            means.append((states * mask[:, side]).sum(dim=1) / mask[:, side].sum(dim=1))
+    cosine = torch.cosine_similarity(*means).double()
+    expected = torch.sigmoid(4 * cosine - 2) if bounded else cosine
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+
+
+def learn_pairs(folder: Path, encoder: Path, pad_id: int = 0, **fields: Any) -> float:
+    """Learn pairs apart, save the model, and see that it comes back; returns Spearman's rho."""
+    fields = {"encoder": str(encoder), "pairs": "apart", "lr": 3e-3, "epochs": 4, **fields}
+    targets = Targets((Target("regression", ("score",)),))
+    config = make_recipe(fields, "a test")
+    trainer = FoldTrainer(config, targets, 0, pad_id, precision="fp32", emit=lambda _: None)
+    valid = make_pairs(40, seed=1)
+    progress = trainer.fit(make_pairs(160), valid, folder, {}, "spearman")
+    found = trainer.predict(valid)
+    saved = folder / "model"
+    saved.mkdir()
+    trainer.classifier.save(saved)
+    again = load_model(saved)
+    assert again.apart
+    with torch.no_grad():
+        probs = targets.to_probs(again(**pad_batch(valid.tokens, pad_id)))
+    assert probs.numpy() == pytest.approx(found, abs=1e-5)
+    return progress.best_value
+
+
+def test_every_family_learns_pairs_apart(
+    family: str, tiny_encoder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    pad_id = 1 if family in ("roberta", "xlm-roberta", "mpnet") else 0
+    assert learn_pairs(tmp_path, tiny_encoder(family), pad_id) > 0.5
+
+
+@pytest.mark.parametrize("lever", [{"rdrop": 1.0}, {"multi_dropout": 3}, {"fgm": 0.5}])
+def test_levers_work_with_pairs_apart(
+    lever: dict[str, Any], tiny_bert: Path, tmp_path: Path
+) -> None:
+    assert learn_pairs(tmp_path, tiny_bert, **lever) > 0.5
+
+
+def test_pairs_apart_need_the_mean_of_tokens() -> None:
+    with pytest.raises(KitError, match="compares means of tokens; set pooling = 'mean'"):
+        recipe("embedded", pairs="apart", pooling="cls")
 
 
 @pytest.mark.parametrize("family", ["bert", "albert", "mpnet"])

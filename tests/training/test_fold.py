@@ -300,20 +300,27 @@ languages = ["eng"]
 """
 
 
+@pytest.mark.parametrize("pairs", ["together", "apart"])
 def test_pairs_are_learnt_both_ways_and_both_ways_agree(
-    make_plan: Callable[..., Any], tmp_path: Path
+    make_plan: Callable[..., Any], tmp_path: Path, pairs: str
 ) -> None:
     (tmp_path / "task.toml").write_text(PAIRS_TASK, encoding="utf-8")
-    words = ("grumo", "wondi", "tremba", "mourno", "zappo", "yucho", "fristo", "lirela")
+    # Every word with every other of its set: pairs that share a text are in one fold.
+    words = ("grumo", "wondi", "tremba", "mourno", "zappo"), ("yucho", "fristo", "lirela", "bara")
     labels = ("SAME", "FORWARD", "BACKWARD")
-    rows = [(a, b, labels[(i + j) % 3]) for i, a in enumerate(words) for j, b in enumerate(words)]
+    rows = [
+        (a, b, labels[(i + j) % 3])
+        for known in words
+        for i, a in enumerate(known)
+        for j, b in enumerate(known)
+    ]
     rows = [row for row in rows if row[0] < row[1]] + [("zappo", "grumo", "FORWARD")]
     train = "".join(f"r{n},{a},{b},{label}\n" for n, (a, b, label) in enumerate(rows))
     (tmp_path / "train.csv").write_text("id,one,two,label\n" + train, encoding="utf-8")
     test = "id,one,two\nt1,grumo,wondi\nt2,wondi,grumo\n"
     (tmp_path / "test.csv").write_text(test, encoding="utf-8")
-    plan = make_plan(("eng",), task=str(tmp_path / "task.toml"), data=tmp_path, epochs=1)
-    run = stages.prepare(tmp_path / "run", plan, lambda _: None)
+    fields = {"task": str(tmp_path / "task.toml"), "data": tmp_path, "pairs": pairs, "epochs": 1}
+    run = stages.prepare(tmp_path / "run", make_plan(("eng",), **fields), lambda _: None)
     recipe = encoder_fold.make_recipe(run.recipe, "a test")
     folded = encoder_fold._split_rows(run, 0, encoder_fold.load_tokenizer(recipe), recipe)
     n_learnt = len(rows) - len(folded.held_out)
@@ -326,8 +333,11 @@ def test_pairs_are_learnt_both_ways_and_both_ways_agree(
     assert len(folded.train.names) == 2 * n_learnt - both
     first, copy = 0, folded.train.names.index(folded.train.names[0], 1)
     assert folded.train.targets[copy].tolist() == folded.train.targets[first][[0, 2, 1]].tolist()
-    ids = folded.train.tokens.ids
-    assert ids[copy] == [ids[first][place] for place in (0, 3, 2, 1, 4)]
+    ids, seconds = folded.train.tokens.ids, folded.train.tokens.seconds
+    if pairs == "apart":
+        assert (ids[copy], seconds[copy]) == (seconds[first], ids[first])
+    else:
+        assert ids[copy] == [ids[first][place] for place in (0, 3, 2, 1, 4)]
     encoder_fold.train_fold(run, 0, lambda _: None)
     assert run.read_done(0)["n_train"] == n_learnt
     encoder_fold.predict_fold(run, 0, ["test"], lambda _: None)
@@ -430,3 +440,8 @@ def test_kills_at_any_moment_change_no_byte(prepare: Callable[..., Run]) -> None
         assert digest(killed.fold_dir(0) / name) == digest(whole.fold_dir(0) / name)
     assert files(killed.fold_dir(0)) == files(whole.fold_dir(0))
     assert not list(killed.fold_dir(0).glob(".*"))
+
+
+def test_texts_apart_need_pairs(prepare: Callable[..., Run]) -> None:
+    with pytest.raises(KitError, match="pairs = 'apart', but task .* has one text per row"):
+        prepare(pairs="apart")

@@ -159,7 +159,7 @@ def _exclude(rows: Any) -> Any:
     """Rows with one target each, said by their words."""
     chosen = [ids[1] % 3 for ids in rows.tokens.ids]
     token_ids = [[2, *[5 + 3 * target] * 3, 3] for target in chosen]
-    return replace(rows, tokens=Tokens(token_ids), targets=np.eye(3)[chosen])
+    return replace(rows, tokens=Tokens.of(token_ids), targets=np.eye(3)[chosen])
 
 
 def test_probabilities_do_not_depend_on_what_shares_a_batch(
@@ -182,7 +182,9 @@ def test_a_loss_that_is_no_number_stops_with_the_rows(
     trainer = make_trainer(events, epochs=1)
     rows = make_rows(12)
     culprit = rows.tokens.ids.index(max(rows.tokens.ids, key=len))
-    rows.tokens.ids[culprit] = [*rows.tokens.ids[culprit], 61]
+    ids = list(rows.tokens.ids)
+    ids[culprit] = [*ids[culprit], 61]
+    rows = replace(rows, tokens=Tokens.of(ids))
     with torch.no_grad():
         trainer.classifier.backbone.embeddings.word_embeddings.weight[61] = float("nan")
     with pytest.raises(KitError) as error:
