@@ -118,7 +118,7 @@ def start() -> None:
     """
     gc.set_threshold(100_000, 20, 20)
     atexit.register(gc.freeze)
-    for name in ("SIGTERM", "SIGHUP", "SIGUSR1"):
+    for name in ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"):
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) == signal.SIG_DFL:  # not under nohup
             signal.signal(number, _stop)

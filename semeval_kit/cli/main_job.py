@@ -63,7 +63,7 @@ def run(gold: Path | None, per_language: bool, report: bool, **given: Any) -> No
     path, plan = read_plan(given)
     if per_language and given["engine"] != "local":
         raise click.UsageError("--per-language makes several runs: hand out one --langs at a time.")
-    if hand_out(path, plan, given):
+    if hand_out(path, plan, given, gold):
         return
     engine = read_engine(given)
     try:
@@ -128,7 +128,7 @@ def sweep(
         path, plan = read_plan({**given, "model": model})
         say(f"[{position}/{len(models)}] {model}: {path}")
         try:
-            if hand_out(path, plan, given):
+            if hand_out(path, plan, given, gold):
                 continue
             run = run_all(path, plan, read_engine(dict(given)), gold, say)
             done.append(run.path)

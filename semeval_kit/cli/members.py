@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from semeval_kit.cli.options import (
     RUN_FOLDER,
+    cluster_options,
     engine_options,
     gold_option,
+    hand_out_jobs,
     plan_options,
     read_engine,
+    read_job_engine,
     read_plan,
     run_argument,
     say,
     submissions_option,
 )
+
+if TYPE_CHECKING:
+    from semeval_kit.run.blending import SystemPlan
 
 
 @click.command(
@@ -125,6 +131,7 @@ def adopt(
 @click.argument("members_of", metavar="RECIPE")
 @plan_options
 @engine_options
+@cluster_options
 @gold_option
 def system(members_of: str, gold: Path | None, **given: Any) -> None:
     """Train every member that a recipe lists, blend them, and pack the zip.
@@ -151,7 +158,6 @@ def run_system(given: dict[str, Any], gold: Path | None) -> None:
 
     recipe, encoder = given.pop("recipe"), given.pop("model") or "embedded"
     members = load_members(recipe)
-    engine = read_engine(given)
     seeds = given.pop("seed")
     plans, whole = {}, None
     for member in members:
@@ -167,8 +173,12 @@ def run_system(given: dict[str, Any], gold: Path | None) -> None:
             whole = path.with_name(name)
     assert whole is not None
     weights = {m.name: m.weight for m in members if m.weight is not None}
+    system_plan = SystemPlan(plans, weights)
+    if given["engine"] != "local":
+        _hand_out_system(whole, system_plan, given, gold)
+        return
     try:
-        done = build_system(whole, SystemPlan(plans, weights), engine, gold, say)
+        done = build_system(whole, system_plan, read_engine(given), gold, say)
     except KeyboardInterrupt:
         say(f"\ninterrupted; the same command goes on with {whole}")
         raise SystemExit(130) from None
@@ -207,6 +217,21 @@ def pseudo_label(run_path: Path, split: str, sure: float, target: Path) -> None:
     write_atomic(target, text)
     say(f"{target}: {n_rows} of {n_all} rows of {split}. A run learns them with:")
     click.echo(f"--extra {target} --transductive true")
+
+
+def _hand_out_system(
+    whole: Path, plan: SystemPlan, given: dict[str, Any], gold: Path | None
+) -> None:
+    """Give the jobs of every member to an engine, and their blend, which waits for all."""
+    from semeval_kit.run import jobs, stages
+    from semeval_kit.run.blending import list_blend_job, locate_members
+
+    wait_for, engine = [], read_job_engine(given)
+    for name, path in locate_members(whole, plan).items():
+        listed = jobs.list_jobs(stages.prepare(path, plan.members[name], say), engine)
+        ids = hand_out_jobs(path, listed, given)
+        wait_for += [ids[jobs.FINISH]] if jobs.FINISH in ids else []
+    hand_out_jobs(whole, list_blend_job(whole, plan, gold), given, wait_for)
 
 
 def describe_blend(path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
@@ -11,7 +12,8 @@ import click
 from click.core import ParameterSource
 
 if TYPE_CHECKING:
-    from semeval_kit.run.jobs import Cluster
+    from semeval_kit.run.jobs import Job
+    from semeval_kit.run.slurm import Cluster
     from semeval_kit.run.stages import Engine, Plan
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -49,6 +51,7 @@ class RunFolder(click.Path):
 
 RUN_FOLDER = RunFolder()
 run_argument = click.argument("run_path", metavar="RUN", type=RUN_FOLDER)
+runs_argument = click.argument("paths", metavar="RUN...", nargs=-1, required=True, type=RUN_FOLDER)
 gold_option = click.option(
     "--gold",
     type=click.Path(exists=True, path_type=Path),
@@ -201,7 +204,9 @@ def cluster_options(command: Command) -> Command:
                 "--cluster-file",
                 type=click.Path(exists=True, dir_okay=False, path_type=Path),
                 default=None,
-                help='Slurm: the same as JSON, such as {"partition": "gpu", "minutes": 240}.',
+                envvar="SEMEVAL_KIT_CLUSTER",
+                show_envvar=True,
+                help="Slurm: the same and more as a TOML file, see docs/cluster.md.",
             ),
         )
     ):
@@ -209,7 +214,7 @@ def cluster_options(command: Command) -> Command:
     return command
 
 
-def hand_out(path: Path, plan: Plan, given: dict[str, Any]) -> bool:
+def hand_out(path: Path, plan: Plan, given: dict[str, Any], gold: Path | None = None) -> bool:
     """Prepare a run and give its jobs to the engine that `given` names; False for this machine.
 
     Raises:
@@ -219,14 +224,57 @@ def hand_out(path: Path, plan: Plan, given: dict[str, Any]) -> bool:
         return False
     from semeval_kit.run import jobs, stages
 
-    cluster = _read_cluster(given)
-    run, engine = stages.prepare(path, plan, say), read_engine(dict(given))
-    if given["engine"] == "commands":
-        click.echo(jobs.spell_jobs(jobs.list_jobs(run, engine)))
-        return True
-    jobs.submit_jobs(run, engine, cluster, say)
-    say(f"see `semeval-kit status {run.path} --watch`; `semeval-kit stop {run.path}` cancels them")
+    if plan.before:
+        say("the encoder before fine-tuning is not measured by jobs: run the same command here")
+    run = stages.prepare(path, plan, say)
+    hand_out_jobs(run.path, jobs.list_jobs(run, read_job_engine(given), gold), given)
     return True
+
+
+def hand_out_jobs(
+    folder: Path, listed: Sequence[Job], given: dict[str, Any], wait_for: Sequence[str] = ()
+) -> dict[str, str]:
+    """Give jobs to the engine that `given` names; what has jobs needs no more than this.
+
+    Args:
+        folder: a run, or what is to be one; it keeps the cluster's scripts and logs.
+        listed: the jobs.
+        given: options of `cluster_options`.
+        wait_for: numbers of jobs of other folders that those with `after` wait for.
+
+    Returns:
+        The number that the cluster gave to each job, by name; none of printed ones.
+
+    Raises:
+        KitError: the jobs cannot be submitted.
+    """
+    from semeval_kit.run import jobs, slurm
+
+    if not listed:
+        say(f"{folder}: everything is done")
+        return {}
+    if given["engine"] == "commands":
+        click.echo(jobs.spell_jobs(listed))
+        return {}
+    ids = slurm.submit_jobs(folder, listed, _read_cluster(given), say, wait_for=wait_for)
+    say(f"see `semeval-kit status {folder} --watch`; `semeval-kit stop {folder}` cancels them")
+    return ids
+
+
+def read_job_engine(given: dict[str, Any]) -> Engine:
+    """How each job is computed: on a cluster with as many threads as it asks cores for."""
+    engine = read_engine(dict(given))
+    if given["engine"] == "slurm" and engine.threads is None:
+        return replace(engine, threads=max(_read_cluster(given).cpus // engine.processes, 1))
+    return engine
+
+
+def _read_cluster(given: dict[str, Any]) -> Cluster:
+    from semeval_kit.run.slurm import read_cluster
+
+    asked = {name: given[name] for name in ("partition", "gpus", "cpus", "max_jobs")}
+    asked["minutes"] = _read_minutes(given["time_limit"])
+    return read_cluster(given["cluster_file"], asked)
 
 
 def hand_out_copies(context: click.Context, path: Path, given: dict[str, Any], most: int) -> bool:
@@ -248,15 +296,15 @@ def hand_out_copies(context: click.Context, path: Path, given: dict[str, Any], m
         return False
     import shlex
 
-    from semeval_kit.run import jobs
+    from semeval_kit.run.jobs import Job
 
-    words, cluster = [str(context.info_name), *_spell_given(context)], _read_cluster(given)
+    words = (str(context.info_name), *_spell_given(context))
     if given["engine"] == "commands":
         click.echo("# as often as you like, at once, on any machine that sees the folder")
         click.echo(shlex.join(["semeval-kit", *words]))
         return True
     copies = min(given["max_jobs"] or _COPIES, most)
-    jobs.submit_copies(path, words, cluster, copies, say)
+    hand_out_jobs(path, [Job(f"process-{number}", (words,)) for number in range(copies)], given)
     return True
 
 
@@ -289,14 +337,6 @@ def _spell_given(context: click.Context) -> list[str]:
         elif not getattr(parameter, "is_flag", False):
             words.append(str(value).lower())
     return words
-
-
-def _read_cluster(given: dict[str, Any]) -> Cluster:
-    from semeval_kit.run import jobs
-
-    asked = {name: given[name] for name in ("partition", "gpus", "cpus", "max_jobs")}
-    asked["minutes"] = _read_minutes(given["time_limit"])
-    return jobs.read_cluster(given["cluster_file"], asked)
 
 
 def _read_minutes(text: str | None) -> int | None:

@@ -15,6 +15,7 @@ from semeval_kit.cli.options import (
     gold_option,
     read_engine,
     run_argument,
+    runs_argument,
     say,
 )
 
@@ -26,41 +27,44 @@ _WATCH_SECONDS = 5.0
 
 
 @click.command(epilog="Example:  semeval-kit status submissions/my-run --watch")
-@run_argument
-@click.option("--watch", is_flag=True, help="Show it again until every fold is done or has failed.")
+@runs_argument
+@click.option("--watch", is_flag=True, help="Show it again until all is done or has failed.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def status(run_path: Path, watch: bool, as_json: bool) -> None:
-    """Show each fold of a run, or each trial of a search.
+def status(paths: tuple[Path, ...], watch: bool, as_json: bool) -> None:
+    """Show each fold of runs, or each trial of a search.
 
-    Waiting, running where and how far, done, stopped or failed and why.
+    Waiting, running where and how far, time left, done, stopped or failed and why. Time left is
+    what the epochs that are asked for take at most; training may stop before.
     """
-    from semeval_kit.run.directory import Run
-    from semeval_kit.run.jobs import describe_folds, describe_search
+    from semeval_kit.run.status import describe_jobs, describe_search
 
     while True:
-        searched = _is_search(run_path)
-        folds = describe_search(run_path) if searched else describe_folds(Run.open(run_path))
+        rows = {
+            path: describe_search(path) if _is_search(path) else describe_jobs(path)
+            for path in paths
+        }
         if as_json:
-            click.echo(json.dumps(folds, indent=2))
-        else:
-            click.echo("\n".join(_spell_fold(fold) for fold in folds))
-        ends = ("done", "failed", "stopped") if searched else ("done", "failed")
-        if not watch or all(fold["state"] in ends for fold in folds):
+            shown = {str(path): rows[path] for path in paths}
+            click.echo(json.dumps(shown if len(paths) > 1 else rows[paths[0]], indent=2))
+        for path in paths if not as_json else ():
+            if len(paths) > 1:
+                click.echo(f"{path}:")
+            click.echo("\n".join(_spell_row(row) for row in rows[path]))
+        if not watch or all(_has_ended(row, path) for path in paths for row in rows[path]):
             return
         time.sleep(_WATCH_SECONDS)
         click.echo()
 
 
 @click.command(epilog="Example:  semeval-kit stop submissions/my-run")
-@run_argument
-def stop(run_path: Path) -> None:
-    """Stop what is at work on a run or a search, and nothing else; the same command goes on."""
-    from semeval_kit.run.directory import Run
-    from semeval_kit.run.jobs import stop_jobs, stop_search
+@runs_argument
+def stop(paths: tuple[Path, ...]) -> None:
+    """Stop what is at work on runs or searches, and nothing else; the same command goes on."""
+    from semeval_kit.run.status import stop_jobs, stop_search
 
-    searched = _is_search(run_path)
-    if not (stop_search(run_path, say) if searched else stop_jobs(Run.open(run_path), say)):
-        say(f"{run_path}: nothing is at work here")
+    for path in paths:
+        if not (stop_search(path, say) if _is_search(path) else stop_jobs(path, say)):
+            say(f"{path}: nothing is at work here")
 
 
 @click.command(
@@ -172,25 +176,40 @@ def pack(run_path: Path, data: Path | None, gold: Path | None) -> None:
     click.echo(summarise(run))
 
 
+def _has_ended(row: dict[str, Any], path: Path) -> bool:
+    return row["state"] in ("done", "failed") or (row["state"] == "stopped" and _is_search(path))
+
+
 def _is_search(path: Path) -> bool:
     return (path / "search.json").is_file()
 
 
-def _spell_fold(fold: dict[str, Any]) -> str:
-    words = [f"{fold['model']}: {fold['state']}"]
-    if fold["state"] == "running":
-        words.append(f"on {fold.get('host')}")
-    if fold.get("resumes"):
+def _spell_row(row: dict[str, Any]) -> str:
+    words = [f"{row['model']}: {row['state']}"]
+    if row["state"] == "running":
+        words.append(f"on {row.get('host')}")
+    if row.get("resumes"):
         words.append("goes on from its checkpoint")
-    if fold.get("epoch"):
-        words.append(f"epoch {fold['epoch']}")
-    if fold.get("done_share") is not None:
-        words.append(f"{fold['done_share']:.0%} of its steps")
-    if fold.get("rows_per_second"):
-        words.append(f"{fold['rows_per_second']:.0f} rows/s")
-    if fold.get("why"):
-        words.append(str(fold["why"]).splitlines()[0][:200])
+    if row.get("epoch"):
+        words.append(f"epoch {row['epoch']}")
+    if row.get("done_share") is not None:
+        words.append(f"{row['done_share']:.0%} of its steps")
+    if row.get("rows_per_second"):
+        words.append(f"{row['rows_per_second']:.0f} rows/s")
+    if row.get("seconds_left") is not None and row["state"] == "running":
+        words.append(f"{_spell_time(row['seconds_left'])} left")
+    if row.get("job") and row["state"] != "done":
+        words.append(f"job {row['job']}")
+    if row.get("why"):
+        words.append(str(row["why"]).splitlines()[0][:200])
     return ", ".join(words)
+
+
+def _spell_time(seconds: int) -> str:
+    hours, minutes = divmod(round(seconds / 60), 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min" if seconds >= 60 else f"{seconds} s"
 
 
 def _open_run(path: Path, data: Path | None, encoder: str | None = None) -> Run:

@@ -37,6 +37,7 @@ from semeval_kit.run.directory import (
     write_probs,
 )
 from semeval_kit.run.frozen import Frozen, hash_files
+from semeval_kit.run.jobs import Job
 from semeval_kit.run.judge import plan_judging, plan_tuning, target_rows, tune
 from semeval_kit.run.kept_rows import pack_rows
 from semeval_kit.run.prepare import SPLITS, Engine, Plan, Say, describe_moment
@@ -134,13 +135,30 @@ def build_system(path: Path, plan: SystemPlan, engine: Engine, gold: Path | None
     Raises:
         KitError: a member fails, or they do not fit together; what is finished is kept.
     """
-    runs = {}
-    for number, (name, member) in enumerate(plan.members.items(), start=1):
+    runs, places = {}, locate_members(path, plan)
+    for number, (name, place) in enumerate(places.items(), start=1):
         say(f"[{number}/{len(plan.members)}] {name}:")
-        runs[name] = run_all(path.with_name(f"{path.name}_{name}"), member, engine, gold, say)
+        runs[name] = run_all(place, plan.members[name], engine, gold, say)
     say(f"blending {', '.join(runs)}")
     weights = {runs[name].name: share for name, share in plan.weights.items()}
     return blend_runs(path, list(runs.values()), BlendPlan(weights=weights), gold, say)
+
+
+def locate_members(path: Path, plan: SystemPlan) -> dict[str, Path]:
+    """The folder of each member's run, which lie beside the blend's."""
+    return {name: path.with_name(f"{path.name}_{name}") for name in plan.members}
+
+
+def list_blend_job(path: Path, plan: SystemPlan, gold: Path | None) -> list[Job]:
+    """The job that blends the members' finished runs; none where the blend is packed."""
+    if Run(path).zip_file.is_file():
+        return []
+    words = ["blend", *(str(place.resolve()) for place in locate_members(path, plan).values())]
+    words += ["--to", path.name, "--submissions", str(path.parent.resolve())]
+    for name, share in plan.weights.items():
+        words += ["--weight", f"{path.name}_{name}={share}"]
+    words += ["--gold", str(gold.resolve())] if gold is not None else []
+    return [Job("blend", (tuple(words),), after=tuple(plan.members), writes=(".",))]
 
 
 def _create(path: Path, team: Team, plan: BlendPlan) -> Run:

@@ -374,7 +374,6 @@ class Run:
     rows_file = property(lambda self: self.path / "rows.json")
     extra_file = property(lambda self: self.path / "extra.json")
     folds_file = property(lambda self: self.path / "folds.csv")
-    cluster_file = property(lambda self: self.path / "cluster.json")
     places_file = property(lambda self: self.path / "places.json")
     thresholds_file = property(lambda self: self.path / "thresholds.json")
     estimate_file = property(lambda self: self.path / "estimate.json")

@@ -25,6 +25,7 @@ from semeval_kit.run.directory import Run
 _BEAT_SECONDS = 15.0
 _STALE_SECONDS = 90.0
 _NOTE_SECONDS = 5.0
+_LOOK_SECONDS = 1.0
 _TOLD = ("epoch", "epochs", "step", "steps", "rows_per_second", "split", "done", "rows")
 
 
@@ -61,7 +62,7 @@ def hold_lease(run: Run, fold: int) -> Iterator[Lease]:
     """Say that this process is at work on a fold, for as long as it is.
 
     Raises:
-        KitError: a process of another machine is at work on the fold.
+        KitError: a process of another machine is at work on the fold, and its lease beats.
     """
     with hold_place(run.state_file(fold)) as lease:
         yield lease
@@ -71,17 +72,13 @@ def hold_lease(run: Run, fold: int) -> Iterator[Lease]:
 def hold_place(path: Path) -> Iterator[Lease]:
     """Say in a file that this process is at work, for as long as it is.
 
-    A lease whose time stands still is taken over. When the work fails its reason stays there.
+    A lease whose time stands still is waited for, until it is stale and is taken over. When the
+    work fails its reason stays there.
 
     Raises:
-        KitError: a process of another machine is at work.
+        KitError: a process of another machine is at work, and its lease beats.
     """
-    other = read_place(path)
-    if other.get("state") == "running" and other.get("host") != socket.gethostname():
-        raise KitError(
-            f"{path.parent}: process {other.get('pid')} of {other['host']} is at work here. Wait "
-            f"for it or stop it; if it is gone, this is free in {_STALE_SECONDS:.0f} seconds."
-        )
+    _wait_for_another(path)
     lease, ended = Lease(path), threading.Event()
     lease.write()
 
@@ -105,7 +102,7 @@ def hold_place(path: Path) -> Iterator[Lease]:
 def read_state(run: Run, fold: int) -> dict[str, Any]:
     """What the lease of a fold says; empty where there is none.
 
-    "running" is "lost" where the file's time stands still: the process or its machine is gone.
+    "running" is "lost" where its process is gone, or the file's time stands still.
     """
     return read_place(run.state_file(fold))
 
@@ -117,9 +114,39 @@ def read_place(path: Path) -> dict[str, Any]:
         age = _now(path.parent) - path.stat().st_mtime
     except (OSError, ValueError, TypeError, RecursionError):
         return {}
-    if content.get("state") == "running" and age > _STALE_SECONDS:
+    if content.get("state") == "running" and (age > _STALE_SECONDS or _is_gone(content)):
         content["state"] = "lost"
     return content
+
+
+def _wait_for_another(path: Path) -> None:
+    """Wait while the lease of another machine's process stands still: its node may have died."""
+    seen = 0.0
+    while (other := read_place(path)).get("state") == "running":
+        if other.get("host") == socket.gethostname():
+            return  # whose lock on the folder this process holds
+        with suppress(OSError):
+            beat = path.stat().st_mtime
+            if seen and beat != seen:
+                raise KitError(
+                    f"{path.parent}: process {other.get('pid')} of {other['host']} is at work "
+                    "here. Wait for it or stop it there."
+                )
+            seen = beat
+        time.sleep(_LOOK_SECONDS)
+
+
+def _is_gone(content: dict[str, Any]) -> bool:
+    """Whether the process of a lease is of this machine and no more."""
+    if content.get("host") != socket.gethostname():
+        return False
+    try:
+        os.kill(int(content["pid"]), 0)
+    except (ProcessLookupError, KeyError, ValueError, TypeError):
+        return True
+    except OSError:  # another user's
+        return False
+    return False
 
 
 def _now(folder: Path) -> float:

@@ -21,13 +21,14 @@ from tqdm import tqdm
 
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run
+from semeval_kit.training.leaving import LEAVING_SIGNALS, grace_seconds
 from semeval_kit.training.machine import Slots
 
 Event = dict[str, Any]
 _LOG_LINES = 20
 # The score of an epoch that is shown: the first that it has.
 _SHOWN_SCORES = {"macro_f1": "macro-F1 at 0.5", "spearman": "Spearman's rho"}
-_GRACE_SECONDS = 4  # twice that at most, so that SIGTERM ends all within 10 seconds
+_GRACE_SECONDS = 4.0  # twice that at most, so that SIGTERM ends all within 10 seconds
 
 
 @dataclass
@@ -73,8 +74,8 @@ def run_folds(
     failed: list[FoldJob] = []
     events: queue.Queue[tuple[FoldJob, Event | None]] = queue.Queue()
     display = _Display(say)
-    try:
-        with _exit_on_sigterm():
+    with _exit_on_signals():
+        try:
             while waiting or running:
                 while len(running) < slots.jobs and (job := _take_ready(waiting, running)):
                     job.slot = min(set(range(slots.jobs)) - {other.slot for other in running})
@@ -91,9 +92,9 @@ def run_folds(
                     failed.append(source)
                     waiting = [job for job in waiting if job.fold != source.fold]
                 display.close(source)
-    except BaseException:
-        _stop_all(running)
-        raise
+        except BaseException:
+            _stop_all(running)
+            raise
     if failed:
         raise KitError(_describe_failures(run, failed))
 
@@ -282,20 +283,31 @@ def _describe_failures(run: Run, failed: Sequence[FoldJob]) -> str:
 
 
 @contextmanager
-def _exit_on_sigterm() -> Iterator[None]:
-    """Leave by an exception on SIGTERM, so that the folds' processes are stopped, too."""
+def _exit_on_signals() -> Iterator[None]:
+    """Leave by an exception when told to, once, so that the folds' processes are stopped, too."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def leave(number: int, frame: FrameType | None) -> None:
+        for other in LEAVING_SIGNALS:  # a second one would leave the folds' processes behind
+            signal.signal(other, signal.SIG_IGN)
+        if callable(before[number]):
+            before[number](number, frame)
         raise SystemExit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, leave)
+    before: dict[int, Any] = {
+        number: signal.getsignal(number)
+        for number in LEAVING_SIGNALS
+        if signal.getsignal(number) != signal.SIG_IGN  # under nohup
+    }
+    for number in before:
+        signal.signal(number, leave)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _stop_all(running: Sequence[FoldJob]) -> None:
@@ -306,7 +318,7 @@ def _stop_all(running: Sequence[FoldJob]) -> None:
             _signal_group(process, number)
             if process.stdin is not None:
                 process.stdin.close()  # workers that are in another session leave at its end
-        give_up = time.monotonic() + _GRACE_SECONDS
+        give_up = time.monotonic() + grace_seconds(_GRACE_SECONDS)
         while any([_signal_group(process, 0) for process in processes]):
             if time.monotonic() > give_up:
                 break

@@ -30,6 +30,7 @@ from semeval_kit.training.batches import Rows, pad_batch, plain_batches, trainin
 from semeval_kit.training.checkpoint import Checkpoint, load_newest, save_checkpoint
 from semeval_kit.training.encoder import load_classifier, parameter_groups
 from semeval_kit.training.head import TargetLoss
+from semeval_kit.training.leaving import finish_step_first
 from semeval_kit.training.levers import Adversary, WeightAverage
 from semeval_kit.training.machine import peak_memory_mb
 from semeval_kit.training.progress import Progress, RunningEpoch, measure
@@ -124,7 +125,8 @@ class FoldTrainer:
             if accelerator.is_main_process:
                 keep(progress.history)
             if progress.epoch < recipe.epochs and not progress.is_out_of_patience(recipe, metric):
-                self._save()
+                with finish_step_first():
+                    self._save()
             accelerator.wait_for_everyone()
         if progress.best_weights is not None:
             self._load_trainable(progress.best_weights)
@@ -149,26 +151,31 @@ class FoldTrainer:
         share = order[rank::world]
         self.model.train()
         started = time.monotonic() - running.seconds
-        while running.step < self.steps_per_epoch:
-            first = running.step * recipe.accumulation
-            group = share[first : first + recipe.accumulation]
-            torch.manual_seed(self._seed("step", epoch, running.step) + rank)
-            running.add_step(*self._step(group, train), sum(map(len, group)) * world)
-            running.seconds = time.monotonic() - started
-            speed = running.rows / max(running.seconds, 1e-9)
-            self.emit(
-                {
-                    "event": "step",
-                    "epoch": epoch,
-                    "step": running.step,
-                    "steps": self.steps_per_epoch,
-                    "loss": self._mean_loss(running),
-                    "rows_per_second": speed,
-                }
-            )
-            since = time.monotonic() - self.saved_at
-            if 0 < recipe.checkpoint_minutes * 60 <= since and running.step < self.steps_per_epoch:
-                self._save()
+        # Of several processes each would end after another step: they leave at once.
+        leaving = finish_step_first() if world == 1 else nullcontext(lambda: False)
+        with leaving as is_told_to_leave:
+            while running.step < self.steps_per_epoch:
+                first = running.step * recipe.accumulation
+                group = share[first : first + recipe.accumulation]
+                torch.manual_seed(self._seed("step", epoch, running.step) + rank)
+                running.add_step(*self._step(group, train), sum(map(len, group)) * world)
+                running.seconds = time.monotonic() - started
+                speed = running.rows / max(running.seconds, 1e-9)
+                self.emit(
+                    {
+                        "event": "step",
+                        "epoch": epoch,
+                        "step": running.step,
+                        "steps": self.steps_per_epoch,
+                        "loss": self._mean_loss(running),
+                        "rows_per_second": speed,
+                    }
+                )
+                is_due = 0 < recipe.checkpoint_minutes * 60 <= time.monotonic() - self.saved_at
+                if is_told_to_leave() or (is_due and running.step < self.steps_per_epoch):
+                    self._save()
+                if is_told_to_leave():
+                    break
         return {
             "epoch": epoch,
             "train_loss": self._mean_loss(running),

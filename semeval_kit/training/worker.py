@@ -18,20 +18,21 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from semeval_kit.errors import KitError, explain_error
 from semeval_kit.run.directory import Run, hold_lock, remove_leftovers
 from semeval_kit.run.lease import Lease, hold_lease
+from semeval_kit.training.leaving import grace_seconds, leave_when_told
 from semeval_kit.training.progress import REPORT_TO, tracking
 
 Event = dict[str, Any]
 WATCH_PARENT = "SEMEVAL_KIT_WATCH_PARENT"
 _EVENT_SECONDS = 0.5
 _LOCK_SECONDS = 20
+_ORPHAN_SECONDS = 10
 
 
 def main() -> None:
@@ -43,7 +44,7 @@ def main() -> None:
     parser.add_argument("--split", dest="splits", action="append", default=[])
     asked = parser.parse_args()
     atexit.register(gc.freeze)  # a last collection over all of torch would take a second
-    signal.signal(signal.SIGTERM, _stop)
+    leave_when_told()
     if WATCH_PARENT in os.environ:
         _end_with_parent()
     emit = Emitter(asked.fold)
@@ -125,8 +126,9 @@ class Emitter:
         self.last = now
         if self.lease is not None:
             self.lease.note(event)
-        sys.stdout.write(json.dumps({"fold": self.fold, **event}) + "\n")
-        sys.stdout.flush()
+        with suppress(BrokenPipeError):  # the parent is gone, which the end of stdin says, too
+            sys.stdout.write(json.dumps({"fold": self.fold, **event}) + "\n")
+            sys.stdout.flush()
 
 
 def _end_with_parent() -> None:
@@ -135,14 +137,11 @@ def _end_with_parent() -> None:
     def wait() -> None:
         while os.read(0, 1):
             continue
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(grace_seconds(_ORPHAN_SECONDS))
         os._exit(128 + signal.SIGTERM)
 
     threading.Thread(target=wait, daemon=True).start()
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    """On SIGTERM leave at once: the last finished epoch is on the disk."""
-    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from semeval_kit.cli import main
 from semeval_kit.cli.options import _read_minutes
 from semeval_kit.errors import KitError
 from semeval_kit.files import write_kept
-from semeval_kit.run import jobs, lease, stages
+from semeval_kit.run import jobs, lease, slurm, stages
 from semeval_kit.run.directory import Run
 from semeval_kit.run.jobs import pack_run, unpack_run
 from semeval_kit.run.stages import Engine, Plan
@@ -86,7 +87,8 @@ def test_jobs_that_are_handed_out_end_in_the_same_bytes(
     plan = make_plan(("eng",), epochs=1)
     here = stages.run_all(tmp_path / "here", plan, Engine(1, 1), None, lambda _: None)
     said: list[str] = []
-    jobs.submit_jobs(prepared, Engine(threads=1), jobs.Cluster(), said.append, kind="local")
+    listed = jobs.list_jobs(prepared, Engine(threads=1))
+    slurm.submit_jobs(prepared.path, listed, slurm.Cluster(), said.append, kind="local")
     assert [line.split(":")[0] for line in said] == ["fold-0", "fold-1"]
     give_up = time.monotonic() + 300
     while not all(prepared.is_done(fold) for fold in (0, 1)) and time.monotonic() < give_up:
@@ -120,7 +122,8 @@ def test_a_lease_says_who_is_at_work(prepared: Run) -> None:
         assert (state["state"], state["pid"]) == ("running", os.getpid())
         shown = call("status", prepared.path).stdout
         assert shown == (
-            f"fold 0: running, on {socket.gethostname()}, epoch 1, 75% of its steps, 10 rows/s\n"
+            f"fold 0: running, on {socket.gethostname()}, epoch 1, 75% of its steps, 10 rows/s, "
+            "0 s left\n"
             "fold 1: waiting\n"
         )
         old = time.time() - 1000
@@ -135,21 +138,38 @@ def test_a_lease_says_who_is_at_work(prepared: Run) -> None:
     assert json.loads(call("status", prepared.path, "--json").stdout)[0]["why"].startswith("no mem")
 
 
-def test_a_lease_of_another_machine_is_honoured_until_it_is_stale(prepared: Run) -> None:
+def test_a_lease_of_another_machine_is_honoured_until_it_is_stale(
+    prepared: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = prepared.state_file(0)
     path.parent.mkdir()
     path.write_text('{"state": "running", "host": "node-7", "pid": 12}', encoding="utf-8")
+    monkeypatch.setattr(lease, "_LOOK_SECONDS", 0.1)
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(0.05):
+            os.utime(path)
+
+    threading.Thread(target=beat, daemon=True).start()
     with (
         pytest.raises(KitError, match="process 12 of node-7 is at work here"),
         lease.hold_lease(prepared, 0),
     ):
         pass
     assert "stop it there" in call("stop", prepared.path).output
+    ended.set()
+    monkeypatch.setattr(lease, "_STALE_SECONDS", 0.5)
+    with lease.hold_lease(prepared, 0):  # which waits for half a second
+        assert lease.read_state(prepared, 0)["pid"] == os.getpid()
+    path.write_text('{"state": "running", "host": "node-7", "pid": 12}', encoding="utf-8")
     old = time.time() - 1000
     os.utime(path, (old, old))
     with lease.hold_lease(prepared, 0):
         pass
     assert not path.exists()
+    path.write_text(json.dumps({"state": "running", "host": socket.gethostname(), "pid": 2**22}))
+    assert lease.read_state(prepared, 0)["state"] == "lost"
     for damaged in ("", "[", "[]", "\0"):
         path.write_text(damaged, encoding="utf-8")
         assert lease.read_state(prepared, 0) == {}
@@ -216,9 +236,9 @@ def test_what_a_cluster_is_asked_for(tmp_path: Path) -> None:
     assert [_read_minutes(text) for text in ("4", "4:30", "0:00:30", None)] == [240, 270, 1, None]
     path = tmp_path / "cluster.json"
     path.write_text('{"partition": "gpu", "minutes": 30}', encoding="utf-8")
-    asked = jobs.read_cluster(path, {"minutes": 90, "gpus": None})
-    assert asked == jobs.Cluster(partition="gpu", minutes=90)
+    asked = slurm.read_cluster(path, {"minutes": 90, "gpus": None})
+    assert asked == slurm.Cluster(partition="gpu", minutes=90)
     path.write_text('{"partitions": "gpu"}', encoding="utf-8")
     with pytest.raises(KitError, match="partitions.*Known: partition, gpus, cpus"):
-        jobs.read_cluster(path, {})
+        slurm.read_cluster(path, {})
     assert call("run", "--engine", "slurm", "--time", "soon", "--run", "x").exit_code == 2

@@ -1,0 +1,329 @@
+"""Slurm as an engine: jobs handed over through submitit, seen in the queue, cancelled.
+
+The queue itself says which of its jobs are whose, in their comments: a shell that is killed while
+it submits, or a copied folder, cannot make this module mistake another's job for its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from semeval_kit.errors import KitError
+from semeval_kit.files import hold_lock, read_json, write_json
+from semeval_kit.run.jobs import FINISH, Job
+from semeval_kit.run.prepare import Say
+from semeval_kit.training.leaving import GRACE, LEAVING_SIGNALS
+
+_ATTEMPTS = 3
+_SIGNAL_SECONDS = 120  # before a time limit: to end a step and write a checkpoint
+_GRACE_SECONDS = 60
+_RESTARTS = 1000  # of a job that is out of time: each goes on where the last one stopped
+_KILLED_RESTARTS = 9
+_LOG_LINES = 8
+_COMPLETED = "Job completed successfully"
+# How a command ends that was told to.
+_LEFT = {-number for number in LEAVING_SIGNALS} | {128 + number for number in LEAVING_SIGNALS}
+# A step that was killed (memory, an administrator) is queued again; a cancelled job is not.
+_TEARDOWN = (
+    "code=$?",
+    f'if [ $code -gt 128 ] && [ $code -lt 160 ] && [ "${{SLURM_RESTART_COUNT:-0}}" -lt '
+    f'{_KILLED_RESTARTS} ] && [ "$(squeue -h -j "$SLURM_JOB_ID" -o %T)" = RUNNING ]; then',
+    '  scontrol requeue "$SLURM_JOB_ID"',
+    "fi",
+    "exit $code",
+)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What a scheduler is asked for, for each job.
+
+    Attributes:
+        partition: its name; empty: the cluster's own default.
+        gpus: of each job.
+        cpus: of each job; also the threads of a fold, unless these are given.
+        minutes: time limit; a job that reaches it goes on in a new one.
+        max_jobs: of one run at a time.
+        options: more options of `sbatch`, such as {"account": "nlp", "mem": "16G"}.
+        setup: shell lines before each job, such as "module load cuda".
+    """
+
+    partition: str = ""
+    gpus: int = 0
+    cpus: int = 2
+    minutes: int = 240
+    max_jobs: int = 20
+    options: dict[str, str | int | bool] = field(default_factory=dict)
+    setup: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Queued:
+    """A job in Slurm's queue.
+
+    Attributes:
+        id: its number, "12" or "12_3" in an array.
+        state: as Slurm spells it: PENDING, RUNNING, COMPLETING.
+        reason: why it waits, as Slurm spells it.
+        nodes: where it runs.
+    """
+
+    id: str
+    state: str
+    reason: str
+    nodes: str
+
+
+def read_cluster(path: Path | None, given: Mapping[str, Any]) -> Cluster:
+    """The settings of a cluster: from a TOML or JSON file, and what is given over it.
+
+    Raises:
+        KitError: the file is not such a file.
+    """
+    content: dict[str, Any] = {}
+    if path is not None:
+        try:
+            text = path.read_text(encoding="utf-8")
+            content = dict(json.loads(text) if path.suffix == ".json" else tomllib.loads(text))
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            raise KitError(f"{path}: cannot be read ({error}). Expected TOML or JSON.") from error
+    content |= {name: value for name, value in given.items() if value is not None}
+    known, plain = Cluster.__dataclass_fields__, asdict(Cluster())
+    for name, value in content.items():
+        if name not in known:
+            raise KitError(f"{path}: '{name}' is not known. Known: {', '.join(known)}.")
+        kind = type(plain[name])
+        if type(value) is not kind or (kind is int and value < (0 if name == "gpus" else 1)):
+            raise KitError(f"{path}: {name} is {value!r}; expected such as {plain[name]!r}.")
+    return Cluster(**content)
+
+
+def submit_jobs(
+    folder: Path,
+    jobs: Sequence[Job],
+    cluster: Cluster,
+    say: Say,
+    *,
+    wait_for: Sequence[str] = (),
+    kind: str = "slurm",
+) -> dict[str, str]:
+    """Hand jobs to Slurm, those that wait for nothing as an array; the shell may be closed.
+
+    What is in the queue already is not submitted again.
+
+    Args:
+        folder: a run, or what is to be one; scripts and logs are kept in its `cluster`.
+        jobs: what is to be done.
+        cluster: what each job asks for.
+        say: is told the numbers of the jobs.
+        wait_for: numbers of jobs of other folders that must be done before any job with `after`.
+        kind: "slurm", or "local" for processes of this machine (for trying things out).
+
+    Returns:
+        The number of each job that is in the queue now, by name.
+
+    Raises:
+        KitError: submitit is not installed, or the cluster refuses.
+    """
+    try:
+        import submitit
+    except ImportError as error:
+        raise KitError(
+            "--engine slurm: submitit is not installed. Run `pip install 'semeval-kit[cluster]'`."
+        ) from error
+    place = folder.resolve() / "cluster"
+    place.mkdir(parents=True, exist_ok=True)
+    with hold_lock(place, seconds=60):
+        queued = {} if kind != "slurm" else read_queue(folder)
+        ids = {name: job.id for name, job in queued.items()}
+        array = [job for job in jobs if not job.after and job.name not in {FINISH, *ids}]
+        later = [job for job in jobs if job.after or job.name == FINISH]
+        try:
+            executor = submitit.AutoExecutor(
+                folder=place / "%j", cluster=kind, slurm_max_num_timeout=_RESTARTS
+            )
+            executor.update_parameters(**_spell_needs(cluster, folder, [job.name for job in array]))
+            with executor.batch():
+                handed = [executor.submit(Call(job.commands)) for job in array]
+            ids |= {job.name: str(task.job_id) for job, task in zip(array, handed, strict=True)}
+            for job in later if kind == "slurm" else ():
+                if job.name in queued and not array:
+                    continue  # it waits for what is in the queue
+                if job.name in queued:
+                    _call("scancel", queued[job.name].id)
+                before = [ids[name] for name in job.after if name in ids] + list(wait_for)
+                executor.update_parameters(**_spell_needs(cluster, folder, [job.name], before))
+                ids[job.name] = str(executor.submit(Call(job.commands)).job_id)
+        except (RuntimeError, OSError, ValueError, subprocess.SubprocessError) as error:
+            raise KitError(f"--engine slurm: the jobs cannot be submitted: {error}") from error
+        write_json(place / "jobs.json", {**read_submitted(folder), **ids})
+    for name, id_ in ids.items():
+        say(f"{name}: job {id_}" + (", in the queue already" if name in queued else ""))
+    return ids
+
+
+def read_submitted(folder: Path) -> dict[str, str]:
+    """The number of each job that was ever handed over for a folder, by name: the last one."""
+    path = folder / "cluster" / "jobs.json"
+    return {name: str(id_) for name, id_ in read_json(path).items()} if path.is_file() else {}
+
+
+def read_queue(folder: Path) -> dict[str, Queued]:
+    """The jobs of a folder that are in Slurm's queue now, by name.
+
+    Raises:
+        KitError: Slurm does not answer.
+    """
+    text = _call("squeue", "--noheader", "--array", "--me", "--format=%i|%T|%r|%N|%k")
+    queued = {}
+    for line in text.splitlines():
+        id_, state, reason, nodes, comment = (*line.strip().split("|", 4), *[""] * 4)[:5]
+        owner, _, names = comment.rpartition(":")
+        if owner != _name_owner(folder):
+            continue
+        position = int(id_.partition("_")[2] or 0)
+        if position < len(names.split(",")):
+            queued[names.split(",")[position]] = Queued(id_, state, reason, nodes)
+    return queued
+
+
+def cancel_jobs(folder: Path) -> list[str]:
+    """Cancel the jobs of a folder that are in the queue, and no others.
+
+    Returns:
+        Their numbers.
+
+    Raises:
+        KitError: Slurm does not answer.
+    """
+    ids = [job.id for job in read_queue(folder).values()]
+    if ids:
+        _call("scancel", *ids)
+    return ids
+
+
+def read_last_words(folder: Path, id_: str) -> str:
+    """The last lines that a job wrote to its log."""
+    logs = sorted((folder / "cluster" / id_).glob("*_log.err"))
+    if not logs:
+        return ""
+    lines = logs[0].read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    own = [line for line in lines if not line.startswith(("submitit ", "srun: ", "slurmstepd: "))]
+    return "\n".join((own or lines)[-_LOG_LINES:])
+
+
+def has_completed(folder: Path, id_: str) -> bool:
+    """Tell whether a job came to its end, by the log that submitit leaves."""
+    logs = sorted((folder / "cluster" / id_).glob("*_log.out"))
+    return any(_COMPLETED in log.read_text(encoding="utf-8", errors="replace") for log in logs)
+
+
+class Call:
+    """A job on a node: tried three times; told to leave, it asks to be queued again."""
+
+    def __init__(self, commands: Sequence[Sequence[str]]) -> None:
+        """Keep the commands, each the arguments of `semeval-kit`."""
+        self.commands = tuple(tuple(words) for words in commands)
+        self.pid = 0
+
+    def __call__(self) -> None:
+        """Do the commands one after the other.
+
+        Raises:
+            KitError: one failed three times; its last words are in the job's log.
+        """
+        for words in self.commands:
+            failures = 0
+            while (code := self._do(words)) != 0:
+                if code in _LEFT:
+                    # Told to end, as by scancel or for a job of more weight: these kill soon.
+                    time.sleep(_GRACE_SECONDS)
+                    continue
+                failures += 1
+                if failures == _ATTEMPTS:
+                    raise KitError(f"`{shlex.join(words)}` failed {_ATTEMPTS} times (exit {code}).")
+
+    def checkpoint(self) -> Any:
+        """Called by submitit when the job's time is over or its node is wanted: go on later."""
+        import submitit
+
+        signal.signal(submitit.JobEnvironment._usr_sig(), signal.SIG_IGN)
+        give_up = time.monotonic() + _GRACE_SECONDS
+        if self.pid and _is_running(self.pid):
+            os.kill(self.pid, signal.SIGTERM)
+        while self.pid and _is_running(self.pid) and time.monotonic() < give_up:
+            time.sleep(0.1)
+        return submitit.helpers.DelayedSubmission(Call(self.commands))
+
+    def _do(self, words: Sequence[str]) -> int:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "semeval_kit", *words],
+            env={**os.environ, GRACE: str(_GRACE_SECONDS - 10)},
+        )
+        self.pid = process.pid
+        while (code := process.poll()) is None:  # its wait() holds a lock that a signal would need
+            time.sleep(0.1)
+        self.pid = 0
+        return code
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    except ChildProcessError:
+        return False
+
+
+def _spell_needs(
+    cluster: Cluster,
+    folder: Path,
+    names: Sequence[str],
+    after: Iterable[str] = (),
+) -> dict[str, Any]:
+    more: dict[str, Any] = {"requeue": True, **cluster.options}
+    if before := ":".join(after):
+        more |= {"dependency": f"afterok:{before}", "kill-on-invalid-dep": "yes"}
+    needs: dict[str, Any] = {
+        "name": folder.resolve().name,
+        "timeout_min": cluster.minutes,
+        "cpus_per_task": cluster.cpus,
+        "slurm_array_parallelism": cluster.max_jobs,
+        "slurm_comment": f"{_name_owner(folder)}:{','.join(names)}",
+        "slurm_signal_delay_s": _SIGNAL_SECONDS,
+        "slurm_setup": list(cluster.setup),
+        "slurm_teardown": list(_TEARDOWN),
+        "slurm_additional_parameters": more,
+    }
+    if cluster.gpus:
+        needs["gpus_per_node"] = cluster.gpus
+    if cluster.partition:
+        needs["slurm_partition"] = cluster.partition
+    return needs
+
+
+def _name_owner(folder: Path) -> str:
+    """What the comments of a folder's jobs begin with: its place, in few letters."""
+    return "semeval-kit:" + hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+
+
+def _call(*words: str) -> str:
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
+    except FileNotFoundError as error:
+        raise KitError(f"{words[0]}: no such command. Is this a machine of the cluster?") from error
+    except (subprocess.SubprocessError, OSError) as error:
+        told = str(getattr(error, "stderr", "") or error).strip()
+        raise KitError(f"{words[0]}: {told}. Try again when Slurm answers.") from error
+    return done.stdout

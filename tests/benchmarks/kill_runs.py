@@ -1,0 +1,321 @@
+"""SIGKILLs at random moments of runs: is anything lost, or do other bytes come out?
+
+    python tests/benchmarks/kill_runs.py --kills 200 --engine local --seed 0
+
+Half of the kills strike inside an epoch. A run that was killed is done again by the same command,
+until it is finished; then its out-of-fold files are compared with those of a run that was left
+alone. `local` strikes `semeval-kit run` and its processes. `slurm` strikes the jobs of a queue:
+SLURM_CONF must lead to one, as tests/slurm_cluster.py prints it. `fork` strikes the processes of
+folds alone, forked from one that has imported all, which takes a tenth of the time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+_ROOT = Path(__file__).parents[2]
+_SECONDS = 900  # for one command; more is counted as lost
+_FOLDS = 2
+
+
+@dataclass
+class Tally:
+    """What became of the kills.
+
+    Attributes:
+        kills: by target: worker, parent, all, step.
+        inside: kills while a step of an epoch was being taken.
+        runs: that were killed and done again until they were finished.
+        lost: commands that ended otherwise than by the kill, in words.
+        different: folds whose out-of-fold file has other bytes.
+    """
+
+    kills: Counter[str] = field(default_factory=Counter)
+    inside: int = 0
+    runs: int = 0
+    lost: list[str] = field(default_factory=list)
+    different: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        targets = ", ".join(f"{count} {name}" for name, count in sorted(self.kills.items()))
+        return (
+            f"{sum(self.kills.values())} kills ({targets}), {self.inside} inside an epoch, over "
+            f"{self.runs} runs: {len(self.lost)} lost, {len(self.different)} different"
+        )
+
+
+def main() -> None:
+    """Kill runs and print what became of them."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--kills", type=int, default=25)
+    parser.add_argument("--engine", choices=["local", "slurm", "fork"], default="local")
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        tally = kill_runs(
+            folder, write_inputs(folder), asked.kills, asked.engine, asked.epochs, asked.seed
+        )
+    print(tally)
+    for line in (*tally.lost, *tally.different):
+        print(line)
+    raise SystemExit(bool(tally.lost or tally.different))
+
+
+def write_inputs(folder: Path) -> list[str]:
+    """Write tiny data and a tiny encoder; gives the words of `run` that use them."""
+    conftest = _load(_ROOT / "tests" / "conftest.py")
+    conftest.write_tiny_data(folder / "data", {"train": 128, "dev": 10, "test": 12})
+    (folder / "encoder").mkdir()
+    conftest.save_tiny_encoder(folder / "encoder", "bert")
+    words = ["--task", "semeval2025-task11-a", "--langs", "eng", "--data", str(folder / "data")]
+    words += ["--model", str(folder / "encoder"), "--submissions", str(folder / "runs")]
+    words += ["--folds", str(_FOLDS), "--threads", "1", "--precision", "fp32"]
+    return [*words, "--batch-size", "8", "--checkpoint-minutes", "0.000001"]
+
+
+def kill_runs(
+    folder: Path,
+    words: list[str],
+    n_kills: int,
+    engine: str,
+    epochs: int,
+    seed: int,
+    tell: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
+) -> Tally:
+    """Kill runs until there were enough kills, then let the last one finish.
+
+    Args:
+        folder: for runs.
+        words: of `semeval-kit run`, without --run.
+        n_kills: how many.
+        engine: "local", "slurm" or "fork".
+        epochs: of each run.
+        seed: of the moments.
+        tell: is told how it goes.
+    """
+    draw, tally = random.Random(seed), Tally()
+    words = ["run", *words, "--epochs", str(epochs), "--no-report", "--jobs", "1"]
+    whole = folder / "runs" / "whole"
+    _finish([*words, "--run", whole.name], tally)
+    strike = {"slurm": _strike_slurm, "local": _strike_local, "fork": _strike_fork}[engine]
+    while sum(tally.kills.values()) < n_kills:
+        run = folder / "runs" / f"killed-{tally.runs}"
+        tally.runs += 1
+        strike([*words, "--run", run.name], run, n_kills, draw, tally)
+        for fold in range(_FOLDS):
+            paths = [place / f"fold-{fold}" / "oof.csv" for place in (whole, run)]
+            contents = [path.read_bytes() if path.is_file() else b"" for path in paths]
+            if contents[0] != contents[1] or not contents[0]:
+                tally.different.append(f"{run.name}, fold {fold}")
+        tell(str(tally))
+    return tally
+
+
+def _strike_local(
+    words: list[str], run: Path, n_kills: int, draw: random.Random, tally: Tally
+) -> None:
+    """Start a command and kill it, again and again, until the run is done."""
+    while sum(tally.kills.values()) < n_kills:
+        process = _start(words)
+        state = _wait_for_moment(run, draw, lambda p=process: p.poll() is not None)
+        if process.poll() is not None:
+            break
+        target = draw.choice(("worker", "parent", "all"))
+        if target == "worker" and not state:
+            target = "all"
+        if target != "worker":
+            os.kill(process.pid, signal.SIGKILL)
+        if target != "parent" and state:
+            _kill(state["pid"])
+        tally.kills[target] += 1
+        tally.inside += bool(state.get("step"))
+        _note_end(process, tally, killed=True)
+    _finish(words, tally)
+
+
+def _strike_slurm(
+    words: list[str], run: Path, n_kills: int, draw: random.Random, tally: Tally
+) -> None:
+    """Hand a run to Slurm and kill what is at work on it until it is done."""
+    words = [*words, "--engine", "slurm", "--cpus", "1", "--time", "1:00:00"]
+    give_up = time.monotonic() + 2 * _SECONDS
+    while not (run / f"{run.name}.zip").is_file():
+        if time.monotonic() > give_up:
+            tally.lost.append(f"{run.name}: not done in time")
+            return
+        if not _list_queue(run.name):  # a job that was killed three times is given up
+            _finish(words, tally)
+        if sum(tally.kills.values()) >= n_kills:
+            time.sleep(1)
+            continue
+        state = _wait_for_moment(run, draw, lambda: not _list_queue(run.name))
+        target = draw.choice(("worker", "parent", "step"))
+        running = [line.split("|")[0] for line in _list_queue(run.name) if "RUNNING" in line]
+        if target == "step" and running:
+            _call("scancel", "--signal=KILL", draw.choice(running))
+        elif target != "step" and state:
+            _kill(state["pid" if target == "worker" else "parent"])
+        else:
+            continue
+        tally.kills[target] += 1
+        tally.inside += bool(state.get("step"))
+
+
+def _strike_fork(
+    words: list[str], run: Path, n_kills: int, draw: random.Random, tally: Tally
+) -> None:
+    """Kill a fold's process at any moment, and start it again, until the folds are done."""
+    whole = run.with_name("whole")
+    made = ("fold-*", "dev", "test", "*.zip", "thresholds.json", "estimate.json", "oof_*")
+    shutil.copytree(whole, run, ignore=shutil.ignore_patterns(*made))
+    for fold in range(_FOLDS):
+        while not (run / f"fold-{fold}" / "done.json").is_file():
+            pid = _fork_worker(run, fold)
+            is_killed = sum(tally.kills.values()) < n_kills
+            if is_killed:
+                state = _wait_for_moment(run, draw, lambda pid=pid: _has_ended(pid), seconds=8)
+                is_killed = not _has_ended(pid)
+            if is_killed:
+                os.kill(pid, signal.SIGKILL)
+                tally.kills["worker"] += 1
+                tally.inside += bool(state.get("step"))
+                if sum(tally.kills.values()) % 20 == 0:
+                    print(tally, file=sys.stderr, flush=True)
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            if code not in ({0, -signal.SIGKILL} if is_killed else {0}):  # 0: it was ending
+                tally.lost.append(f"{run.name}, fold {fold}: exit {code}")
+                return
+
+
+def _fork_worker(run: Path, fold: int) -> int:
+    import torch  # noqa: F401
+
+    import semeval_kit.training.fold  # noqa: F401
+    from semeval_kit.training import worker
+
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        sys.argv = ["worker", "train", str(run), str(fold)]
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        worker.main()
+        code = 0
+    except SystemExit as error:
+        code = int(error.code or 0)
+    finally:
+        os._exit(code)
+
+
+def _has_ended(pid: int) -> bool:
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _wait_for_moment(
+    run: Path, draw: random.Random, is_over: Callable[[], bool], seconds: float = 20.0
+) -> dict[str, Any]:
+    """Wait for any moment, or one inside an epoch; gives what is at work on a fold then."""
+    if draw.random() < 0.5:
+        give_up = time.monotonic() + draw.uniform(0, seconds)
+        while time.monotonic() < give_up and not is_over():
+            time.sleep(0.2)
+        return _read_state(run)
+    wanted = draw.randint(1, 12)
+    while not is_over():
+        state = _read_state(run)
+        if state.get("step", 0) >= wanted or state.get("epoch", 0) > 1:
+            time.sleep(draw.uniform(0, 0.3))
+            return _read_state(run)
+        time.sleep(0.05)
+    return {}
+
+
+def _read_state(run: Path) -> dict[str, Any]:
+    """The lease of the fold that a living process is at work on."""
+    for path in sorted(run.glob("fold-*/state.json")):
+        try:
+            state = dict(json.loads(path.read_bytes()))
+            os.kill(int(state["pid"]), 0)
+        except (OSError, ValueError, KeyError):
+            continue
+        return state
+    return {}
+
+
+def _start(words: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "semeval_kit", *words],
+        env={**os.environ, "PYTHONPATH": str(_ROOT), "HF_HUB_OFFLINE": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def _finish(words: list[str], tally: Tally) -> None:
+    _note_end(_start(words), tally, killed=False)
+
+
+def _note_end(process: subprocess.Popen[str], tally: Tally, *, killed: bool) -> None:
+    """Wait for a command; that it fails is a loss, unless it or its worker was killed."""
+    try:
+        told = process.communicate(timeout=_SECONDS)[1]
+    except subprocess.TimeoutExpired:
+        process.kill()
+        tally.lost.append("a command hangs: " + process.communicate()[1][-500:])
+        return
+    expected = {0, -signal.SIGKILL} if killed else {0}
+    was_worker = killed and process.returncode == 1 and "exit code -9" in told
+    if process.returncode not in expected and not was_worker:
+        tally.lost.append(f"exit {process.returncode}: {told[-800:]}")
+    if "Traceback" in told:
+        tally.lost.append(f"a traceback: {told[-800:]}")
+
+
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(int(pid), signal.SIGKILL)
+
+
+def _list_queue(name: str) -> list[str]:
+    return _call("squeue", "--noheader", "--array", f"--name={name}", "--format=%i|%T").split()
+
+
+def _call(*words: str) -> str:
+    return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False).stdout
+
+
+def _load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+if __name__ == "__main__":
+    main()
