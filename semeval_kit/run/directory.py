@@ -481,7 +481,8 @@ class Run:
 
     def find_folds(self, seed: int) -> Path:
         """The file of the folds that the models of a seed are trained on."""
-        return self.seed_dir(seed if self.recipe.get("refold") else 0) / "folds.csv"
+        own = self.recipe.get("refold") and self.n_folds > 1
+        return self.seed_dir(seed if own else 0) / "folds.csv"
 
     def read_folds(self, seed: int = 0) -> dict[tuple[str, str], int]:
         """The fold of each `(language, id)`; -1 marks rows that every model trains on.

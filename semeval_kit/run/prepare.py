@@ -307,7 +307,8 @@ def _choose_extra(
 def _spell_all_folds(examples: Examples, targets: Any, config: Recipe) -> dict[str, str]:
     """The files that say which fold a row is in: one, or with `refold` one for each seed."""
     files = {}
-    for further in range(config.seeds if config.refold else 1):
+    held_out = config.holdout or config.holdout_split
+    for further in range(config.seeds if config.refold and not held_out else 1):
         seed = config.model_copy(update={"seed": config.seed + further})
         folds = _assign(examples, targets, seed)
         name = f"seed-{further}/folds.csv" if further else "folds.csv"

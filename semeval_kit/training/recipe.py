@@ -147,7 +147,7 @@ class Recipe(BaseModel):
         1, ge=1, le=50, description="models per fold, each with the next seed; their mean is used"
     )
     refold: bool = Field(
-        False, description="with seeds: each seed on folds of its own, drawn by that seed"
+        False, description="with seeds: each on folds of its own, drawn by it; not with a hold-out"
     )
 
     @model_validator(mode="before")
@@ -167,12 +167,6 @@ class Recipe(BaseModel):
     @classmethod
     def _split_at_commas(cls, files: Any) -> Any:
         return tuple(filter(None, files.split(","))) if isinstance(files, str) else files
-
-    @model_validator(mode="after")
-    def _refold_needs_folds(self) -> Recipe:
-        if self.refold and (self.holdout or self.holdout_split):
-            raise ValueError("refold draws new folds; it cannot be with a hold-out")
-        return self
 
     @model_validator(mode="after")
     def _compare_means(self) -> Recipe:

@@ -92,6 +92,7 @@ def train_with_kit(data: Path, freeze: bool, jobs: int) -> float:
 
     overrides = {
         "folds": max(jobs, 2),
+        "seeds": 1,
         "epochs": 1,
         "batch_size": BATCH,
         "lr": LR,

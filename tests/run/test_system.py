@@ -62,7 +62,7 @@ def test_a_recipe_of_members_gives_one_zip(
 
 def test_a_recipe_of_members_is_read_strictly(tmp_path: Path) -> None:
     assert [member.name for member in load_members("strong")] == [
-        "encoder", "encoder-2", "frozen", "words",
+        "encoder", "embedded", "frozen", "words",
     ]  # fmt: skip
     assert load_members("default") == ()
     with pytest.raises(KitError, match="lists the members of a system"):

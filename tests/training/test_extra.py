@@ -248,5 +248,6 @@ def test_refold_gives_each_seed_folds_of_its_own(
         table = csv.DictReader(run.oof_file(model).open(encoding="utf-8"))
         assert {row["id"] for row in table} == held_out
     assert run.read_oof().ids == tuple(i for _, i in first)
-    with pytest.raises(KitError, match="refold draws new folds; it cannot be with a hold-out"):
-        prepare("wrong", refold=True, holdout=0.2)
+    held_out, _ = prepare("held-out", seeds=2, refold=True, holdout=0.2)
+    assert held_out.read_folds(1) == held_out.read_folds(0)
+    assert not held_out.seed_dir(1).exists()
