@@ -329,13 +329,11 @@ def _spell_given(context: click.Context) -> list[str]:
         spoken = context.get_parameter_source(name) == ParameterSource.COMMANDLINE
         if not spoken or value is None or name in ("engine", *_SLURM_FLAGS):
             continue  # what is not among the values, such as --report-to, goes by the environment
+        flag = isinstance(parameter, click.Option) and parameter.is_flag
         if isinstance(parameter, click.Option):
-            flags = parameter.secondary_opts if value is False else parameter.opts
-            words.append(flags[0])
-        if not isinstance(value, bool):
+            words.append((parameter.opts if value or not flag else parameter.secondary_opts)[0])
+        if not flag:
             words.append(str(value))
-        elif not getattr(parameter, "is_flag", False):
-            words.append(str(value).lower())
     return words
 
 

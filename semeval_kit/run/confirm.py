@@ -12,6 +12,7 @@ import numpy as np
 from semeval_kit.decision.oof import FloatArray
 from semeval_kit.decision.rule import NUMERIC
 from semeval_kit.decision.stopping import mean_cells, measure_cells
+from semeval_kit.errors import KitError
 from semeval_kit.files import hold_lock, read_json, remove_tree, write_json
 from semeval_kit.run.directory import Run
 from semeval_kit.run.judge import oof_examples, target_rows
@@ -53,6 +54,7 @@ def confirm_winner(path: Path, asked: SearchPlan, engine: Engine, trials: Trials
     if winner is None:
         say("no trial has all its folds yet, so there is nothing to confirm")
         return
+    _require_true(path, winner, asked.objective)
     start = asked.plan.config
     # The models of the trials have the seeds from start.seed on.
     seed = start.seed + max(start.seeds, int(winner.params.get("seeds", 1)))
@@ -116,6 +118,13 @@ def measure_fold(run: Run, fold: int) -> FloatArray:
     return np.concatenate(parts)
 
 
+def measure_trial(run: Run, objective: str) -> float:
+    """What a finished run has of a search's objective: "score", cross-fitted, or "map"."""
+    if objective == "score":
+        return float(read_json(run.estimate_file)["cross_fitted"]["score"])
+    return mean_cells(np.array([measure_fold(run, fold) for fold in range(run.n_folds)]))
+
+
 def remove_models(run: Run) -> None:
     """Remove the weights of a run; what they said of every row is kept."""
     for model in range(run.n_models):
@@ -166,6 +175,19 @@ def _describe(trial: Trial, start: Trial, trials: Trials) -> dict[str, Any]:
         "same_as": trial.same_as,
         "at_work": trials.describe_owner(trial) if trial.state == "open" else "",
     }
+
+
+def _require_true(path: Path, winner: Trial, objective: str) -> None:
+    """Hold the storage, which knows no hashes, against the winner's run, which does."""
+    run = Run(path / winner.name)
+    if not run.settings_file.is_file():
+        return  # trained on a machine that shares the storage alone
+    value = measure_trial(run, objective)
+    if winner.value is None or abs(value - winner.value) > 1e-9:
+        raise KitError(
+            f"{run.path}: has {objective} {value:.6f}, and the storage of the search says "
+            f"{winner.value}. The storage is damaged: put it back from a copy."
+        )
 
 
 def _compare(runs: Sequence[Run]) -> dict[str, Any]:

@@ -106,7 +106,7 @@ def prepare(path: Path, plan: Plan, say: Say) -> Run:
     """
     task = load_task(plan.task)
     languages = task.check_languages(plan.languages)
-    train_languages = _choose_train_languages(task, languages, plan.train_languages)
+    train_languages = choose_train_languages(task, languages, plan.train_languages)
     if plan.config.pairs == "apart" and not task.data.has_pairs:
         raise KitError(
             f"recipe: pairs = 'apart', but task {task.name} has one text per row. "
@@ -125,7 +125,7 @@ def prepare(path: Path, plan: Plan, say: Say) -> Run:
         "data": str(data),
         "data_sha256": hash_files(task, data, splits, train_languages),
         "encoder_sha256": hash_encoder(config.encoder),
-        **_hash_extra(config, train_languages),
+        **hash_extra(config, train_languages),
         **_name_member(config),
         "seed": config.seed,
         **describe_moment(path),
@@ -178,6 +178,57 @@ def move_run(run: Run, data: Path | None = None, encoder: str | None = None) -> 
         if hash_encoder(encoder) != run.settings.get("encoder_sha256", {}):
             raise KitError(f"encoder '{encoder}': is not the one that the run was made with.")
         run.set_places(encoder=str(Path(encoder).expanduser().resolve()))
+
+
+def choose_train_languages(
+    task: Task, languages: Sequence[str], asked: Sequence[str]
+) -> tuple[str, ...]:
+    """The languages to learn from: those asked for, or what the task and its track make of it.
+
+    Raises:
+        KitError: one is unknown, has no files, or may not be learnt from.
+    """
+    if asked:
+        chosen = tuple(asked)
+        unknown = [g for g in chosen if g not in task.train_languages]
+        if unknown:
+            raise KitError(
+                f"no training language {', '.join(unknown)} in task {task.name}. "
+                f"It has: {', '.join(task.train_languages)}."
+            )
+    elif task.cross_lingual:
+        chosen = tuple(g for g in task.train_languages if g not in languages)
+    else:
+        chosen = tuple(languages)
+    both = [g for g in chosen if g in languages]
+    if task.cross_lingual and both:
+        raise KitError(
+            f"task {task.name} is cross-lingual: {', '.join(both)} would be both learnt from and "
+            "predicted. Choose other --train-langs, or predict fewer languages in one run."
+        )
+    if not chosen:
+        raise KitError(
+            f"task {task.name}: no training language is left. Predict fewer languages in one run "
+            "(--per-language), or name --train-langs."
+        )
+    unable = [g for g in chosen if g not in task.train_languages]
+    if unable:
+        raise KitError(
+            f"task {task.name} has no training files for {', '.join(unable)}. "
+            "Leave them out of --langs, or name --train-langs."
+        )
+    return chosen
+
+
+def hash_extra(config: Recipe, languages: Sequence[str]) -> dict[str, Any]:
+    """The setting that knows files of extra rows by their bytes; none without any."""
+    if not config.extra:
+        return {}
+    if _name_member(config):
+        raise KitError("extra rows are learnt by encoders only. Leave --extra out.")
+    named = [fill_language(name, code) for name in config.extra for code in languages]
+    files = [Path(name) for name in dict.fromkeys(named)]
+    return {"extra_sha256": {f.name: sha256_file(f) for f in files if f.is_file()}}
 
 
 def describe_moment(path: Path) -> dict[str, Any]:
@@ -268,17 +319,6 @@ def _assign(examples: Examples, targets: Any, config: Recipe) -> Any:
     return assign_folds(groups, targets, examples.languages, config.folds, config.seed)
 
 
-def _hash_extra(config: Recipe, languages: Sequence[str]) -> dict[str, Any]:
-    """The setting that knows files of extra rows by their bytes; none without any."""
-    if not config.extra:
-        return {}
-    if _name_member(config):
-        raise KitError("extra rows are learnt by encoders only. Leave --extra out.")
-    named = [fill_language(name, code) for name in config.extra for code in languages]
-    files = [Path(name) for name in dict.fromkeys(named)]
-    return {"extra_sha256": {f.name: sha256_file(f) for f in files if f.is_file()}}
-
-
 def _choose_extra(
     task: Task, data: Path, config: Recipe, languages: Sequence[str], say: Say
 ) -> ExtraRows:
@@ -326,41 +366,6 @@ def _require_both(folds: NDArray[np.int64], config: Recipe) -> None:
             f"of {len(folds)} rows {held_out} are held out, so there is nothing to "
             f"{'judge by' if held_out == 0 else 'learn from'}. Give another --holdout."
         )
-
-
-def _choose_train_languages(
-    task: Task, languages: Sequence[str], asked: Sequence[str]
-) -> tuple[str, ...]:
-    if asked:
-        chosen = tuple(asked)
-        unknown = [g for g in chosen if g not in task.train_languages]
-        if unknown:
-            raise KitError(
-                f"no training language {', '.join(unknown)} in task {task.name}. "
-                f"It has: {', '.join(task.train_languages)}."
-            )
-    elif task.cross_lingual:
-        chosen = tuple(g for g in task.train_languages if g not in languages)
-    else:
-        chosen = tuple(languages)
-    both = [g for g in chosen if g in languages]
-    if task.cross_lingual and both:
-        raise KitError(
-            f"task {task.name} is cross-lingual: {', '.join(both)} would be both learnt from and "
-            "predicted. Choose other --train-langs, or predict fewer languages in one run."
-        )
-    if not chosen:
-        raise KitError(
-            f"task {task.name}: no training language is left. Predict fewer languages in one run "
-            "(--per-language), or name --train-langs."
-        )
-    unable = [g for g in chosen if g not in task.train_languages]
-    if unable:
-        raise KitError(
-            f"task {task.name} has no training files for {', '.join(unable)}. "
-            "Leave them out of --langs, or name --train-langs."
-        )
-    return chosen
 
 
 def _name_member(config: Recipe) -> dict[str, str]:

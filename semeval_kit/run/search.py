@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from semeval_kit.decision.oof import FloatArray
-from semeval_kit.decision.stopping import judge_standing, mean_cells
+from semeval_kit.decision.stopping import judge_standing
 from semeval_kit.errors import KitError
 from semeval_kit.files import SUMS, hold_lock, keep_files, read_json, write_json
 from semeval_kit.run.compute import train
@@ -29,14 +29,26 @@ from semeval_kit.run.confirm import (
     gather_results,
     is_low_better,
     measure_fold,
+    measure_trial,
     remove_models,
 )
+from semeval_kit.run.frozen import hash_files
 from semeval_kit.run.judge import choose_metric
-from semeval_kit.run.prepare import Engine, Say, SearchPlan, freeze_recipe, pin_encoder, prepare
+from semeval_kit.run.prepare import (
+    Engine,
+    Say,
+    SearchPlan,
+    choose_train_languages,
+    freeze_recipe,
+    hash_extra,
+    pin_encoder,
+    prepare,
+)
 from semeval_kit.run.stages import run_all
 from semeval_kit.run.trials import LOCK_SECONDS, Trial, Trials
 from semeval_kit.task.task import load_task, read_task_source
 from semeval_kit.training.recipe import Recipe
+from semeval_kit.training.source import hash_encoder
 
 # So many trials that fail one after the other are no fault of their params.
 _MOST_FAILURES = 3
@@ -87,11 +99,15 @@ def _settle(path: Path, asked: SearchPlan, say: Say) -> Recipe:
     config = asked.plan.config
     if config.holdout or config.holdout_split:
         raise KitError("a search compares folds: give a recipe without a hold-out, or --holdout 0.")
+    if config.refold:
+        raise KitError("a search compares folds: give a recipe without refold, or --refold no.")
     if config.encoder == "tfidf" or config.encoder.startswith("frozen:"):
         raise KitError(f"encoder '{config.encoder}': is not trained by a recipe: name an encoder.")
     if config.select_by != "last" or config.patience:
-        say("every trial keeps its last epoch: one chosen on the rows that judge it would favour")
-        say("more epochs (select_by = 'last', patience = 0)")
+        say(
+            "every trial keeps its last epoch: one chosen on the rows that judge it would favour "
+            "more epochs (select_by = 'last', patience = 0)"
+        )
     if (path / SETTINGS).is_file():
         known = read_json(path / SETTINGS)["recipe"]
         if known.get("encoder") == config.encoder and not config.revision:
@@ -104,16 +120,25 @@ def _freeze(path: Path, asked: SearchPlan) -> dict[str, Any]:
     """Write what all trials share, or see that it is what the folder was made with."""
     plan, task = asked.plan, load_task(asked.plan.task)
     text = read_task_source(plan.task)[1]
+    languages = task.check_languages(plan.languages)
+    learnt = choose_train_languages(task, languages, plan.train_languages)
+    data, encoder = plan.data.expanduser().resolve(), hash_encoder(plan.config.encoder)
+    recipe = freeze_recipe(plan.config)
+    if encoder:  # a local one is known by its files, wherever they lie
+        recipe["encoder"] = Path(recipe["encoder"]).name
     settings = {
         "format": 1,
         "task": task.name,
         "task_sha256": hashlib.sha256(text.encode()).hexdigest(),
-        "languages": list(task.check_languages(plan.languages)),
-        "train_languages": list(plan.train_languages),
+        "languages": list(languages),
+        "train_languages": list(learnt),
         "train_splits": list(plan.train_splits),
+        "data_sha256": hash_files(task, data, plan.train_splits, learnt),
+        "encoder_sha256": encoder,
+        **hash_extra(plan.config, learnt),
         "objective": asked.objective,
         "metric": choose_metric(task, task.main_targets[0]),
-        "recipe": freeze_recipe(plan.config),
+        "recipe": recipe,
         "space": asked.space.text,
     }
     path.mkdir(parents=True, exist_ok=True)
@@ -185,9 +210,7 @@ class _Work:
                     remove_models(run)
                 return
         run_all(run.path, plan, self.engine, None, _keep_quiet)
-        value = mean_cells(np.array(cells))
-        if self.asked.objective == "score":
-            value = float(read_json(run.estimate_file)["cross_fitted"]["score"])
+        value = measure_trial(run, self.asked.objective)
         self.trials.finish(trial, value)
         if not self.asked.keep_models:
             remove_models(run)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from semeval_kit.decision.oof import FloatArray
+from semeval_kit.decision.stopping import mean_cells
 from semeval_kit.errors import KitError
 from semeval_kit.files import hold_lock
 from semeval_kit.run.lease import hold_place, read_place
@@ -84,7 +85,7 @@ class Trials:
             KitError: optuna is not installed, or the storage cannot be used.
         """
         self._optuna = load_optuna()
-        self.folder, self.space, self.seed = folder, space, seed
+        self.folder, self.space, self.seed, self._low = folder, space, seed, low
         self._storage = self._open(storage)
         direction = "minimize" if low else "maximize"
         with self._explained():
@@ -161,8 +162,10 @@ class Trials:
             id_ = self._id(trial.number)
             known = {"cells": values, "seconds": seconds}
             self._storage.set_trial_user_attr(id_, f"fold-{number}", known)
-            mean = float(np.nanmean(cells)) if any(v is not None for v in values) else 0.0
-            self._storage.set_trial_intermediate_value(id_, number, mean)
+            # What the sampler makes of a trial that is stopped; high is better, as of cells.
+            mean = mean_cells(np.array([*trial.cells, cells]))
+            told = 0.0 if np.isnan(mean) else -mean if self._low else mean
+            self._storage.set_trial_intermediate_value(id_, number, told)
 
     def finish(self, trial: Trial, value: float) -> None:
         """End a trial that has all its folds."""

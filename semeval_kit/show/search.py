@@ -150,8 +150,8 @@ def _describe_confirmed(results: Results) -> list[str]:
     sentences = [
         f"{facts['winner']} has {metric} {shown} {place}; the recipe that the search began with "
         f"has {start['score']:.4f} there. Difference {test['difference']:+.4f} "
-        f"{show_interval((test['low'], test['high']))}, {show_p(test['p_value'])}, paired by rows; "
-        f"average precision {facts['map_difference']:+.4f}."
+        f"{show_interval((test['low'], test['high']))}, p {show_p(test['p_value'])}, paired by "
+        f"rows; average precision {facts['map_difference']:+.4f}."
     ]
     if test["low"] <= 0 <= test["high"]:
         sentences.append("The interval holds 0: the search has shown no gain.")

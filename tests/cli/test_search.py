@@ -60,13 +60,16 @@ def test_the_end_says_the_confirmed_figure_and_where_the_page_is(
 
 
 def test_engines_are_given_the_command_itself(call: Call, tmp_path: Path) -> None:
-    result = call("--engine", "commands", "--max-jobs", "3", "--objective", "map")
+    flags = ("--freeze-embeddings", "no", "--keep-models")
+    result = call(*flags, "--engine", "commands", "--max-jobs", "3", "--objective", "map")
     assert result.exit_code == 0, result.output
     comment, line = result.stdout.splitlines()
     words = shlex.split(line)
     assert words[:2] == ["semeval-kit", "search"]
     assert words[2] == str(tmp_path / "recipe.toml")
+    words.remove("--keep-models")
     given = dict(zip(words[3::2], words[4::2], strict=True))
+    assert given["--freeze-embeddings"] == "False"
     assert given["--objective"] == "map"
     assert given["--run"] == "look"
     assert not {"--engine", "--max-jobs"} & set(given)
@@ -80,6 +83,7 @@ def test_engines_are_given_the_command_itself(call: Call, tmp_path: Path) -> Non
         (("--trials", "1"), "1 is not in the range x>=2"),
         (("--hours", "0"), "0.0 is not in the range x>0"),
         (("--holdout", "0.2"), "a search compares folds: give a recipe without a hold-out"),
+        (("--refold", "yes"), "a search compares folds: give a recipe without refold"),
         (("--model", "tfidf"), "encoder 'tfidf': is not trained by a recipe"),
         (("--lr", "0.5"), "line 1: the recipe's own lr, 0.5, is not among 0.0001 to 0.01 (log)"),
         (("--storage", "sqlite:////no/such/folder/x.db"), "cannot be read or written"),

@@ -63,6 +63,11 @@ def fake_cells(run: Run, fold: int) -> np.ndarray:
     return np.array([0.5, 0.6, 0.7, 0.8, 0.65]) - loss + rng.normal(0, 0.005, 5)
 
 
+def fake_value(run: Run, _: str) -> float:
+    """The mean of the fake cells."""
+    return float(np.mean([fake_cells(run, fold) for fold in range(run.n_folds)]))
+
+
 def install_fake(patch: Callable[[Any, str, Any], None], seconds: float = 0.0) -> None:
     """Let a search train nothing: each fold takes a while and notes which process did it."""
 
@@ -76,6 +81,7 @@ def install_fake(patch: Callable[[Any, str, Any], None], seconds: float = 0.0) -
     patch(search_module, "train", train)
     patch(search_module, "measure_fold", fake_cells)
     patch(search_module, "run_all", lambda *_: None)
+    patch(search_module, "measure_trial", fake_value)
     patch(search_module, "confirm_winner", lambda *_: None)
 
 
@@ -212,6 +218,14 @@ def test_a_search_ends_in_a_winner_on_other_folds(
     # Members of a blend.
     blend = blend_runs(tmp_path / "blend", runs, BlendPlan(), None, keep_quiet)
     assert blend.zip_file.is_file()
+
+    # The storage knows no hashes: the winner is held against its run.
+    journal = path / "journal.log"
+    whole = journal.read_text(encoding="utf-8")
+    journal.write_text(whole.replace(f'"values":[{best["value"]}]', '"values":[0.99]'))
+    with pytest.raises(KitError, match=r"the storage of the search says 0\.99\. The storage is d"):
+        search(path, asked, ENGINE, keep_quiet)
+    journal.write_text(whole, encoding="utf-8")
 
     # The same call finds nothing to do and says the same.
     before = len(in_process)
@@ -371,6 +385,21 @@ def test_a_search_keeps_its_settings(fake: Callable[..., Any]) -> None:
         fake(n_trials=3, lr=1e-4)
     assert "recipe: the search has" in caught.value.message
     assert len(fake(n_trials=3)["trials"]) == 3  # more trials are no other search
+
+
+def test_a_search_keeps_its_rows(
+    make_plan: Callable[..., Plan], tiny_data: Path, tmp_path: Path, fake: Callable[..., Any]
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(tiny_data, data)
+    fake(n_trials=2, data=data)
+    elsewhere = tmp_path / "elsewhere"
+    data.rename(elsewhere)
+    assert len(fake(n_trials=3, data=elsewhere)["trials"]) == 3
+    train = elsewhere / "track_a" / "train" / "eng.csv"
+    train.write_text(train.read_text(encoding="utf-8").replace(",1,", ",0,", 1), encoding="utf-8")
+    with pytest.raises(KitError, match="data_sha256: the search has"):
+        fake(n_trials=4, data=elsewhere)
 
 
 def test_the_same_params_are_not_trained_twice(

@@ -91,10 +91,20 @@ def draw_fields(trials: Trials, log_fields: Sequence[str]) -> Figure:
         _draw_field(axes, [trial["params"][name] for trial in shown], shown)
         axes.set_title(break_name(name, 22, 1))
         if name in log_fields:
-            axes.set_xscale("log")
+            _spell_decades(axes)
     for axes in panels[::3]:
         axes.set_ylabel("first fold")
     return figure
+
+
+def _spell_decades(axes: Axes) -> None:
+    """A logarithmic axis whose numbers are plain: 1e-05, 0.001."""
+    low, high = (np.log10(end) for end in axes.dataLim.intervalx)
+    axes.set_xscale("log")
+    ends = np.arange(np.floor(low), np.ceil(high) + 1)
+    shown = 10.0 ** ends[:: max(len(ends) // 2, 1)]
+    axes.set_xticks(shown, [f"{value:g}" for value in shown])
+    axes.minorticks_off()
 
 
 def _draw_field(axes: Axes, values: Sequence[Any], shown: Trials) -> None:
