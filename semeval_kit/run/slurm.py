@@ -27,7 +27,7 @@ from semeval_kit.run.prepare import Say
 from semeval_kit.training.leaving import GRACE, LEAVING_SIGNALS
 
 _ATTEMPTS = 3
-_SIGNAL_SECONDS = 120  # before a time limit: to end a step and write a checkpoint
+_SIGNAL_SECONDS = 120  # before a time limit, at most: to end a step and write a checkpoint
 _GRACE_SECONDS = 60
 _RESTARTS = 1000  # of a job that is out of time: each goes on where the last one stopped
 _KILLED_RESTARTS = 9
@@ -301,7 +301,7 @@ def _spell_needs(
         "cpus_per_task": cluster.cpus,
         "slurm_array_parallelism": cluster.max_jobs,
         "slurm_comment": f"{_name_owner(folder)}:{','.join(names)}",
-        "slurm_signal_delay_s": _SIGNAL_SECONDS,
+        "slurm_signal_delay_s": min(_SIGNAL_SECONDS, 60 * cluster.minutes // 4),
         "slurm_setup": list(cluster.setup),
         "slurm_teardown": list(_TEARDOWN),
         "slurm_additional_parameters": more,

@@ -7,7 +7,8 @@
 
 All train the embedded encoder on the same rows with batches of 16, each in fresh processes, for
 several rounds; medians and ratios are printed. Nothing here fails on a slow machine: machines are
-noisy, so read the ratios.
+noisy, so read the ratios. At the end stands what a job costs beside its work: as a command of its
+own, through submitit, and through Slurm where its commands are at hand.
 
     python tests/benchmarks/bench_training.py [--rounds 3] [--rows 640] [--data FOLDER]
 """
@@ -17,10 +18,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
+from importlib.util import find_spec
 from pathlib import Path
 
 TASK, BATCH, LR = "semeval2025-task11-a", 16, 2e-4
@@ -152,7 +156,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=None, help="official CSVs; default: demo data")
     parser.add_argument("--trainer", choices=["a", "b"], help=argparse.SUPPRESS)
     parser.add_argument("--rows-file", help=argparse.SUPPRESS)
+    parser.add_argument("--engines", action="store_true", help="only what a job costs")
     asked = parser.parse_args()
+    if asked.engines:
+        print_engines()
+        return
     if asked.trainer:
         train_with_trainer(asked.rows_file, asked.trainer)
         return
@@ -185,6 +193,33 @@ def main() -> None:
     for kind, name in names.items():
         over_a, over_b = middle[kind] / middle["a"], middle[kind] / middle["b"]
         sys.stdout.write(f"{middle[kind]:8.1f} {over_a:6.2f} {over_b:6.2f}  ({kind}) {name}\n")
+    print_engines()
+
+
+def print_engines(n_jobs: int = 3) -> None:
+    """Print the seconds that a job costs which does nothing, by each engine at hand."""
+    from semeval_kit.run import slurm
+    from semeval_kit.run.jobs import Job
+
+    nothing = [Job(f"fold-{number}", (("--version",),)) for number in range(n_jobs)]
+    started = time.monotonic()
+    for _ in nothing:
+        subprocess.run(
+            [sys.executable, "-m", "semeval_kit", "--version"], stdout=subprocess.DEVNULL
+        )
+    own = (time.monotonic() - started) / n_jobs
+    sys.stdout.write(f"a job that does nothing: {own:.1f} s as a command")
+    for kind, name in (("local", "through submitit"), ("slurm", "through Slurm")):
+        if find_spec("submitit") is None or (kind == "slurm" and shutil.which("sbatch") is None):
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            place, started = Path(folder), time.monotonic()
+            asked = slurm.Cluster(cpus=1, max_jobs=1)
+            ids = slurm.submit_jobs(place, nothing, asked, lambda _: None, kind=kind)
+            while not all(slurm.has_completed(place, id_) for id_ in ids.values()):
+                time.sleep(0.1)
+            sys.stdout.write(f", {(time.monotonic() - started) / n_jobs:.1f} s {name}")
+    sys.stdout.write("\n")
 
 
 if __name__ == "__main__":

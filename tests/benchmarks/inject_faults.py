@@ -1,10 +1,11 @@
 """Faults in the files of a finished run: is any of them used in silence, or shown as a traceback?
 
-    python tests/benchmarks/inject_faults.py RUN --faults 2000 --seed 0
+    python tests/benchmarks/inject_faults.py RUN [RUN...] --faults 2000 --seed 0
 
-RUN is a finished run; it is copied and stays as it is. Each fault flips a bit, cuts a file short,
-empties it, doubles its end or removes it; then the stages that read the file are done again. A
-fault is refused (an error that says what to do), harmless (the same results) or used in silence.
+RUN is a finished run of any member, or a blend; it is copied and stays as it is. Each fault flips a
+bit, cuts a file short, empties it, doubles its end or removes it; then the stages that read the
+file are done again. A fault is refused (an error that says what to do), harmless (the same
+results) or used in silence.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from semeval_kit.errors import KitError
+from semeval_kit.files import read_json, remove_kept
 from semeval_kit.run import compute, stages
 from semeval_kit.run.directory import Run
 from semeval_kit.run.stages import Engine
@@ -34,14 +36,16 @@ RESULTS = ("thresholds.json", "estimate.json", "oof_answers.csv", "score.json")
 def main() -> None:
     """Inject faults and print what became of them."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("run", type=Path)
+    parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--faults", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        tally, _ = inject_faults(asked.run, Path(scratch), asked.faults, asked.seed)
-        for name, count in sorted(tally.items()):
-            print(f"{count:6} {name}")
+    for run in asked.runs:
+        with tempfile.TemporaryDirectory() as scratch:
+            n_faults = asked.faults // len(asked.runs)
+            tally, _ = inject_faults(run, Path(scratch), n_faults, asked.seed)
+        told = ", ".join(f"{count} {name}" for name, count in sorted(tally.items()))
+        print(f"{run.name}: {told}", flush=True)
 
 
 def inject_faults(
@@ -100,8 +104,16 @@ def _do_stages(folder: Path) -> None:
     """What reads the run again, and writes its results anew."""
     said: list[str] = []
     run = Run.open(folder)
-    stages.predict(run, stages.SPLITS, Engine(1, 1), said.append)
-    for fold in range(run.n_folds):
+    if run.member == "blend":
+        _ = run.read_train(), read_json(folder / "weights.json"), read_json(folder / "blend.json")
+        for split in stages.SPLITS:
+            for language in run.languages:
+                run.read_probs(split, language)
+    else:
+        if run.member == "frozen":  # else nothing would read the features again
+            remove_kept(run.fold_probs_file(0, "test"))
+        stages.predict(run, stages.SPLITS, Engine(1, 1), said.append)
+    for fold in range(run.n_folds if run.member == "encoder" else 0):
         run.read_history(fold)
         _check_model(run, fold)
     stages.tune(run, said.append)
@@ -111,10 +123,10 @@ def _do_stages(folder: Path) -> None:
 
 def _predict_here(run: Run, _: object, **given: Any) -> None:
     """Instead of processes of their own, which would take seconds each."""
-    from semeval_kit.training.fold import predict_fold
+    from semeval_kit.training.worker import do_job
 
     for fold in given.get("predict", ()):
-        predict_fold(run, fold, given["splits"], lambda _: None)
+        do_job("predict", run, fold, given["splits"], lambda _: None)
 
 
 def _check_model(run: Run, fold: int) -> None:

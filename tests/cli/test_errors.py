@@ -107,7 +107,7 @@ def test_a_full_disk_leaves_the_run_as_it_was(
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="not a POSIX system")
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGUSR1"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"])
 def test_signals_that_end_a_program_say_how_to_go_on(name: str) -> None:
     code = (
         "import os, signal, semeval_kit.cli as cli\n"

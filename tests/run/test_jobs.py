@@ -242,3 +242,19 @@ def test_what_a_cluster_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(KitError, match="partitions.*Known: partition, gpus, cpus"):
         slurm.read_cluster(path, {})
     assert call("run", "--engine", "slurm", "--time", "soon", "--run", "x").exit_code == 2
+
+
+def test_the_jobs_of_a_system_end_in_its_blend(
+    tiny_data: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "two.toml"
+    member = '[[members]]\nname = "{}"\nrecipe = "default"\nmodel = "{}"\n'
+    recipe.write_text(member.format("a", "*") + member.format("b", "tfidf"), encoding="utf-8")
+    words = ["--task", "semeval2025-task11-a", "--data", tiny_data, "--langs", "eng"]
+    words += ["--model", tiny_bert, "--submissions", tmp_path, "--run", "both", "--folds", "2"]
+    result = call("system", recipe, *words, "--engine", "commands", "--threads", "1")
+    assert result.exit_code == 0, result.output
+    lines = [line for line in result.stdout.splitlines() if not line.startswith("#")]
+    assert [line.split()[1] for line in lines] == ["train", "train", "probs"] * 2 + ["blend"]
+    members = " ".join(str(tmp_path / f"both_{name}") for name in ("a", "b"))
+    assert lines[-1] == f"semeval-kit blend {members} --to both --submissions {tmp_path}"

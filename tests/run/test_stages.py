@@ -6,6 +6,7 @@ import csv
 import hashlib
 import importlib
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -613,3 +614,23 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been(
     assert done["killed.zip"] == expected["whole.zip"]
     assert {name.replace("killed", "whole") for name in done} == set(expected) - {"score.json"}
     assert not list(folder.rglob(".*"))
+
+
+def test_processes_that_prepare_one_new_run_at_once_make_it_once(
+    make_plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    plan, path = make_plan(("eng",), **SHORT), tmp_path / "run"
+    stages.prepare(tmp_path / "alone", plan, lambda _: None)
+    pids = []
+    for _ in range(6):
+        if (pid := os.fork()) == 0:
+            code = 1
+            try:
+                code = int(stages.prepare(path, plan, lambda _: None).path != path)
+            finally:
+                os._exit(code)
+        pids.append(pid)
+    assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids] == [0] * 6
+    for name in ("folds.csv", "rows.json", "task.toml", "recipe.toml"):
+        assert (path / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
+    assert not list(path.glob(".*"))
