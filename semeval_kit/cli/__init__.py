@@ -36,6 +36,7 @@ _COMMANDS = {
     "pack-run": ("stages:pack_run", "A run in one zip, to go on with it elsewhere."),
     "unpack-run": ("stages:unpack_run", "Unpack a run and compare every file with its hash."),
     "validate": ("competition:validate", "Check any zip or folder as the organisers would."),
+    "merge-zips": ("competition:merge_zips", "The files of several zips in one zip."),
     "score": ("competition:score", "Score any zip or folder as the organisers would."),
     "upload": ("competition:upload", "Upload the zip to Codabench and wait for its score."),
     "compare": ("show:compare", "One table over many runs, with intervals and p."),

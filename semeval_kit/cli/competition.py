@@ -19,6 +19,11 @@ VALIDATE_EXAMPLE = """\b
 Example:
   semeval-kit validate my.zip --task semeval2025-task11-a --data FOLDER
 """
+MERGE_EXAMPLE = """\b
+Example:
+  semeval-kit merge-zips submissions/nn/nn.zip submissions/pv/pv.zip --to task5.zip \\
+    --task semeval2027-task5-nn --task semeval2027-task5-pv
+"""
 SCORE_EXAMPLE = """\b
 Example:
   semeval-kit score my.zip --task semeval2025-task11-a --gold GOLD_FOLDER
@@ -71,6 +76,37 @@ def validate(
         count = len(result.errors)
         click.echo("valid" if result.ok else f"not valid: {count} error{'s' * (count != 1)}")
     if not result.ok:
+        raise SystemExit(1)
+
+
+@click.command("merge-zips", epilog=MERGE_EXAMPLE)
+@click.argument("zips", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--to", "zip_path", required=True, type=click.Path(path_type=Path), help="New zip.")
+@click.option("--task", "task_names", multiple=True, help="Check it as this task; repeatable.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="Folder with the organisers' test files."
+)
+def merge_zips(
+    zips: tuple[Path, ...], zip_path: Path, task_names: tuple[str, ...], data: Path | None
+) -> None:
+    """Put the files of ZIPS into one zip, where a competition wants several subtasks in one.
+
+    Exits with 1 if the zip is not valid for a task that is named.
+    """
+    from semeval_kit.submission.pack import merge_zips as merge
+    from semeval_kit.submission.validate import validate_submission
+    from semeval_kit.task.task import load_task
+
+    tasks = [load_task(name) for name in task_names]
+    click.echo(f"{zip_path}: {', '.join(merge(zips, zip_path))}")
+    errors = []
+    for task in tasks:
+        result = validate_submission(task, zip_path, data, data=data)
+        errors += result.errors
+        for text in (*result.errors, *result.warnings):
+            say(f"{task.name}: {text}")
+        click.echo(f"{task.name}: {'valid' if result.ok else 'not valid'}")
+    if errors:
         raise SystemExit(1)
 
 

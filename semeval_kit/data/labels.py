@@ -132,7 +132,8 @@ class LabelReader:
         if blank_columns and not (everything_blank and (self.needed is None or self.lenient)):
             shown = ", ".join(blank_columns)
             notes.append(Note(f"blank label columns, read as not annotated: {shown}"))
-        if self.lenient and n_rows and self.needed is not False:
+        # Targets with a file of their own are told about after they are joined.
+        if self.lenient and n_rows and self.needed is not False and not self.target.file:
             count = int(np.isnan(labels).all(axis=1).sum())
             if count:
                 notes.append(Note(f"{count} rows are not annotated for '{self.target.name}'"))

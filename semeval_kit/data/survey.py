@@ -359,7 +359,7 @@ def _look_for_groups(tasks: Sequence[Task], folder: Path, seen: Sequence[_Seen])
                     f"{language}: {len(both)} groups are in {train.place} and in {dev.place} "
                     f"(first: {sorted(both)[0]!r})"
                 )
-            if not (task.data.group_column or task.data.group_pattern):
+            if not task.data.has_groups:
                 columns |= find_group_column(task, folder, language)
         for column, words in columns.items():
             yield (

@@ -32,7 +32,8 @@ from semeval_kit.run.decide import fit_floor
 from semeval_kit.run.directory import Probs, Run, write_json
 from semeval_kit.run.prepare import Say
 from semeval_kit.show.answers import read_gold
-from semeval_kit.submission.metrics import METRICS, Beside, pair_swapped
+from semeval_kit.submission.measure import find_beside_rows
+from semeval_kit.submission.metrics import METRICS
 from semeval_kit.task.codec import column_names, decode_targets, encode_labels
 from semeval_kit.task.metric_facts import METRIC_FACTS
 from semeval_kit.task.schema import Target
@@ -249,7 +250,7 @@ def plan_judging(run: Run, target: Target, examples: Examples) -> Judging:
         metric=choose_metric(run.task, target),
         scored=_list_scored(run.task, target),
         best_epoch_on_valid=run.recipe.get("select_by", "last") != "last",
-        beside=_find_beside(run.task, target, examples),
+        beside=find_beside_rows(run.task, target, examples),
     )
 
 
@@ -265,20 +266,6 @@ def choose_metric(task: Task, target: Target) -> str:
 
 def _list_scored(task: Task, target: Target) -> tuple[bool, ...]:
     return tuple(label not in task.scoring.excluded_labels for label in target.labels)
-
-
-def _find_beside(task: Task, target: Target, examples: Examples) -> Beside:
-    """What metrics need of out-of-fold rows: the spread of ratings, the row with texts swapped."""
-    spreads = reverse = None
-    if task.scoring.spread_column in examples.kept:
-        cells = examples.kept[task.scoring.spread_column]
-        spreads = np.array([float(cell) if cell.strip() else np.nan for cell in cells])
-    if task.rules.reversal and examples.pairs:
-        keys = list(zip(examples.languages, number_groups(examples).tolist(), strict=True))
-        reverse = pair_swapped(keys, examples.texts, examples.pairs)
-    number = {label: i for i, label in enumerate(target.labels)}
-    reversal = tuple(number.get(task.rules.reversal.get(label, ""), -1) for label in target.labels)
-    return Beside(spreads, reverse, reversal)
 
 
 def target_rows(task: Task, target: Target, oof: Probs, examples: Examples, folds: Any) -> OofRows:

@@ -15,7 +15,8 @@ from semeval_kit.decision.resampling import Board, find_interval
 from semeval_kit.run.directory import OPEN_FIELDS, Run, read_json
 from semeval_kit.show.answers import SPLITS, Answers, read_answers, shown_task
 from semeval_kit.show.wording import Wording, find_wording, name_measure
-from semeval_kit.submission.metrics import METRICS, count_labels, macro_auc
+from semeval_kit.submission.measure import find_beside_rows, is_unmet
+from semeval_kit.submission.metrics import METRICS, Beside, count_labels, macro_auc
 from semeval_kit.submission.upload import Upload, read_uploads
 from semeval_kit.task.metric_facts import METRIC_FACTS
 from semeval_kit.task.task import Task
@@ -319,7 +320,8 @@ def score_answers(
 ) -> SplitResult:
     """Score the answers of a run on a split."""
     scored = scored_labels(task)
-    bench = _Bench(task, answers, answers.preds(rule), n_resamples, seed)
+    beside = find_beside_rows(task, task.main_targets[0], answers.examples)
+    bench = _Bench(task, answers, answers.preds(rule), n_resamples, seed, beside)
     metric = headline_metric(task)
     rows_of = split_languages(answers.examples.languages)
     columns = {  # those that a language has and that count
@@ -357,14 +359,17 @@ class _Bench:
     preds: NDArray[np.int64]
     n_resamples: int
     seed: int
+    beside: Beside
 
     def measure(self, name: str, rows: NDArray[np.int64], columns: NDArray[np.intp]) -> float:
         cells = np.ix_(rows, columns)
         if name == "macro_auc":
             return macro_auc(self.answers.gold[cells], self.answers.probs.values[cells])
-        if METRIC_FACTS[name].needs:  # more than gold and answers: only `tune` has it
+        beside = self.beside
+        if is_unmet(name, beside):  # the split's files say no more than gold
             return float("nan")
-        return METRICS[name](self.answers.gold[cells], self.preds[cells])
+        gold, preds = self.answers.gold[cells], self.preds[cells]
+        return METRICS[name](gold, preds, beside=beside.take(rows))
 
     def score_label(self, column: int) -> LabelResult:
         gold, label = self.answers.gold, self.task.all_labels[column]
@@ -396,7 +401,7 @@ class _Bench:
 
     def bootstrap(self, name: str, scored: NDArray[np.bool_], rows: NDArray[np.intp]) -> Interval:
         """The 95% interval of a metric on some rows, over groups of equal texts."""
-        if self.n_resamples < 1 or METRIC_FACTS[name].needs:
+        if self.n_resamples < 1 or name == "macro_auc" or is_unmet(name, self.beside):
             return None
         board = Board.of(
             name,
@@ -405,6 +410,7 @@ class _Bench:
             scored,
             np.array(self.answers.groups, dtype=np.int64)[rows],
         )
+        board = replace(board, beside=self.beside.take(rows))
         drawn = board.resample([self.preds[rows]], self.n_resamples, self.seed)
         return find_interval(drawn[:, 0])
 

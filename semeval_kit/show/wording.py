@@ -23,6 +23,7 @@ _MEASURES = {
     "rmse": "RMSE",
     "mae": "MAE",
     "within_sd": "accuracy within sd",
+    "sd_spearman": "rho of group sds",
     "jensen_shannon": "Jensen-Shannon div.",
     "exact_match": "exact match",
     "soft_cons": "soft consistency",

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from semeval_kit.data.examples import Examples
 from semeval_kit.data.reference import Reference
+from semeval_kit.data.texts import number_groups
 from semeval_kit.submission import metrics
 from semeval_kit.submission.metrics import Beside
 from semeval_kit.task.metric_facts import METRIC_FACTS
@@ -65,10 +67,20 @@ def find_beside(task: Task, reference: Reference) -> Beside:
         spreads = np.array([_to_number(cell) for cell in kept[scoring.spread_column]])
     if scoring.reverse_column in kept:
         reverse = metrics.pair_rows(reference.ids, kept[scoring.reverse_column])
-    labels = task.main_targets[0].labels
-    place = {label: i for i, label in enumerate(labels)}
-    reversal = tuple(place.get(task.rules.reversal.get(label, ""), -1) for label in labels)
-    return Beside(spreads, reverse, reversal)
+    groups = np.array(reference.groups) if reference.groups else None
+    return Beside(spreads, reverse, _number_reversal(task, task.main_targets[0]), groups)
+
+
+def find_beside_rows(task: Task, target: Target, examples: Examples) -> Beside:
+    """What metrics need of labelled rows of the task's own data, which may lack some of it."""
+    spreads = reverse = None
+    if task.scoring.spread_column in examples.kept:
+        spreads = np.array([_to_number(c) for c in examples.kept[task.scoring.spread_column]])
+    if task.rules.reversal and examples.pairs:
+        keys = list(zip(examples.languages, number_groups(examples).tolist(), strict=True))
+        reverse = metrics.pair_swapped(keys, examples.texts, examples.pairs)
+    groups = np.array(examples.groups) if examples.groups else None
+    return Beside(spreads, reverse, _number_reversal(task, target), groups)
 
 
 def scored_labels(task: Task, reference: Reference) -> NDArray[np.bool_]:
@@ -79,9 +91,14 @@ def scored_labels(task: Task, reference: Reference) -> NDArray[np.bool_]:
 def is_unmet(name: str, beside: Beside) -> bool:
     """Whether a metric lacks what it needs of the gold file."""
     needs = METRIC_FACTS[name].needs
-    return (needs == "spread" and beside.spreads is None) or (
-        needs == "reverse" and beside.reverse is None
-    )
+    there = {"spread": beside.spreads, "reverse": beside.reverse, "groups": beside.groups}
+    return needs in there and there[needs] is None
+
+
+def _number_reversal(task: Task, target: Target) -> tuple[int, ...]:
+    """Which label each label becomes when the texts are swapped, -1 for none."""
+    number = {label: place for place, label in enumerate(target.labels)}
+    return tuple(number.get(task.rules.reversal.get(label, ""), -1) for label in target.labels)
 
 
 def _metrics_of(task: Task, target: Target) -> tuple[str, ...]:

@@ -168,11 +168,13 @@ class Beside:
         spreads: `(n,)` sample standard deviation of the ratings behind gold.
         reverse: `(n,)` position of the row whose two texts are swapped, -1 where there is none.
         reversal: `(L,)` the label that each label becomes when the texts are swapped, -1 for none.
+        groups: `(n,)` the value of the task's group key.
     """
 
     spreads: Matrix | None = None
     reverse: Matrix | None = None
     reversal: tuple[int, ...] = ()
+    groups: Matrix | None = None
 
     def take(self, rows: Matrix) -> Beside:
         """The same for some rows, by position; a reverse that is not among them is none."""
@@ -182,7 +184,8 @@ class Beside:
             new = np.full(len(self.reverse) + 1, -1)
             new[rows] = np.arange(len(rows))
             reverse = new[np.asarray(self.reverse)[rows]]
-        return Beside(spreads, reverse, self.reversal)
+        groups = None if self.groups is None else np.asarray(self.groups)[rows]
+        return Beside(spreads, reverse, self.reversal, groups)
 
 
 NOTHING = Beside()
@@ -330,6 +333,25 @@ def _both_right_rows(gold: Matrix, answers: Matrix, beside: Beside) -> Matrix:
     return np.where(pairs, right & right[reverse], np.nan)
 
 
+def _spread_agreement(gold: Matrix, answers: Matrix, beside: Beside) -> float:
+    """SemEval-2027 Task 5: rho of the standard deviations within groups, as a mean over columns.
+
+    Of groups with two annotated rows or more; NaN where all deviations are equal.
+    """
+    if beside.groups is None:
+        raise KitError("sd_spearman needs the task's group key (data.group_column).")
+    groups = np.asarray(beside.groups)
+    found = []
+    for truth, answer in zip(gold.T, answers.T, strict=True):
+        known = ~np.isnan(truth)
+        rows = [np.flatnonzero(known & (groups == group)) for group in np.unique(groups[known])]
+        spreads = [(truth[r].std(ddof=1), answer[r].std(ddof=1)) for r in rows if len(r) > 1]
+        if not spreads:
+            return math.nan
+        found.append(spearman(*zip(*spreads, strict=True)))
+    return mean_of(found)
+
+
 def _pairs(beside: Beside) -> tuple[Matrix, Matrix]:
     if beside.reverse is None:
         raise KitError("soft_cons and hard_cons need each row's reverse (scoring.reverse_column).")
@@ -387,6 +409,7 @@ METRICS: dict[str, Metric] = {
         _of_columns("spearman", spearman),
         _of_columns("rmse", _root_mean_square),
         _of_columns("mae", _mean_absolute),
+        Metric("sd_spearman", _spread_agreement),
         _of_rows("accuracy", _exact_rows),
         _of_rows("exact_match", _exact_rows),
         _of_rows("jaccard", _jaccard_rows),

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from semeval_kit.submission.archive import (
     is_shared,
     lay_out,
     make_zip,
+    read_submission,
     read_zip,
 )
 from semeval_kit.submission.reading import read_predictions
@@ -119,6 +120,36 @@ def pack_submission(
     if zip_path.read_bytes() != content:
         raise KitError(f"{zip_path}: the disk gave back other bytes. Pack again.")
     return validation
+
+
+def merge_zips(paths: Sequence[str | Path], zip_path: str | Path) -> list[str]:
+    """Put the files of several zips into one, for a competition whose subtasks are tasks here.
+
+    Args:
+        paths: zips or folders; each file is in one of them, or the same in several.
+        zip_path: the zip to be written.
+
+    Returns:
+        The names of its files. Check it by the rules of each task.
+
+    Raises:
+        KitError: a zip cannot be read or is refused, or two hold different files of one name.
+    """
+    members: dict[str, bytes] = {}
+    place_of: dict[str, str] = {}
+    for path in paths:
+        contents = read_submission(path)
+        if contents.hazards:
+            raise KitError("\n".join(hazard.message for hazard in contents.hazards))
+        for name, data in contents.files.items():
+            if members.setdefault(name, data) != data:
+                raise KitError(
+                    f"{contents.place}: its '{name}' differs from that of {place_of[name]}. "
+                    "Leave one of the two out."
+                )
+            place_of.setdefault(name, contents.place)
+    write_atomic(Path(zip_path), make_zip(members))
+    return sorted(members)
 
 
 def _main_columns(

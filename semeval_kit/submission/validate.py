@@ -237,7 +237,8 @@ def _note_missing(
         names = ", ".join(layout.member_for(code or "") for code in lacking)
         if lacking and not layout.filled:
             validation.warnings.append(
-                f"the zip is incomplete: {names} is not made by a text model. Add it by hand"
+                f"the zip is incomplete: {names} is made elsewhere. Put it in by "
+                "`semeval-kit merge-zips`"
             )
         elif lacking:
             message = f"{contents.place}: {names} is missing. Predict its targets too."

@@ -339,6 +339,10 @@ def _scoring_errors(task: Task) -> Iterator[str]:
         )
         if key and not getattr(scoring, key):
             yield f"scoring.{key}: metric '{metric}' needs it. Name the column of the gold file."
+        if METRIC_FACTS[metric].needs == "groups" and not task.data.has_groups:
+            yield f"data.group_column: metric '{metric}' needs it. Name the column."
+    if METRIC_FACTS[scoring.metrics[0]].needs == "groups":
+        yield f"scoring.metrics: '{scoring.metrics[0]}' cannot come first. Name another before it."
 
 
 def _by_target_errors(task: Task) -> Iterator[str]:

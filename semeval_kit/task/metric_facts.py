@@ -19,7 +19,8 @@ class MetricFacts:
         kinds: of the targets that it can score.
         low_is_better: an error or a divergence.
         needs: what it needs beside gold and answers: "" nothing, "probs" probabilities, "spread"
-            the standard deviation of each row's ratings, "reverse" the row with the texts swapped.
+            the standard deviation of each row's ratings, "reverse" the row with the texts swapped,
+            "groups" the values of the group key.
         lowest: its smallest value.
         highest: its largest value, None where there is none.
     """
@@ -47,6 +48,7 @@ METRIC_FACTS = {
     "rmse": MetricFacts((*_NUMBERS, "distribution"), low_is_better=True, highest=None),
     "mae": MetricFacts((*_NUMBERS, "distribution"), low_is_better=True, highest=None),
     "within_sd": MetricFacts(_NUMBERS, needs="spread"),
+    "sd_spearman": MetricFacts(("regression",), needs="groups", lowest=-1.0),
     "jensen_shannon": MetricFacts(("distribution",), low_is_better=True),
     "soft_cons": MetricFacts(("singlelabel",), needs="reverse"),
     "hard_cons": MetricFacts(("singlelabel",), needs="reverse"),

@@ -252,6 +252,11 @@ class Data(Section):
         return bool(self.pair or self.pair_separator)
 
     @property
+    def has_groups(self) -> bool:
+        """Whether rows have a group key."""
+        return bool(self.group_column or self.group_pattern)
+
+    @property
     def input_columns(self) -> tuple[str, ...]:
         """Every column that text, pair and context are made from."""
         texts = template_columns(self.text) if self.text else self.text_columns

@@ -28,7 +28,8 @@ class Classifier(nn.Module):
 
     Either a plain encoder and a linear layer on the mean of its tokens' last hidden states, or
     transformers' own classifier of a family, whose head reads the first token (or its own mean).
-    Of pairs apart, the layer reads how the means of both texts agree (see `_compare_means`).
+    Of pairs apart, the layer reads how the means of both texts agree: numbers from their cosine,
+    other kinds from `_compare_means`.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Classifier(nn.Module):
             nn.init.normal_(self.head.weight, std=0.02)
             nn.init.zeros_(self.head.bias)
             if apart:
-                _begin_with_cosine(self.head, targets)
+                _read_numbers_from_cosine(self.head, targets)
 
     @property
     def backbone(self) -> PreTrainedModel:
@@ -136,14 +137,22 @@ def _count_features(width: int) -> int:
     return 1 + 4 * width
 
 
-@torch.no_grad()
-def _begin_with_cosine(head: nn.Linear, targets: Targets) -> None:
-    """Let the columns of a number say the cosine, before anything is learnt: most pairs' best."""
-    for part, columns in zip(targets.parts, targets.slices, strict=True):
-        if part.kind == "regression":
-            head.weight[columns] = 0.0
-            head.weight[columns, 0] = 1.0 if part.is_free else _COSINE_SLOPE
-            head.bias[columns] = 0.0 if part.is_free else -_COSINE_SLOPE / 2
+def _read_numbers_from_cosine(head: nn.Linear, targets: Targets) -> None:
+    """Let the columns of a number be a line over the cosine, from the first step to the last.
+
+    So a model says from the start what the encoder knows of relatedness untrained. The other
+    features, of which there are a thousand, would be fitted to the training rows instead.
+    """
+    learns = torch.ones_like(head.weight)
+    with torch.no_grad():
+        for part, columns in zip(targets.parts, targets.slices, strict=True):
+            if part.kind == "regression":
+                head.weight[columns], learns[columns] = 0.0, 0.0
+                head.weight[columns, 0] = 1.0 if part.is_free else _COSINE_SLOPE
+                head.bias[columns] = 0.0 if part.is_free else -_COSINE_SLOPE / 2
+                learns[columns, 0] = 1.0
+    hook = head.weight.register_hook  # untyped in torch
+    hook(lambda slope: slope * learns.to(slope))  # type: ignore[no-untyped-call]
 
 
 class TargetLoss:

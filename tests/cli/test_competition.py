@@ -8,7 +8,7 @@ import zipfile
 import pytest
 from click.testing import CliRunner
 
-from semeval_kit.cli.competition import score, validate
+from semeval_kit.cli.competition import merge_zips, score, validate
 
 IDS = [f"eng_test_track_a_{i:05d}" for i in range(1, 5)]
 HEADER = "id,anger,fear,joy,sadness,surprise\n"
@@ -104,3 +104,14 @@ def test_help_shows_an_example(command):
     done = run(command, "--help")
     assert done.exit_code == 0
     assert "Example:" in done.output
+
+
+def test_merge_zips_checks_the_zip_as_the_tasks_that_are_named(tmp_path, gold):
+    path, merged = write_zip(tmp_path, GOLD), tmp_path / "merged.zip"
+    done = run(merge_zips, path, "--to", merged, *TASK)
+    assert done.exit_code == 0
+    assert done.output.startswith(f"{merged}: track_a/pred_eng.csv\n")
+    assert done.output.splitlines()[-1].endswith(": valid")
+    other = run(merge_zips, path, "--to", merged, "--task", "semeval2026-task5")
+    assert other.exit_code == 1
+    assert other.output.splitlines()[-1] == "semeval2026-task5: not valid"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import zipfile
 
 import numpy as np
@@ -15,7 +16,7 @@ from semeval_kit.data.examples import read_examples
 from semeval_kit.data.reference import find_references
 from semeval_kit.errors import KitError
 from semeval_kit.submission.measure import find_beside, measure_answers
-from semeval_kit.submission.pack import pack_submission, write_predictions
+from semeval_kit.submission.pack import merge_zips, pack_submission, write_predictions
 from semeval_kit.submission.score import score_submission
 from semeval_kit.submission.validate import validate_submission
 from semeval_kit.task.task import load_task
@@ -349,8 +350,8 @@ class TestCaptions:
         members, validation, score = run_through(task, folder, answers, tmp_path, ("ara", "eng"))
         assert members == {"predictions_text.csv": "id,label\na0,0\ne0,1\ne1,0\n"}
         assert validation.warnings[-1] == (
-            "the zip is incomplete: predictions_multimodal.csv is not made by a text model. Add "
-            "it by hand"
+            "the zip is incomplete: predictions_multimodal.csv is made elsewhere. Put it in by "
+            "`semeval-kit merge-zips`"
         )
         # eng: positive p 1, r 1/2; negative never right. ara: negative right, no positive.
         assert score.scores["eng_macro_f1"] == round(2 / 3 / 2, 6)
@@ -413,10 +414,50 @@ class TestCompounds:
             "c0\t1.000\t3.000",
             "c1\t2.500\t1.000",
         ]
-        assert "eng-pv-pred.tsv is not made by a text model" in validation.warnings[-1]
+        assert "eng-pv-pred.tsv is made elsewhere" in validation.warnings[-1]
         gold = np.array(self.GOLD, float)
         rho = [stats.spearmanr(gold[:, i], self.ANSWERS[:, i]).statistic for i in range(2)]
         assert score.scores["eng_spearman"] == round(float(np.mean(rho)), 6)
+
+    def test_spreads_within_groups_agree(self, make_task, folder, tmp_path):
+        metrics = 'metrics = ["spearman", "sd_spearman"]'
+        task = make_task(*self.TASK[:-1], SCORED + metrics)
+        rows = [f"c{i}\tw{i // 2}\tx\t{m}\t{h}" for i, (m, h) in enumerate(self.GOLD)]
+        text = "\n".join(["ContextID\tCompound\tContext\tModAvg\tHeadAvg", *rows]) + "\n"
+        (folder / "gold.tsv").write_text(text)
+        _, _, score = run_through(task, folder, self.ANSWERS, tmp_path)
+        # Of w0, w1, w2 the differences of ModAvg are 1, 1, 5 (answers 1.5, 0.5, 5), of HeadAvg
+        # 1, 4, 2 (answers 2, 2, 1): two values spread as far as they differ.
+        rho = [
+            stats.spearmanr([1, 1, 5], [1.5, 0.5, 5]).statistic,
+            stats.spearmanr([1, 4, 2], [2, 2, 1]).statistic,
+        ]
+        assert score.scores["avg_sd_spearman"] == round(float(np.mean(rho)), 6)
+
+    def test_the_spread_needs_a_group_key_and_a_metric_before_it(self, make_task):
+        for metrics, message in (
+            ('["spearman", "sd_spearman"]', "data.group_column: metric 'sd_spearman' needs it"),
+            ('["sd_spearman"]', "scoring.metrics: 'sd_spearman' cannot come first"),
+        ):
+            sections = [part.replace('\ngroup_column = "Compound"', "") for part in self.TASK[:-1]]
+            with pytest.raises(KitError, match=re.escape(message)):
+                make_task(*sections, SCORED + f"metrics = {metrics}")
+
+    def test_zips_of_two_subtasks_become_one(self, make_zip, tmp_path):
+        one = make_zip({"eng-nn-pred.tsv": "c0\t1\t3\n", "readme.txt": "x"})
+        folder = tmp_path / "other"
+        folder.mkdir()
+        (folder / "eng-pv-pred.tsv").write_bytes(b"v0\t2\n")
+        (folder / "readme.txt").write_bytes(b"x")
+        together = tmp_path / "both.zip"
+        names = ["eng-nn-pred.tsv", "eng-pv-pred.tsv", "readme.txt"]
+        assert merge_zips([one, folder], together) == names
+        with zipfile.ZipFile(together) as archive:
+            assert archive.namelist() == names
+            assert archive.read("eng-pv-pred.tsv") == b"v0\t2\n"
+        (folder / "readme.txt").write_bytes(b"y")
+        with pytest.raises(KitError, match=r"other: its 'readme\.txt' differs from that of"):
+            merge_zips([one, folder], together)
 
     def test_averages_over_groups(self, make_task, folder, tmp_path):
         task = make_task(*self.TASK[:-1], self.TASK[-1] + '\naverage = "groups"')

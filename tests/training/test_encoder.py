@@ -138,6 +138,9 @@ def learn_pairs(folder: Path, encoder: Path, pad_id: int = 0, **fields: Any) -> 
     trainer.classifier.save(saved)
     again = load_model(saved)
     assert again.apart
+    # A line over the cosine, which is the first feature: its slope is learnt, and nothing else.
+    assert again.head.weight[0, 1:].count_nonzero() == 0
+    assert again.head.weight[0, 0] != 4.0
     with torch.no_grad():
         probs = targets.to_probs(again(**pad_batch(valid.tokens, pad_id)))
     assert probs.numpy() == pytest.approx(found, abs=1e-5)
