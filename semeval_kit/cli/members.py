@@ -237,6 +237,7 @@ def _hand_out_system(
 def describe_blend(path: Path) -> str:
     """What a blend weighs and what each member adds, in plain lines."""
     from semeval_kit.files import read_json
+    from semeval_kit.show.wording import name_measure
 
     judged, weights = read_json(path / "blend.json"), read_json(path / "weights.json")
     lines = [f"Weights of {', '.join(weights['names'])}:"]
@@ -250,7 +251,7 @@ def describe_blend(path: Path) -> str:
         lines.append(f"  {language:<14} {figures}")
     lines += [
         "",
-        f"Out-of-fold {judged['metric']} on {judged['n_examples']} rows, tuned, "
+        f"Out-of-fold {name_measure(judged['metric'])} on {judged['n_examples']} rows, tuned, "
         "cross-fitted (95%); what the blend gains over it:",
     ]
     for system in judged["systems"]:

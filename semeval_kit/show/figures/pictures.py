@@ -44,9 +44,9 @@ from semeval_kit.show.figures.decision import (
     share_class_confusion,
     share_cooccurrence_confusion,
 )
-from semeval_kit.show.figures.training import draw_radar, draw_training, name_metric
+from semeval_kit.show.figures.training import draw_radar, draw_training
 from semeval_kit.show.results import headline_metric
-from semeval_kit.show.wording import find_wording
+from semeval_kit.show.wording import find_wording, name_measure
 from semeval_kit.task.codec import encode_labels
 
 if TYPE_CHECKING:
@@ -275,7 +275,7 @@ def _draw_training(run: Run) -> Iterator[Picture]:
     yield Picture(
         "training",
         "Training",
-        f"Loss and {name_metric(metric)} after each epoch; for validation on the rows held out, "
+        f"Loss and {name_measure(metric)} after each epoch; for validation on the rows held out, "
         f"{find_wording(shown_task(run)).untuned}. {folds}Rings mark the epoch that was kept.",
         draw_training(histories, best, metric),
     )

@@ -18,6 +18,7 @@ from semeval_kit.show.figures.charts import (
     new_figure,
     styled,
 )
+from semeval_kit.show.wording import name_measure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,27 +49,12 @@ def draw_training(
     _draw_curves(panels[0], shown, "val_loss", VERMILION, "validation")
     panels[0].set_ylabel("loss (per example)")
     if with_score:
-        _draw_curves(panels[1], shown, metric, GREEN, f"validation {name_metric(metric)}")
-        panels[1].set_ylabel(f"{name_metric(metric)} (0 to 1)")
+        _draw_curves(panels[1], shown, metric, GREEN, f"validation {name_measure(metric)}")
+        panels[1].set_ylabel(f"{name_measure(metric)} (0 to 1)")
     _label_epochs(panels[-1], shown)
     panels[0].plot([], [], "o", markerfacecolor="none", color=INK, label="epoch kept")
     figure.legend(loc="outside upper left", ncols=2)
     return figure
-
-
-def name_metric(metric: str) -> str:
-    """The name of a metric as people write it."""
-    return _METRICS.get(metric, metric.replace("_", " "))
-
-
-_METRICS = {
-    "macro_f1": "macro-F1",
-    "micro_f1": "micro-F1",
-    "weighted_f1": "weighted F1",
-    "pearson_r": "Pearson r",
-    "jaccard": "Jaccard accuracy",
-    "macro_auc": "AUC (one-vs-rest)",
-}
 
 
 def _draw_curves(
