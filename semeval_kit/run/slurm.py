@@ -16,6 +16,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -155,7 +156,7 @@ def submit_jobs(
                 folder=place / "%j", cluster=kind, slurm_max_num_timeout=_RESTARTS
             )
             executor.update_parameters(**_spell_needs(cluster, folder, [job.name for job in array]))
-            with executor.batch():
+            with executor.batch() if array else nullcontext():
                 handed = [executor.submit(Call(job.commands)) for job in array]
             ids |= {job.name: str(task.job_id) for job, task in zip(array, handed, strict=True)}
             for job in later if kind == "slurm" else ():
