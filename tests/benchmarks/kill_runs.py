@@ -89,7 +89,7 @@ def write_inputs(folder: Path) -> list[str]:
     conftest.save_tiny_encoder(folder / "encoder", "bert")
     words = ["--task", "semeval2025-task11-a", "--langs", "eng", "--data", str(folder / "data")]
     words += ["--model", str(folder / "encoder"), "--submissions", str(folder / "runs")]
-    words += ["--folds", str(_FOLDS), "--threads", "1", "--precision", "fp32"]
+    words += ["--folds", str(_FOLDS), "--threads", "1", "--precision", "fp32", "--seeds", "1"]
     return [*words, "--batch-size", "8", "--checkpoint-minutes", "0.000001"]
 
 

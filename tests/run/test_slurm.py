@@ -49,6 +49,7 @@ def words(tiny_data: Path, tiny_bert: Path, tmp_path: Path) -> list[str]:
     """Of `run`: two folds of ten epochs, handed to Slurm."""
     given = ["--task", "semeval2025-task11-a", "--langs", "eng", "--data", str(tiny_data)]
     given += ["--model", str(tiny_bert), "--submissions", str(tmp_path), "--folds", "2"]
+    given += ["--seeds", "1"]
     given += ["--epochs", "10", "--batch-size", "8", "--lr", "0.005", "--head-lr", "0.02"]
     given += ["--precision", "fp32", "--freeze-embeddings", "false"]
     return [*given, "--engine", "slurm", "--cpus", "1"]
