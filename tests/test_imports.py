@@ -18,7 +18,10 @@ LIGHT = sorted(
     for room in ("task", "data", "submission", "decision")
     for path in (PACKAGE / room).glob("*.py")
 )
-LIGHT += [f"semeval_kit.{name}" for name in ("run.directory", "probs", "files", "errors")]
+LIGHT += [
+    f"semeval_kit.{name}"
+    for name in ("run.directory", "run.stages", "training.worker", "probs", "files", "errors")
+]
 
 
 def modules() -> list[Path]:

@@ -65,17 +65,13 @@ def assign_folds(
     Raises:
         KitError: there are fewer groups than folds.
     """
-    n_groups = int(groups.max()) + 1 if len(groups) else 0
+    n_groups = len(np.bincount(groups))
     if n_groups < n_folds:
         raise KitError(
             f"{n_groups} groups or different texts cannot make {n_folds} folds. Lower --folds or "
             "add rows. (Pairs that share a text are one group, unless the task names a group key.)"
         )
-    evidence = _group_evidence(targets, languages, groups, n_groups)
-    sizes = np.bincount(groups, minlength=n_groups)
-    shares = np.full(n_folds, 1.0 / n_folds)
-    fold_of_group = _stratify(evidence, sizes, shares, np.random.default_rng(seed))
-    return fold_of_group[groups]
+    return _spread(groups, targets, languages, np.full(n_folds, 1.0 / n_folds), seed)
 
 
 def assign_holdout(
@@ -87,24 +83,14 @@ def assign_holdout(
 ) -> NDArray[np.int64]:
     """Hold out a share of the rows: 0 for the held-out rows, -1 for those that train.
 
-    Args:
-        groups: `(n_examples,)`, numbers from 0; rows of one number stay together.
-        targets: `(n_examples, n_targets)`.
-        languages: `(n_examples,)`.
-        share: of the rows, between 0 and 1.
-        seed: of the ties.
+    The share is between 0 and 1; the rest is as in `assign_folds`.
 
     Raises:
         KitError: there are fewer than two groups.
     """
-    n_groups = int(groups.max()) + 1 if len(groups) else 0
-    if n_groups < 2:
+    if not groups.any():
         raise KitError("A hold-out needs at least two groups or different texts. Add rows.")
-    evidence = _group_evidence(targets, languages, groups, n_groups)
-    sizes = np.bincount(groups, minlength=n_groups)
-    shares = np.array([share, 1.0 - share])
-    parts = _stratify(evidence, sizes, shares, np.random.default_rng(seed))
-    return -parts[groups]
+    return -_spread(groups, targets, languages, np.array([share, 1.0 - share]), seed)
 
 
 def scarce_labels(
@@ -121,11 +107,20 @@ def scarce_labels(
     ]
 
 
-def _group_evidence(
+def _spread(
+    groups: NDArray[np.int64],
     targets: NDArray[np.float64],
     languages: Sequence[str],
-    groups: NDArray[np.int64],
-    n_groups: int,
+    shares: NDArray[np.float64],
+    seed: int,
+) -> NDArray[np.int64]:
+    """The part of each row `(n_examples,)`: groups stay whole, parts are of shares `(n_parts,)`."""
+    evidence, sizes = _group_evidence(targets, languages, groups), np.bincount(groups)
+    return _stratify(evidence, sizes, shares, np.random.default_rng(seed))[groups]
+
+
+def _group_evidence(
+    targets: NDArray[np.float64], languages: Sequence[str], groups: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Count per group `(n_groups, n_columns)`: positives of each target in each language.
 
@@ -138,7 +133,7 @@ def _group_evidence(
     for name in names:
         here = rows == name
         for column in [*positive.T, ~positive.any(axis=1)]:
-            columns.append(np.bincount(groups, weights=column & here, minlength=n_groups))
+            columns.append(np.bincount(groups, weights=column & here))
     return np.stack(columns, axis=1)
 
 

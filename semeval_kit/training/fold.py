@@ -30,7 +30,7 @@ from semeval_kit.training.checkpoint import staged_dir
 from semeval_kit.training.encoder import describe_model, load_model, load_tokenizer
 from semeval_kit.training.loop import FoldTrainer
 from semeval_kit.training.machine import choose_precision, fingerprint, peak_memory_mb
-from semeval_kit.training.predict import FoldModel, load_fold
+from semeval_kit.training.predict import FoldModel
 from semeval_kit.training.progress import Progress
 from semeval_kit.training.recipe import Recipe, make_recipe
 from semeval_kit.training.targets import encode_gold, find_reversal, order_columns, read_targets
@@ -119,20 +119,6 @@ def train_fold(run: Run, fold: int, emit: Callable[[Event], None]) -> FoldTraine
     emit({"event": "done", "fold": fold, "best_epoch": progress.best_epoch})
     accelerator.end_training()
     return trainer
-
-
-def predict_fold(run: Run, fold: int, splits: Sequence[str], emit: Callable[[Event], None]) -> None:
-    """Write one fold's probabilities of splits that have none yet."""
-    model = load_fold(run, fold)
-    for split in splits:
-        if run.fold_probs_file(fold, split).is_file():
-            continue
-        examples = run.read_split(split)
-        tell = _row_counter(split, len(examples), emit)
-        values = model.probs(examples.texts, tell, pairs=examples.pairs, contexts=examples.contexts)
-        probs = Probs(examples.ids, examples.languages, model.target_names, values)
-        write_probs(run.fold_probs_file(fold, split), probs)
-    emit({"event": "done", "fold": fold})
 
 
 def watched_metric(task: Task) -> str:
@@ -250,10 +236,6 @@ def _describe_training(trainer: FoldTrainer, progress: Progress) -> Event:
 def _write_history(run: Run, fold: int, history: list[Event]) -> None:
     lines = "".join(json.dumps(row) + "\n" for row in history)
     write_kept(run.history_file(fold), lines)
-
-
-def _row_counter(split: str, n_rows: int, emit: Callable[[Event], None]) -> Callable[[int], None]:
-    return lambda done: emit({"event": "rows", "split": split, "done": done, "rows": n_rows})
 
 
 def _device_type() -> str:

@@ -140,6 +140,10 @@ class LinearModel:
                 tell(done)
         return found
 
+    def answer(self, examples: Examples, tell: Callable[[int], None] | None = None) -> Array:
+        """Probabilities `(n_examples, n_targets)` of examples, see `probs`."""
+        return self.probs(join_texts(examples), tell, examples.languages)
+
     def _choose(self, language: str) -> tuple[Features, list[Head]]:
         own = self._parts.get(language) or self._parts.get(JOINT)
         if own is None and len(self._parts) == 1 and language == JOINT:
@@ -217,7 +221,7 @@ def train_fold(run: Run, fold: int, emit: Callable[[Event], None]) -> None:
     learnt, held_out = np.flatnonzero(folds != fold), examples.take(np.flatnonzero(folds == fold))
     model = _fit(run, examples.take(learnt), targets[learnt], emit)
     model.save(run.model_dir(fold))
-    values = model.probs(join_texts(held_out), languages=held_out.languages)
+    values = model.answer(held_out)
     write_probs(
         run.oof_file(fold), Probs(held_out.ids, held_out.languages, model.target_names, values)
     )
@@ -242,23 +246,6 @@ def train_fold(run: Run, fold: int, emit: Callable[[Event], None]) -> None:
             "folds_sha256": sha256_file(run.folds_file),
         },
     )
-    emit({"event": "done", "fold": fold})
-
-
-def predict_fold(run: Run, fold: int, splits: Sequence[str], emit: Callable[[Event], None]) -> None:
-    """Write one fold's probabilities of splits that have none yet."""
-    model = load_fold(run, fold)
-    for split in splits:
-        if run.fold_probs_file(fold, split).is_file():
-            continue
-        examples = run.read_split(split)
-
-        def tell(done: int, split: str = split, n_rows: int = len(examples)) -> None:
-            emit({"event": "rows", "split": split, "done": done, "rows": n_rows})
-
-        values = model.probs(join_texts(examples), tell, examples.languages)
-        probs = Probs(examples.ids, examples.languages, model.target_names, values)
-        write_probs(run.fold_probs_file(fold, split), probs)
     emit({"event": "done", "fold": fold})
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import AutoTokenizer
 
+from semeval_kit.data.examples import Examples
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run
 from semeval_kit.training.batches import Tokens, encode_texts, pad_batch, plain_batches
@@ -112,6 +113,10 @@ class FoldModel:
             return probs
         tokens = encode_texts(tokenizer, pairs, length, pairs=texts, **options)
         return (probs + self.probs_of_tokens(tokens)[:, self.reversal]) / 2
+
+    def answer(self, examples: Examples, tell: Callable[[int], None] | None = None) -> Array:
+        """Probabilities `(n_examples, n_targets)` of examples, see `probs`."""
+        return self.probs(examples.texts, tell, pairs=examples.pairs, contexts=examples.contexts)
 
     @torch.no_grad()
     def probs_of_tokens(self, tokens: Tokens, tell: Callable[[int], None] | None = None) -> Array:

@@ -19,17 +19,19 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from semeval_kit.errors import KitError, explain_error
-from semeval_kit.run.directory import Run, hold_lock, remove_leftovers
+from semeval_kit.run.directory import Probs, Run, hold_lock, remove_leftovers, write_probs
 from semeval_kit.run.lease import Lease, hold_lease
 from semeval_kit.training.leaving import grace_seconds, leave_when_told
-from semeval_kit.training.progress import REPORT_TO, tracking
+from semeval_kit.training.trackers import REPORT_TO, tracking
 
 Event = dict[str, Any]
 WATCH_PARENT = "SEMEVAL_KIT_WATCH_PARENT"
+_LINEAR = ("linear", "frozen")  # members without torch
 _EVENT_SECONDS = 0.5
 _LOCK_SECONDS = 20
 _ORPHAN_SECONDS = 10
@@ -72,29 +74,45 @@ def do_job(
     Raises:
         KitError: the job cannot be done.
     """
-    if run.member in ("linear", "frozen"):
-        from semeval_kit.training import linear
+    if run.member not in _LINEAR and "OMP_NUM_THREADS" in os.environ:
+        import torch
 
-        if job == "predict":
-            linear.predict_fold(run, fold, splits, emit)
-        else:
-            linear.train_fold(run, fold, emit)
-        return
-    import torch
-
-    from semeval_kit.training.fold import predict_fold, train_fold
-
-    if "OMP_NUM_THREADS" in os.environ:
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     if job == "predict":
         predict_fold(run, fold, splits, emit)
         return
+    if run.member in _LINEAR:
+        from semeval_kit.training import linear
+
+        linear.train_fold(run, fold, emit)
+        return
+    from semeval_kit.training.fold import train_fold
+
     trainer = train_fold(run, fold, emit)
     if trainer.accelerator.num_processes > 1:
         # Tearing down a gloo group can wait for a thread that waits for Python's lock, for ever.
         # All is written and every process has come this far: just leave.
         sys.stdout.flush()
         os._exit(0)
+
+
+def predict_fold(run: Run, fold: int, splits: Sequence[str], emit: Callable[[Event], None]) -> None:
+    """Write one fold's probabilities of splits that have none yet."""
+    code = import_module(f"semeval_kit.training.{'linear' if run.member in _LINEAR else 'predict'}")
+    model = code.load_fold(run, fold)
+    for split in splits:
+        if run.fold_probs_file(fold, split).is_file():
+            continue
+        examples = run.read_split(split)
+
+        def tell(done: int, split: str = split, n_rows: int = len(examples)) -> None:
+            emit({"event": "rows", "split": split, "done": done, "rows": n_rows})
+
+        probs = Probs(
+            examples.ids, examples.languages, model.target_names, model.answer(examples, tell)
+        )
+        write_probs(run.fold_probs_file(fold, split), probs)
+    emit({"event": "done", "fold": fold})
 
 
 @contextmanager

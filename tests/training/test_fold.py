@@ -153,7 +153,7 @@ def test_probabilities_of_a_split_are_written(prepare: Callable[..., Run]) -> No
     run = prepare()
     encoder_fold.train_fold(run, 0, lambda _: None)
     events: list[Event] = []
-    encoder_fold.predict_fold(run, 0, ["dev", "test"], events.append)
+    worker.predict_fold(run, 0, ["dev", "test"], events.append)
     text = run.fold_probs_file(0, "test").read_text(encoding="utf-8")
     assert text.splitlines()[0] == "id,language,anger,fear,joy,sadness,surprise"
     assert len(text.splitlines()) == 13
@@ -161,7 +161,7 @@ def test_probabilities_of_a_split_are_written(prepare: Callable[..., Run]) -> No
     assert events[-1] == {"event": "done", "fold": 0}
     assert events[-2] == {"event": "rows", "split": "test", "done": 12, "rows": 12}
     before = run.fold_probs_file(0, "test").stat().st_mtime_ns
-    encoder_fold.predict_fold(run, 0, ["test"], events.append)
+    worker.predict_fold(run, 0, ["test"], events.append)
     assert run.fold_probs_file(0, "test").stat().st_mtime_ns == before
 
 
@@ -218,7 +218,7 @@ def test_an_auxiliary_target_is_learnt_and_never_written(
         runs[name] = stages.prepare(tmp_path / name, plan, lambda _: None)
         for fold in (0, 1):
             encoder_fold.train_fold(runs[name], fold, lambda _: None)
-        encoder_fold.predict_fold(runs[name], 0, ["test"], lambda _: None)
+        worker.predict_fold(runs[name], 0, ["test"], lambda _: None)
     assert runs["with"].folds_file.read_bytes() == runs["without"].folds_file.read_bytes()
     assert runs["with"].read_train().label_names == runs["without"].read_train().label_names
     labels = runs["with"].task.all_labels
@@ -340,7 +340,7 @@ def test_pairs_are_learnt_both_ways_and_both_ways_agree(
         assert ids[copy] == [ids[first][place] for place in (0, 3, 2, 1, 4)]
     encoder_fold.train_fold(run, 0, lambda _: None)
     assert run.read_done(0)["n_train"] == n_learnt
-    encoder_fold.predict_fold(run, 0, ["test"], lambda _: None)
+    worker.predict_fold(run, 0, ["test"], lambda _: None)
     one, other = run.read_fold_probs(0, "test").values
     np.testing.assert_allclose(one, other[[0, 2, 1]], atol=2e-6)
     assert one[1] != one[2]

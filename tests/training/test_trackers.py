@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from semeval_kit.cli import main
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run
-from semeval_kit.training import progress
+from semeval_kit.training import trackers
 
 EPOCH = {"event": "epoch", "fold": 1, "epoch": 2, "val_loss": 0.5, "macro_f1": 0.25, "kept": "yes"}
 
@@ -47,15 +47,15 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> type[FakeTracker]:
     import accelerate.tracking
 
     monkeypatch.setitem(accelerate.tracking.LOGGER_TYPE_TO_CLASS, "trackio", FakeTracker)
-    monkeypatch.setitem(progress._PACKAGES, "trackio", ("accelerate",))
-    monkeypatch.setenv(progress.REPORT_TO, "trackio")
+    monkeypatch.setitem(trackers._PACKAGES, "trackio", ("accelerate",))
+    monkeypatch.setenv(trackers.REPORT_TO, "trackio")
     monkeypatch.setattr(FakeTracker, "made", [])
     return FakeTracker
 
 
 def test_every_epoch_is_told_to_one_run_per_fold_in_one_group(fake, trained_run: Path):
     run, told = Run.open(trained_run), []
-    with progress.tracking(run, 1, told.append) as tell:
+    with trackers.tracking(run, 1, told.append) as tell:
         tell({"event": "step", "fold": 1, "loss": 0.1})
         tell(EPOCH)
     (tracker,) = fake.made
@@ -72,7 +72,7 @@ def test_a_tracker_that_fails_later_is_left_out_and_that_is_said(
 ):
     monkeypatch.setattr(fake, "fails", True)
     told: list[dict[str, Any]] = []
-    with progress.tracking(Run.open(trained_run), 0, told.append) as tell:
+    with trackers.tracking(Run.open(trained_run), 0, told.append) as tell:
         tell(EPOCH)
         tell(EPOCH)
     notes = [event["text"] for event in told if event["event"] == "note"]
@@ -80,9 +80,9 @@ def test_a_tracker_that_fails_later_is_left_out_and_that_is_said(
 
 
 def test_without_trackers_nothing_is_begun(trained_run: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.delenv(progress.REPORT_TO, raising=False)
+    monkeypatch.delenv(trackers.REPORT_TO, raising=False)
     told: list[dict[str, Any]] = []
-    with progress.tracking(Run.open(trained_run), 0, told.append) as tell:
+    with trackers.tracking(Run.open(trained_run), 0, told.append) as tell:
         tell(EPOCH)
     assert told == [EPOCH]
 
@@ -90,8 +90,8 @@ def test_without_trackers_nothing_is_begun(trained_run: Path, monkeypatch: pytes
 def test_a_missing_tracker_is_an_error_before_anything_is_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setitem(progress._PACKAGES, "wandb", ("no_such_package",))
-    monkeypatch.setenv(progress.REPORT_TO, "")
+    monkeypatch.setitem(trackers._PACKAGES, "wandb", ("no_such_package",))
+    monkeypatch.setenv(trackers.REPORT_TO, "")
     flags = ("--submissions", tmp_path / "runs", "--report-to")
     for name, message in (
         ("wandb", "--report-to wandb: not installed. Install it: pip install wandb"),
@@ -102,4 +102,4 @@ def test_a_missing_tracker_is_an_error_before_anything_is_done(
         assert message in done.output
     assert not (tmp_path / "runs").exists()
     with pytest.raises(KitError, match="wandb: not installed"):
-        progress.read_trackers("wandb")
+        trackers.read_trackers("wandb")
