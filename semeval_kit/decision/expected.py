@@ -9,7 +9,7 @@ just these new rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -144,8 +144,6 @@ def expect_score(
     drifts = _find_drifts(rows, rule, tuning, target)
     notable = tuple(drift for drift in drifts if drift.notable)
     base = board.score_languages(answers)
-    drawn = board.resample_languages([answers], _N_RESAMPLES, tuning.seed)
-    spread = {language: float(scores.std()) for language, scores in drawn.items()}
     withheld, doubt = "", 0.0
     shifts: dict[str, FloatArray] = {}
     if notable and target is not None:
@@ -167,16 +165,9 @@ def expect_score(
     }
     known = [gain for gain in gains.values() if gain is not None]
     languages = {g: base[g] + (gain.value if gain else 0.0) for g, gain in gains.items()}
-    n_new = _count_rows(target)
-    variances = []
-    for language, rows_of_language in board.rows_of.items():
-        gain = gains[language]
-        ratio = len(rows_of_language) / max(n_new.get(language, len(rows_of_language)), 1)
-        error = gain.error if gain else 0.0
-        variances.append(spread[language] ** 2 * (1 + ratio) + error**2)
-    error = _WIDER * float(np.sqrt(np.sum(variances) / len(variances) ** 2 + doubt**2))
+    drawn = board.resample_languages([answers], _N_RESAMPLES, tuning.seed)
+    error = _WIDER * float(np.sqrt(_sum_variances(board, drawn, gains, target) + doubt**2))
     score = float(np.mean(list(languages.values())))
-    paired = _pair(rule, tuning, board, new)
     return Expected(
         score=float("nan") if withheld else score,
         low=float("nan") if withheld else score - _Z * error,
@@ -188,7 +179,7 @@ def expect_score(
         n_models=target.n_models if target else 1,
         n_rows=len(target) if target and len(known) == len(gains) else 0,
         split=target.split if target else "",
-        paired=paired,
+        paired=_pair(rule, tuning, board, new),
         drifts=notable,
         reweighted=bool(notable) and not withheld,
         withheld=withheld,
@@ -207,6 +198,21 @@ def read_labelled(
     score = own.score(mean)
     low, high = find_interval(own.resample([mean], _N_RESAMPLES, tuning.seed)[:, 0])
     return {"split": part.split, "score": score, "low": low, "high": high, "n_examples": len(part)}
+
+
+def _sum_variances(
+    board: Board,
+    drawn: Mapping[str, FloatArray],
+    gains: Mapping[str, Gain | None],
+    target: NewRows | None,
+) -> float:
+    """The variance of the mean over languages: of the known rows, of the new ones, of the gains."""
+    n_new, variances = _count_rows(target), []
+    for language, rows in board.rows_of.items():
+        gain, spread = gains[language], float(drawn[language].std())
+        ratio = len(rows) / max(n_new.get(language, len(rows)), 1)
+        variances.append(spread**2 * (1 + ratio) + (gain.error if gain else 0.0) ** 2)
+    return float(np.sum(variances) / len(variances) ** 2)
 
 
 def _find_drifts(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -105,32 +105,8 @@ def prepare(path: Path, plan: Plan, say: Say) -> Run:
             holds another run.
     """
     task = load_task(plan.task)
-    languages = task.check_languages(plan.languages)
-    train_languages = choose_train_languages(task, languages, plan.train_languages)
-    if plan.config.pairs == "apart" and not task.data.has_pairs:
-        raise KitError(
-            f"recipe: pairs = 'apart', but task {task.name} has one text per row. "
-            "Leave it out, or name the second text in the task file ([data] pair)."
-        )
-    config = pin_encoder(path, plan.config)  # a name that leads nowhere is told before any work
-    data = plan.data.expanduser().resolve()
-    splits = plan.train_splits
-    if plan.config.holdout_split and plan.config.holdout_split not in splits:
-        splits = (*splits, plan.config.holdout_split)
-    settings: dict[str, Any] = {
-        "task": task.name,
-        "languages": list(languages),
-        "train_languages": list(train_languages),
-        "train_splits": list(splits),
-        "data": str(data),
-        "data_sha256": hash_files(task, data, splits, train_languages),
-        "encoder_sha256": hash_encoder(config.encoder),
-        **hash_extra(config, train_languages),
-        **_name_member(config),
-        "seed": config.seed,
-        **describe_moment(path),
-    }
-    asked = Frozen(read_task_source(plan.task)[1], freeze_recipe(config), settings)
+    config, asked = _freeze_plan(path, plan, task)
+    settings, data = asked.settings, Path(asked.settings["data"])
     if Run(path).goes_on_with(asked):
         run = Run.open(path)
         if run.settings.get("data_sha256") and not settings["data_sha256"]:
@@ -139,24 +115,14 @@ def prepare(path: Path, plan: Plan, say: Say) -> Run:
         return run
     if Run(path).settings_file.is_file():
         say(f"{path}: no fold has begun, so the run is made anew with these settings")
-    task = task.narrowed(train_languages, languages)
-    examples = read_rows(task, data, splits, train_languages)
+    train_languages = tuple(settings["train_languages"])
+    task = task.narrowed(train_languages, tuple(settings["languages"]))
+    examples = read_rows(task, data, tuple(settings["train_splits"]), train_languages)
     for note in examples.notes:
         say(note)
-    predicted = drop_auxiliary(task, examples)
-    whole_task, task = task, task.without_auxiliary()
-    _warn_of_unlearnt_labels(task, predicted, say)
-    targets = encode_labels(task, predicted.labels)
-    folds = _assign(predicted, targets, config)
-    _require_both(folds, config)
-    _warn_of_overlap(task, data, splits, (predicted, folds), say)
-    if folds.max() > 0:
-        for warning in scarce_labels(targets, target_names(task), config.folds):
-            say(f"warning: {warning}")
-    files = {"rows.json": pack_rows(examples), **_spell_all_folds(predicted, targets, config)}
+    files = {"rows.json": pack_rows(examples), **_deal_rows(task, examples, config, settings, say)}
     if config.extra:
-        extra = _choose_extra(whole_task, data, config, train_languages, say)
-        files["extra.json"] = pack_extra(extra)
+        files["extra.json"] = pack_extra(_choose_extra(task, data, config, train_languages, say))
     run = Run.create(
         path, task_text=asked.task_text, recipe=asked.recipe, settings=settings, files=files
     )
@@ -373,6 +339,53 @@ def _name_member(config: Recipe) -> dict[str, str]:
     if config.encoder.startswith(FROZEN):
         return {"member": "frozen"}
     return {"member": "linear"} if config.encoder == TFIDF else {}
+
+
+def _freeze_plan(path: Path, plan: Plan, task: Task) -> tuple[Recipe, Frozen]:
+    """The recipe with its encoder pinned, and all that must not change while the run is there."""
+    languages = task.check_languages(plan.languages)
+    train_languages = choose_train_languages(task, languages, plan.train_languages)
+    if plan.config.pairs == "apart" and not task.data.has_pairs:
+        raise KitError(
+            f"recipe: pairs = 'apart', but task {task.name} has one text per row. "
+            "Leave it out, or name the second text in the task file ([data] pair)."
+        )
+    config = pin_encoder(path, plan.config)  # a name that leads nowhere is told before any work
+    data = plan.data.expanduser().resolve()
+    splits = plan.train_splits
+    if plan.config.holdout_split and plan.config.holdout_split not in splits:
+        splits = (*splits, plan.config.holdout_split)
+    settings: dict[str, Any] = {
+        "task": task.name,
+        "languages": list(languages),
+        "train_languages": list(train_languages),
+        "train_splits": list(splits),
+        "data": str(data),
+        "data_sha256": hash_files(task, data, splits, train_languages),
+        "encoder_sha256": hash_encoder(config.encoder),
+        **hash_extra(config, train_languages),
+        **_name_member(config),
+        "seed": config.seed,
+        **describe_moment(path),
+    }
+    return config, Frozen(read_task_source(plan.task)[1], freeze_recipe(config), settings)
+
+
+def _deal_rows(
+    whole: Task, examples: Examples, config: Recipe, settings: Mapping[str, Any], say: Say
+) -> dict[str, str]:
+    """The files of the folds; what is odd about labels, folds and overlaps is said."""
+    predicted, task = drop_auxiliary(whole, examples), whole.without_auxiliary()
+    _warn_of_unlearnt_labels(task, predicted, say)
+    targets = encode_labels(task, predicted.labels)
+    folds = _assign(predicted, targets, config)
+    _require_both(folds, config)
+    splits = tuple(settings["train_splits"])
+    _warn_of_overlap(task, Path(settings["data"]), splits, (predicted, folds), say)
+    if folds.max() > 0:
+        for warning in scarce_labels(targets, target_names(task), config.folds):
+            say(f"warning: {warning}")
+    return _spell_all_folds(predicted, targets, config)
 
 
 def _warn_of_unlearnt_labels(task: Task, examples: Examples, say: Say) -> None:

@@ -200,26 +200,20 @@ def read_results(
     """
     task, weights_file = shown_task(run), run.path / "weights.json"
     done = [run.read_done(model) for model in range(run.n_models)]
-    scores = {}
-    for split in splits:
-        given = answers[split] if answers and split in answers else read_answers(run, split)
-        if given is not None:
-            scores[split] = {
-                rule: score_answers(task, given, rule, n_resamples=n_resamples, by_label=by_label)
-                for rule in ("half", "tuned")
-            }
+    given = {split: answers[split] for split in splits if answers and split in answers}
+    given |= {split: read_answers(run, split) for split in splits if split not in given}
+    scores = {
+        split: {
+            rule: score_answers(task, own, rule, n_resamples=n_resamples, by_label=by_label)
+            for rule in ("half", "tuned")
+        }
+        for split in splits
+        if (own := given[split]) is not None
+    }
     metric = headline_metric(task)
     estimate = read_json(run.estimate_file) if run.estimate_file.is_file() else {}
     if "oof" in scores and estimate.get("metric") == metric:
-        # One figure has one interval and one set of digits: those of the estimate.
-        for rule, name in (("half", "at_half"), ("tuned", "cross_fitted")):
-            own, reading = scores["oof"][rule], estimate[name]
-            scores["oof"][rule] = replace(
-                own,
-                measures={**own.measures, metric: float(reading["score"])},
-                languages={code: float(value) for code, value in reading["languages"].items()},
-                interval=(reading["low"], reading["high"]) if n_resamples else None,
-            )
+        scores["oof"] = _quote_estimate(scores["oof"], estimate, with_interval=n_resamples > 0)
     return RunResults(
         name=run.name,
         task=task,
@@ -413,6 +407,22 @@ class _Bench:
         board = replace(board, beside=self.beside.take(rows))
         drawn = board.resample([self.preds[rows]], self.n_resamples, self.seed)
         return find_interval(drawn[:, 0])
+
+
+def _quote_estimate(
+    scores: Mapping[str, SplitResult], estimate: Mapping[str, Any], *, with_interval: bool
+) -> dict[str, SplitResult]:
+    """The same with the figures of the estimate: one figure has one interval, one set of digits."""
+    quoted = {}
+    for rule, name in (("half", "at_half"), ("tuned", "cross_fitted")):
+        own, reading = scores[rule], estimate[name]
+        quoted[rule] = replace(
+            own,
+            measures={**own.measures, own.metric: float(reading["score"])},
+            languages={code: float(value) for code, value in reading["languages"].items()},
+            interval=(reading["low"], reading["high"]) if with_interval else None,
+        )
+    return quoted
 
 
 def _read_fold(run: Run, fold: int, done: Mapping[str, Any]) -> FoldResult:
