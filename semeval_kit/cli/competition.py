@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from semeval_kit.cli.options import run_argument, say
+from semeval_kit.cli.options import open_run, run_argument, say
 
 if TYPE_CHECKING:
     from semeval_kit.run.directory import Run
@@ -168,11 +168,10 @@ def upload(
     of the upload is kept in the run's uploads.jsonl. Called again after a lost connection or a
     long queue, it asks the site and sends nothing.
     """
-    from semeval_kit.run.directory import Run
     from semeval_kit.submission import upload as uploads
     from semeval_kit.submission.codabench import Codabench
 
-    run = Run.open(run_path)
+    run = open_run(run_path)
     content = _read_valid_zip(run)
     competition = Codabench(site or run.task.submission.site or run.task.url)
     competition.log_in()

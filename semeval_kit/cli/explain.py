@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from semeval_kit.cli.options import data_option, run_argument, say
+from semeval_kit.cli.options import data_option, open_run, run_argument, say
 
 if TYPE_CHECKING:
     from semeval_kit.cli.predict import Row
@@ -74,13 +74,12 @@ def explain(run_path: Path, **given: Any) -> None:
     """
     from semeval_kit.cli.predict import find_rows
     from semeval_kit.errors import KitError
-    from semeval_kit.run.directory import Run
     from semeval_kit.run.members import check_language, load_models
     from semeval_kit.show.explain.attributions import import_method, name_mask
     from semeval_kit.show.explain.page import Heading
 
     clock = _Clock()
-    run = Run.open(run_path, given["data"])
+    run = open_run(run_path, given["data"])
     if run.member != "encoder":
         raise KitError(
             f"{run.path}: its member is {run.member}, which has no tokens to hide. "

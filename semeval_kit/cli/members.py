@@ -11,8 +11,10 @@ from semeval_kit.cli.options import (
     RUN_FOLDER,
     cluster_options,
     engine_options,
+    files_option,
     gold_option,
     hand_out_jobs,
+    open_run,
     plan_options,
     read_engine,
     read_job_engine,
@@ -20,6 +22,7 @@ from semeval_kit.cli.options import (
     run_argument,
     say,
     submissions_option,
+    task_option,
 )
 
 if TYPE_CHECKING:
@@ -64,14 +67,13 @@ def blend(
     """
     from semeval_kit.cli.summary import summarise
     from semeval_kit.run.blending import BlendPlan, blend_runs
-    from semeval_kit.run.directory import Run
 
     plan = BlendPlan(
         weights=dict(_read_weight(text) for text in weights),
         languages=tuple(langs.replace(",", " ").split()),
         seed=seed,
     )
-    runs = [Run.open(path) for path in paths]
+    runs = [open_run(path) for path in paths]
     done = blend_runs(submissions / name, runs, plan, gold, say)
     click.echo(describe_blend(done.path))
     click.echo(summarise(done))
@@ -81,14 +83,8 @@ def blend(
     epilog="Example:  semeval-kit adopt train=llm-oof.csv test=llm-test.csv --langs eng --to my-llm"
 )
 @click.argument("files", metavar="[SPLIT=]FILE...", nargs=-1, required=True)
-@click.option("--task", default="demo", show_default=True, help="Name, or a .toml file.")
-@click.option(
-    "--data",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("data"),
-    show_default=True,
-    help="Folder of the organisers' files.",
-)
+@task_option
+@files_option
 @click.option("--langs", required=True, help="Languages that the files speak of.")
 @click.option("--to", "name", required=True, help="Name of the run's folder.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the parts of its rows.")
@@ -210,10 +206,9 @@ def pseudo_label(run_path: Path, split: str, sure: float, target: Path) -> None:
     too high: this run's models have learnt those rows.
     """
     from semeval_kit.files import write_atomic
-    from semeval_kit.run.directory import Run
     from semeval_kit.run.stages import spell_soft_labels
 
-    text, n_rows, n_all = spell_soft_labels(Run.open(run_path), split, sure)
+    text, n_rows, n_all = spell_soft_labels(open_run(run_path), split, sure)
     write_atomic(target, text)
     say(f"{target}: {n_rows} of {n_all} rows of {split}. A run learns them with:")
     click.echo(f"--extra {target} --transductive true")

@@ -12,6 +12,7 @@ import click
 from click.core import ParameterSource
 
 if TYPE_CHECKING:
+    from semeval_kit.run.directory import Run
     from semeval_kit.run.jobs import Job
     from semeval_kit.run.slurm import Cluster
     from semeval_kit.run.stages import Engine, Plan
@@ -58,6 +59,16 @@ gold_option = click.option(
     default=None,
     help="Labels of the test split (file or folder), to score the zip with.",
 )
+task_option = click.option(
+    "--task", default="demo", show_default=True, help="Name, or a .toml file."
+)
+files_option = click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("data"),
+    show_default=True,
+    help="Folder of the organisers' files.",
+)
 submissions_option = click.option(
     "--submissions",
     type=click.Path(file_okay=False, path_type=Path),
@@ -95,16 +106,8 @@ def sweep_options(command: Command) -> Command:
         command = click.option(flag, name, type=kind, default=None, help=field.description)(command)
     for option in reversed(
         (
-            click.option(
-                "--task", default="demo", show_default=True, help="Name, or a .toml file."
-            ),
-            click.option(
-                "--data",
-                type=click.Path(file_okay=False, path_type=Path),
-                default=Path("data"),
-                show_default=True,
-                help="Folder of the organisers' files.",
-            ),
+            task_option,
+            files_option,
             click.option(
                 "--langs",
                 default=None,
@@ -405,6 +408,17 @@ def _name_trackers(_: click.Context, __: click.Parameter, value: str | None) -> 
         from semeval_kit.training.trackers import REPORT_TO, read_trackers
 
         os.environ[REPORT_TO] = ",".join(read_trackers(value))
+
+
+def open_run(path: Path, data: Path | None = None) -> Run:
+    """Open a run whose data lies where it lay, or in `data` now.
+
+    Raises:
+        KitError: there is no run.
+    """
+    from semeval_kit.run.directory import Run
+
+    return Run.open(path, data)
 
 
 def say(text: str) -> None:

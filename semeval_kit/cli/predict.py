@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from semeval_kit.cli.options import run_argument, say
+from semeval_kit.cli.options import open_run, run_argument, say
 from semeval_kit.errors import KitError
 
 if TYPE_CHECKING:
@@ -73,11 +73,10 @@ def predict(
     Texts are arguments, lines of --file, or lines of standard input (-). Every text gets one line
     of output, in order; a blank one gets no label, and that is said.
     """
-    from semeval_kit.run.directory import Run
     from semeval_kit.run.members import check_language, load_models
     from semeval_kit.show.predictions import Vocabulary, predict_items, spell_predictions
 
-    run = Run.open(run_path)
+    run = open_run(run_path)
     code = check_language(run, language, say)
     items = read_items(run, texts, file, code)
     if items is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from semeval_kit.cli.options import RUN_FOLDER, data_option, run_argument, say
+from semeval_kit.cli.options import RUN_FOLDER, data_option, open_run, run_argument, say
 
 _SORTS = (
     "score", "run", "encoder", "parameters", "train_loss", "val_loss", "seconds", "peak_rss_mb",
@@ -67,7 +67,7 @@ def compare(
     Each RUN is a folder under submissions/. The CSV holds every value in full precision; the
     Markdown and LaTeX (booktabs) files hold the tables that are shown.
     """
-    from semeval_kit.run.directory import Run, write_atomic
+    from semeval_kit.run.directory import write_atomic
     from semeval_kit.show.compare import Resampling, compare_runs
     from semeval_kit.show.tables_of_runs import (
         comparison_latex,
@@ -77,11 +77,11 @@ def compare(
     )
     from semeval_kit.show.tabulate import draw_tables
 
-    opened = [Run.open(path, data) for path in runs if (path / "run.json").is_file()]
+    opened = [open_run(path, data) for path in runs if (path / "run.json").is_file()]
     for other in sorted(set(runs) - {run.path for run in opened}):
         say(f"left out: {other} is no run")
     comparison = compare_runs(
-        opened or [Run.open(path, data) for path in runs],
+        opened or [open_run(path, data) for path in runs],
         split,
         sort=sort,
         resampling=Resampling(seed=seed),
@@ -108,11 +108,10 @@ def compare(
 @click.option("--open", "show", is_flag=True, help="Show the page in the browser.")
 def report(run_path: Path, data: Path | None, before: Path | None, show: bool) -> None:
     """Write one self-contained HTML page about a finished run: report.html in its folder."""
-    from semeval_kit.run.directory import Run
     from semeval_kit.show.report import write_report
 
-    earlier = Run.open(before, data) if before else None
-    path = write_report(Run.open(run_path, data), earlier)
+    earlier = open_run(before, data) if before else None
+    path = write_report(open_run(run_path, data), earlier)
     click.echo(path)
     if show:
         click.launch(str(path))
@@ -131,11 +130,10 @@ def report(run_path: Path, data: Path | None, before: Path | None, show: bool) -
 )
 def figures(run_path: Path, data: Path | None, before: Path | None, formats: str) -> None:
     """Draw the pictures of a run, as far as it has come, into figures/ in its folder."""
-    from semeval_kit.run.directory import Run
     from semeval_kit.show.figures.pictures import write_figures
 
     wanted = [name.strip().lower() for name in formats.split(",") if name.strip()]
-    run, earlier = Run.open(run_path, data), Run.open(before, data) if before else None
+    run, earlier = open_run(run_path, data), open_run(before, data) if before else None
     for path in write_figures(run, earlier, wanted):
         click.echo(path)
 
@@ -158,12 +156,11 @@ def paper(run_path: Path, data: Path | None, others: tuple[Path, ...]) -> None:
 
     What the kit cannot know (rank, team, search bounds) stands there as a visible TODO.
     """
-    from semeval_kit.run.directory import Run
     from semeval_kit.show.paper import write_paper
 
     written = write_paper(
-        Run.open(run_path, data),
-        [Run.open(path, data) for path in others],
+        open_run(run_path, data),
+        [open_run(path, data) for path in others],
         tell=lambda name: say(f"comparing {name}"),
     )
     for path in written:
@@ -176,10 +173,9 @@ def paper(run_path: Path, data: Path | None, others: tuple[Path, ...]) -> None:
 @_LICENCE
 def card(run_path: Path, data: Path | None, licence: str) -> None:
     """Write the model card (README.md) of a finished run."""
-    from semeval_kit.run.directory import Run
     from semeval_kit.show.card import write_card
 
-    run = Run.open(run_path, data)
+    run = open_run(run_path, data)
     write_card(run, licence)
     click.echo(run.card_file)
 
@@ -193,10 +189,9 @@ def card(run_path: Path, data: Path | None, licence: str) -> None:
 @_LICENCE
 def export(run_path: Path, folder: Path, fold: str, licence: str) -> None:
     """Write one folder with model, thresholds and card that transformers' pipeline() loads."""
-    from semeval_kit.run.directory import Run
     from semeval_kit.show.export import export_model
 
-    run = Run.open(run_path)
+    run = open_run(run_path)
     click.echo(export_model(run, folder, fold=_read_fold(fold), licence=licence))
 
 
@@ -212,13 +207,12 @@ def push(run_path: Path, repo_id: str, private: bool, fold: str, licence: str) -
     RUN may also be a folder that `export` made. The token is read from the environment variable
     HF_TOKEN.
     """
-    from semeval_kit.run.directory import Run
     from semeval_kit.show.export import export_model, push_model
 
     if (run_path / "thresholds.json").is_file() and not (run_path / "run.json").is_file():
         click.echo(push_model(run_path, repo_id, private=private))
         return
-    run = Run.open(run_path)
+    run = open_run(run_path)
     with tempfile.TemporaryDirectory() as scratch:
         folder = export_model(run, Path(scratch) / "model", fold=_read_fold(fold), licence=licence)
         files = sorted(folder.iterdir())

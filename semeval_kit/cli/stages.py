@@ -13,6 +13,7 @@ from semeval_kit.cli.options import (
     data_option,
     engine_options,
     gold_option,
+    open_run,
     read_engine,
     run_argument,
     runs_argument,
@@ -76,9 +77,8 @@ def stop(paths: tuple[Path, ...]) -> None:
 def pack_run(run_path: Path, path: Path | None, weights: bool) -> None:
     """Put a run into one zip, to go on with it on another machine."""
     from semeval_kit.run import jobs
-    from semeval_kit.run.directory import Run
 
-    run = Run.open(run_path)
+    run = open_run(run_path)
     click.echo(jobs.pack_run(run, path or Path(f"{run.name}.run.zip"), weights=weights))
 
 
@@ -214,10 +214,9 @@ def _spell_time(seconds: int) -> str:
 
 def _open_run(path: Path, data: Path | None, encoder: str | None = None) -> Run:
     from semeval_kit.errors import KitError
-    from semeval_kit.run.directory import Run
     from semeval_kit.run.stages import move_run
 
-    run = Run.open(path)
+    run = open_run(path)
     if run.settings.get("per_language"):
         inside = ", ".join(str(run.language_dir(language)) for language in run.languages)
         raise KitError(f"{path}: holds one run per language. Name one of them: {inside}.")
