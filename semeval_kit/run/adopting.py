@@ -27,9 +27,8 @@ from semeval_kit.run.directory import (
     write_json,
     write_probs,
 )
-from semeval_kit.run.frozen import Frozen, hash_files
+from semeval_kit.run.frozen import Frozen, hash_files, pack_rows
 from semeval_kit.run.judge import tune
-from semeval_kit.run.kept_rows import pack_rows
 from semeval_kit.run.prepare import SPLITS, Say, describe_moment
 from semeval_kit.task.codec import encode_labels, target_names
 from semeval_kit.task.task import Task, load_task, read_task_source

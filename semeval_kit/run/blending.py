@@ -36,10 +36,9 @@ from semeval_kit.run.directory import (
     write_json,
     write_probs,
 )
-from semeval_kit.run.frozen import Frozen, hash_files
+from semeval_kit.run.frozen import Frozen, hash_files, pack_rows
 from semeval_kit.run.jobs import Job
 from semeval_kit.run.judge import plan_judging, plan_tuning, target_rows, tune
-from semeval_kit.run.kept_rows import pack_rows
 from semeval_kit.run.prepare import SPLITS, Engine, Plan, Say, describe_moment
 from semeval_kit.run.stages import run_all
 from semeval_kit.run.team import Team, join_probs

@@ -42,8 +42,15 @@ from semeval_kit.probs import Probs as Probs
 from semeval_kit.probs import mean_probs
 from semeval_kit.probs import read_probs as read_probs
 from semeval_kit.probs import write_probs as write_probs
-from semeval_kit.run.frozen import Frozen, hash_files, list_differences
-from semeval_kit.run.kept_rows import pack_rows, read_rows, unpack_extra, unpack_rows
+from semeval_kit.run.frozen import (
+    Frozen,
+    hash_files,
+    list_differences,
+    pack_rows,
+    read_rows,
+    unpack_extra,
+    unpack_rows,
+)
 from semeval_kit.task.codec import target_names
 from semeval_kit.task.task import Task, load_task
 

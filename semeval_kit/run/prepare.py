@@ -18,8 +18,7 @@ from semeval_kit.data.texts import normalize_text, number_groups
 from semeval_kit.errors import KitError
 from semeval_kit.files import sha256_file
 from semeval_kit.run.directory import Run, spell_folds
-from semeval_kit.run.frozen import Frozen, hash_files
-from semeval_kit.run.kept_rows import pack_extra, pack_rows, read_rows
+from semeval_kit.run.frozen import Frozen, hash_files, pack_extra, pack_rows, read_rows
 from semeval_kit.task.codec import encode_labels, target_names
 from semeval_kit.task.schema import fill_language
 from semeval_kit.task.task import Task, load_task, read_task_source

@@ -1,4 +1,4 @@
-"""Reading a prediction file: its rows, strictly against a reference, and all that is wrong."""
+"""Reading prediction files, and saying in words for people what is wrong with one."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from semeval_kit.data.reference import Reference
 from semeval_kit.data.table import Problems, Record, decode_text, parse_table
 from semeval_kit.submission.archive import Block, answer_labels, header_of, lay_out
-from semeval_kit.submission.explain import explain_header, explain_ids, shorten
 from semeval_kit.task.codec import split_names
-from semeval_kit.task.schema import Member, Target
+from semeval_kit.task.schema import SPLITS, Member, Target
 from semeval_kit.task.task import Task, nearest
 
 MAX_PROBLEMS = 1000
@@ -75,52 +74,6 @@ def read_predictions(
     if not problems.count:
         preds = rows.finish(len(labels))
     return Predictions(preds, labels, problems, (*notes, *rows.notes), blocks)
-
-
-def _read_records(
-    layout: Member, data: bytes, header: tuple[str, ...], problems: Problems, notes: list[str]
-) -> Iterator[Record]:
-    """The rows below a header that is right; none where something is wrong with the file."""
-    if layout.format == "jsonl":
-        text, more = decode_text(data, problems)
-        notes += more
-        if not problems.count:
-            yield from _read_objects(text, header, problems)
-        return
-    table = parse_table(data, problems, delimiter=layout.delimiter, quoted=layout.quoted)
-    notes += table.notes
-    if layout.blank_lines == "refused" and b"\n\n" in data.replace(b"\r\n", b"\n"):
-        problems.add("holds blank lines. Remove them.", rule="blank_lines")
-    records = table.records
-    if layout.header and not problems.count:
-        if records:
-            _check_header(layout, records[0], header, problems)
-        else:
-            problems.add("the file is empty. Write the header and a row per id.", rule="empty")
-        records = records[1:]
-    if not problems.count:
-        yield from records
-
-
-def _read_objects(text: str, header: tuple[str, ...], problems: Problems) -> Iterator[Record]:
-    """Rows of JSON lines, each an object with the columns as keys and text or a number in each."""
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line, parse_float=str, parse_int=str, parse_constant=str)
-        except (ValueError, RecursionError):
-            problems.add("is no JSON. Write one object per line.", number, "json")
-            continue
-        if not isinstance(row, dict) or set(row) != set(header):
-            wanted = ", ".join(header)
-            problems.add(f"has not just the keys {wanted}. Write these.", number, "keys")
-        elif not all(isinstance(value, str) for value in row.values()):
-            problems.add("a value is neither text nor a number. Correct it.", number, "value")
-        else:
-            yield Record(number, tuple(row[key] for key in header))
-        if problems.count >= MAX_PROBLEMS:
-            return
 
 
 class _RowReader:
@@ -287,6 +240,95 @@ class _RowReader:
         return values
 
 
+def shorten(text: str, length: int = 500) -> str:
+    """A text in quotes, cut where it is longer than messages should be."""
+    return repr(text) if len(text) <= length else f"{text[:length]!r}... ({len(text)} characters)"
+
+
+def explain_header(written: tuple[str, ...], header: tuple[str, ...]) -> str:
+    """What is wrong with a header, and what to do."""
+    plain = [name.strip().lower() for name in written]
+    wanted, given = set(header), set(written)
+    extra = [name for name in written if name not in wanted]
+    missing = [name for name in header if name not in given]
+    if written and written[0].startswith("\ufeff"):
+        return "There are two byte order marks (BOM): save the file without one."
+    if len(written) == 1 and any(mark in written[0] for mark in ";\t,"):
+        return "The cells are not separated as in the test file: use its delimiter."
+    if plain == [name.lower() for name in header]:
+        return "Names must be spelled exactly so: capitals and spaces make the scorer fail."
+    if sorted(written) == sorted(header):
+        return "The columns are in another order: put them in the expected one."
+    if not written or written[0] in ("", "Unnamed: 0"):
+        return "The first column is an index: write the file without one."
+    if extra and not missing:
+        return f"Remove the column {_list_names(extra)}."
+    if missing and not extra:
+        return f"Add the column {_list_names(missing)}."
+    return "Take the header from the organisers' test file."
+
+
+def explain_ids(task: Task, unknown: list[str], ids: tuple[str, ...]) -> str:
+    """How unknown ids differ from the expected ones: another split, track or language."""
+    if not unknown:
+        return ""
+    given_words, wanted_words = unknown[0].split("_"), ids[0].split("_")
+    if len(given_words) != len(wanted_words):
+        return " The ids are of another kind than those of the test file."
+    for given, wanted in zip(given_words, wanted_words, strict=True):
+        if given != wanted and not (given.isdigit() and wanted.isdigit()):
+            kind = "split" if given in SPLITS else "track"
+            kind = "language" if given in task.languages else kind
+            return f" The ids say '{given}' where '{wanted}' is expected: another {kind}?"
+    return ""
+
+
+def _read_records(
+    layout: Member, data: bytes, header: tuple[str, ...], problems: Problems, notes: list[str]
+) -> Iterator[Record]:
+    """The rows below a header that is right; none where something is wrong with the file."""
+    if layout.format == "jsonl":
+        text, more = decode_text(data, problems)
+        notes += more
+        if not problems.count:
+            yield from _read_objects(text, header, problems)
+        return
+    table = parse_table(data, problems, delimiter=layout.delimiter, quoted=layout.quoted)
+    notes += table.notes
+    if layout.blank_lines == "refused" and b"\n\n" in data.replace(b"\r\n", b"\n"):
+        problems.add("holds blank lines. Remove them.", rule="blank_lines")
+    records = table.records
+    if layout.header and not problems.count:
+        if records:
+            _check_header(layout, records[0], header, problems)
+        else:
+            problems.add("the file is empty. Write the header and a row per id.", rule="empty")
+        records = records[1:]
+    if not problems.count:
+        yield from records
+
+
+def _read_objects(text: str, header: tuple[str, ...], problems: Problems) -> Iterator[Record]:
+    """Rows of JSON lines, each an object with the columns as keys and text or a number in each."""
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line, parse_float=str, parse_int=str, parse_constant=str)
+        except (ValueError, RecursionError):
+            problems.add("is no JSON. Write one object per line.", number, "json")
+            continue
+        if not isinstance(row, dict) or set(row) != set(header):
+            wanted = ", ".join(header)
+            problems.add(f"has not just the keys {wanted}. Write these.", number, "keys")
+        elif not all(isinstance(value, str) for value in row.values()):
+            problems.add("a value is neither text nor a number. Correct it.", number, "value")
+        else:
+            yield Record(number, tuple(row[key] for key in header))
+        if problems.count >= MAX_PROBLEMS:
+            return
+
+
 def _split_strictly(target: Target, text: str) -> list[str]:
     """The names in a cell; spaces around one of them make it another name."""
     if target.layout == "scoped":
@@ -331,3 +373,8 @@ def _check_header(
             1,
             "header",
         )
+
+
+def _list_names(names: list[str]) -> str:
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return ", ".join(repr(name[:100]) for name in names[:10]) + more

@@ -20,7 +20,8 @@ class FakeModel:
 
 
 def reads(**columns: str) -> SimpleNamespace:
-    return SimpleNamespace(**{"pair": "", "pair_separator": "", "context": "", **columns})
+    given = {"pair": "", "pair_separator": "", "context": "", **columns}
+    return SimpleNamespace(**given, has_pairs=bool(given["pair"] or given["pair_separator"]))
 
 
 def make(kind: str, names: tuple[str, ...], rule: Thresholds | None) -> RunModels:
