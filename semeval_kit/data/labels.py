@@ -158,6 +158,8 @@ class LabelReader:
                 remedy = 'Map the words in the task file: values = { TRUE = "1", FALSE = "0" }.'
             elif "," in cell and self.target.kind in NUMERIC:
                 remedy = "Write numbers with a point."
+            elif self.target.kind in NUMERIC and cell.strip() and not any(map(str.isalnum, cell)):
+                remedy = f"If it stands for no label, say so: blank_words = [{cell.strip()!r}]."
             self.problems.add(
                 f"label '{label}' is {cell!r}; expected {expected}. {remedy}", record.line
             )

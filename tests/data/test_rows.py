@@ -249,6 +249,13 @@ class TestTargets:
             "the cell."
         )
 
+    def test_what_may_stand_for_no_number_is_told(self, tmp_path: Path) -> None:
+        content = "id,text,score\n1,x,(???)\n"
+        assert error_of(tmp_path, make_task(tmp_path, REGRESSION, ""), content) == (
+            "train.tsv, line 2: label 'score' is '(???)'; expected a number from 1 to 5. If it "
+            "stands for no label, say so: blank_words = ['(???)']."
+        )
+
     def test_shares_sum_to_one(self, tmp_path: Path) -> None:
         top = 'kind = "distribution"\nlabels.default = ["a", "b"]\n'
         task = make_task(tmp_path, top, "", metric="jensen_shannon")
@@ -332,6 +339,8 @@ class TestTargets:
             rows.labels, [[1, 0, NAN, NAN], [0, 1, NAN, 3], [0, 0, NAN, 1]]
         )
         assert any("2 of 3 rows have the target 'intensity'" in note for note in rows.notes)
+        # The file of the texts has none of them, which says nothing.
+        assert not any("not annotated" in note for note in rows.notes)
 
     def test_scoring_keeps_the_columns_that_it_needs(self, tmp_path: Path) -> None:
         task = make_task(tmp_path, REGRESSION, "", "spearman")
