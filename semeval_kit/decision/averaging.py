@@ -45,6 +45,7 @@ class NewRows:
         languages: `(m,)`.
         gold: `(m, L)`, where labels are at hand.
         groups: `(m,)`, the same number for rows that belong together.
+        n_seeds: models whose mean each of these K is.
     """
 
     split: str
@@ -52,6 +53,7 @@ class NewRows:
     languages: tuple[str, ...]
     gold: FloatArray | None
     groups: IntArray
+    n_seeds: int = 1
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -66,7 +68,8 @@ class NewRows:
         """The given rows, in their order."""
         languages = tuple(self.languages[row] for row in rows)
         gold = None if self.gold is None else self.gold[rows]
-        return NewRows(self.split, self.probs[:, rows], languages, gold, self.groups[rows])
+        probs, groups = self.probs[:, rows], self.groups[rows]
+        return NewRows(self.split, probs, languages, gold, groups, self.n_seeds)
 
     def of(self, language: str) -> NewRows:
         """The rows of a language."""

@@ -57,6 +57,7 @@ class Expected:
         gain: what averaging adds.
         gain_error: its standard error.
         n_models: models that are averaged.
+        n_seeds: models whose mean an out-of-fold row has.
         n_rows: new rows that the gain was foretold on; 0 if it was not.
         split: of the new rows.
         paired: the gain measured on labelled rows `[value, error]`, or None.
@@ -79,18 +80,20 @@ class Expected:
     drifts: tuple[Drift, ...]
     reweighted: bool
     withheld: str
+    n_seeds: int = 1
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences that belong beside the figure."""
         notes = []
-        if self.n_rows:
+        if self.n_rows and self.n_models > self.n_seeds:
             notes.append(
-                f"The upload is a mean of {self.n_models} models; out of fold each row has one. "
+                f"The upload is a mean of {self.n_models} models; out of fold each row has "
+                f"{'one' if self.n_seeds == 1 else f'the mean of {self.n_seeds}'}. "
                 f"From how the models differ on {self.n_rows} {self.split} rows, the mean scores "
                 f"{self.gain:+.4f} (standard error {self.gain_error:.4f})."
             )
-        elif self.n_models > 1:
+        elif self.n_models > self.n_seeds:
             notes.append(SINGLE_MODELS)
         if self.reweighted:
             notes.append(
@@ -176,7 +179,8 @@ def expect_score(
         base=float(np.mean(list(base.values()))),
         gain=float(np.sum([gain.value for gain in known]) / len(gains)),
         gain_error=float(np.sqrt(np.sum([gain.error**2 for gain in known])) / len(gains)),
-        n_models=target.n_models if target else 1,
+        n_models=target.n_models * target.n_seeds if target else 1,
+        n_seeds=target.n_seeds if target else 1,
         n_rows=len(target) if target and len(known) == len(gains) else 0,
         split=target.split if target else "",
         paired=_pair(rule, tuning, board, new),

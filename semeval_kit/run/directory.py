@@ -206,6 +206,7 @@ class Run:
     def learnt_task(self) -> Task:
         """The task as it was when the run was made, narrowed to the run's languages."""
         train, predict = self.settings["train_languages"], self.settings["languages"]
+        read_kept(self.task_file, _RESTORE)  # to see that it is what was written
         return load_task(self.task_file).narrowed(train or predict, predict)
 
     @cached_property

@@ -146,8 +146,9 @@ def _judge_target(
     board = make_board(rows, tuning, judging)
     seen = [_narrow(run.task, target, part) for part in new]
     expected = expect_score(board, estimate.tuned, rows, rule, tuning, seen)
-    if not seen and run.n_folds > 1:
-        expected = replace(expected, n_models=run.n_folds)
+    if not seen:
+        seeds = run.n_models // run.n_folds
+        expected = replace(expected, n_models=run.n_models, n_seeds=seeds)
     return _Judged(
         rule=rule,
         estimate=estimate,
@@ -206,7 +207,8 @@ def _read_new_rows(run: Run) -> list[NewRows]:
             continue
         labels, groups = _label(run, known, voices[0]) if split == "dev" else (None, rows)
         values = np.stack([voice.values for voice in voices])
-        parts.append(NewRows(split, values, voices[0].languages, labels, groups))
+        seeds = run.n_models // run.n_folds
+        parts.append(NewRows(split, values, voices[0].languages, labels, groups, seeds))
     return parts
 
 
