@@ -17,8 +17,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from semeval_kit.files import write_kept
-from semeval_kit.run.directory import Probs, Run, read_json, read_probs, write_json, write_probs
+from semeval_kit.files import keep_files, write_kept
+from semeval_kit.run.directory import (
+    Probs,
+    Run,
+    read_json,
+    read_probs,
+    spell_folds,
+    write_json,
+    write_probs,
+)
 from semeval_kit.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -294,10 +302,17 @@ def _lay_folds(
     run.write_folds(train.ids, train.languages, [int(fold) for fold in fold_of])
     probs = _make_probs(run.task, train, rng, quality, train.labels)
     large = encoder == "embedded"
-    for fold in range(run.n_folds):
-        write_probs(run.oof_file(fold), probs.take(np.flatnonzero(fold_of == fold)))
+    for model in range(run.n_models):
+        seed, fold = divmod(model, run.n_folds)
+        if seed and not fold:  # a further seed, on folds of its own where the recipe says so
+            keep_files(run.seed_dir(seed))
+            if run.find_folds(seed) != run.folds_file:
+                fold_of = (fold_of + np.arange(len(fold_of)) // 2) % run.n_folds
+                dealt = spell_folds(train.ids, train.languages, fold_of.tolist())
+                write_kept(run.find_folds(seed), dealt)
+        write_probs(run.oof_file(model), probs.take(np.flatnonzero(fold_of == fold)))
         history = [_epoch(run, epoch, fold, quality) for epoch in range(1, 5)]
-        write_kept(run.history_file(fold), "".join(json.dumps(row) + "\n" for row in history))
+        write_kept(run.history_file(model), "".join(json.dumps(row) + "\n" for row in history))
         done = {
             "fold": fold,
             "best_epoch": 3,
@@ -312,7 +327,7 @@ def _lay_folds(
             "peak_lr": run.recipe.get("lr") or 1.2e-4,
             "encoder": encoder,
         }
-        write_json(run.done_file(fold), done)
+        write_json(run.done_file(model), done)
     held_out = np.flatnonzero(fold_of >= 0)
     return train.take(held_out), run.read_oof()
 

@@ -30,12 +30,14 @@ SCHEMES = {
     "default": "5 folds",
     "demo": "3 folds",
     "distilbert-tutorial": "dev held out",
+    "relatedness": "4 folds",
 }
 RATES = {
     "bert-report": "3e-05",
     "default": "0.00012 (by the encoder's width)",
     "demo": "0.0002",
     "distilbert-tutorial": "2e-05",
+    "relatedness": "5e-05",
 }
 # Of another subject than the run: style, captions, and what the estimate's own tests hold.
 FIXED = (
@@ -74,7 +76,8 @@ def read_facts(run: Run, recipe: str) -> dict[str, Any]:
     kind = KINDS.get(recipe, "multilabel")
     estimate = json.loads((path / "estimate.json").read_text(encoding="utf-8"))
     score = json.loads((path / "score.json").read_text(encoding="utf-8"))
-    done = [json.loads(p.read_text("utf-8")) for p in sorted(path.glob("fold-*/done.json"))]
+    places = [*sorted(path.glob("fold-*/done.json")), *sorted(path.glob("seed-*/fold-*/done.json"))]
+    done = [json.loads(place.read_text("utf-8")) for place in places]
     with (path / "folds.csv").open(encoding="utf-8", newline="") as file:
         folds = [int(row["fold"]) for row in csv.DictReader(file)]
     seconds = round(sum(fold["seconds"] for fold in done))
@@ -89,7 +92,8 @@ def read_facts(run: Run, recipe: str) -> dict[str, Any]:
         "rate": RATES[recipe],
         "time": f"{seconds // 60} min {seconds % 60} s",
         "parameters": "22.7M" if done[0]["parameters"] == 22_700_000 else "4.4M",
-        "n_folds": len(done),
+        "n_models": len(done),
+        "per": "fold and seed" if list(path.glob("seed-*")) else "fold",
         "recipe": tomllib.loads((path / "recipe.toml").read_text(encoding="utf-8")),
         "official": ", ".join(
             f"{name} {score['scores'][f'avg_{metric}']}"
@@ -124,7 +128,7 @@ def test_the_paper_says_what_the_files_say(case):
     run, facts = case
     path = write_paper(run, resampling=Resampling(20, 20))[0]
     say = sentences(path.read_text(encoding="utf-8"))
-    hold_out = f": {facts['n_held_out']} rows" if facts["n_folds"] == 1 else ""
+    hold_out = f": {facts['n_held_out']} rows" if facts["n_models"] == 1 else ""
     expected = [
         "{title} [@made2025task] https://example.org/made.",
         "It has 5 labels: anger, fear, joy, sadness, surprise. Predicted: eng; learnt from: eng.",
@@ -142,8 +146,8 @@ def test_the_paper_says_what_the_files_say(case):
             "At 0.5: {at_half}. Tuned on the same rows (optimistic): {tuned_in_sample}.",
             "Cross-fitted: {cross_fitted}. Gain of tuning, cross-fitted: {gain}.",
         ]
-    if facts["n_folds"] > 1:
-        expected.append("Probabilities of dev and test are the mean over the {n_folds} models.")
+    if facts["n_models"] > 1:
+        expected.append("Probabilities of dev and test are the mean over the {n_models} models.")
     expected = {line.format(**facts) for line in expected if re.search(r"\d|\{", line)}
     free = {
         line for line in say - expected if line.startswith(("Also among", "all-", "bert-", "dis"))
@@ -173,11 +177,11 @@ def test_the_card_says_what_the_files_say(case):
         f"{facts['time']} for all folds on A made-up CPU.",
         *(f"- {note}" for note in facts["notes"] if re.search(r"\d", note)),
     }
-    if facts["n_folds"] > 1:
+    if facts["n_models"] > 1:
         expected |= {
-            f"This is a run of semeval-kit with {facts['n_folds']} models, one per fold. "
-            "`semeval-kit export` puts",
-            f"The figures of dev and test are those of the mean over the {facts['n_folds']} "
+            f"This is a run of semeval-kit with {facts['n_models']} models, one per "
+            f"{facts['per']}. `semeval-kit export` puts",
+            f"The figures of dev and test are those of the mean over the {facts['n_models']} "
             "models; a single model scores about",
         }
     about_encoder = {line for line in say if " fine-tuned for " in line or "Weights: from" in line}
@@ -240,7 +244,7 @@ def test_the_report_says_what_the_files_say(case):
     assert say[2 : 2 + len(expected)] == expected
     rest = say[2 + len(expected) :]
     assert facts["test_score"] in rest
-    mean = ", mean of the folds' probabilities" if facts["n_folds"] > 1 else ""
+    mean = ", mean of the folds' probabilities" if facts["n_models"] > 1 else ""
     use = "; held out; chose the epoch" if facts["scheme"] == "dev held out" else ""
     details = [text.partition("; ")[2] for text in rest if text.startswith("95% interval")]
     assert details == [f"48 examples{mean}{use}", f"60 examples{mean}"]
