@@ -81,20 +81,6 @@ def mean_probs(members: Sequence[Probs]) -> Probs:
     return replace(first, values=total / len(members))
 
 
-def average_reversed(probs: Values, swapped: Values, reversal: Sequence[int]) -> Values:
-    """Probs of pairs that agree with those of the same pairs with their texts swapped.
-
-    Args:
-        probs: `(n, C)`, of text and pair.
-        swapped: `(n, C)`, of pair and text.
-        reversal: `(C,)`, the column that each column becomes when the texts are swapped.
-
-    Returns:
-        `(n, C)`: the mean of a label and of its reversal seen from the other side.
-    """
-    return (probs + swapped[:, list(reversal)]) / 2
-
-
 def read_probs(path: Path, remedy: str = AGAIN) -> Probs:
     """Read a probability file: columns id, language, then one per target.
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from semeval_kit.errors import KitError
-from semeval_kit.probs import Probs, average_reversed, mean_probs, read_probs, write_probs
+from semeval_kit.probs import Probs, mean_probs, read_probs, write_probs
 
 
 def test_probabilities_keep_every_bit(tmp_path: Path) -> None:
@@ -89,12 +89,3 @@ def test_nothing_or_other_rows_are_refused() -> None:
         mean_probs([member([0.0], [0.0], [0.0]), member([0.0], [0.0])])
     with pytest.raises(KitError, match="different rows"):
         mean_probs([member([0.0]), member([0.0], ids="y")])
-
-
-def test_both_directions_of_a_pair_agree() -> None:
-    reversal = [1, 0, 2]  # forward, backward, neither
-    probs, swapped = np.array([[0.7, 0.1, 0.2]]), np.array([[0.3, 0.5, 0.2]])
-    there = average_reversed(probs, swapped, reversal)
-    back = average_reversed(swapped, probs, reversal)
-    assert there.tolist() == [[0.6, 0.2, 0.2]]
-    np.testing.assert_allclose(back[:, reversal], there, rtol=1e-15)

@@ -20,6 +20,7 @@ from semeval_kit.show.answers import read_answers
 from semeval_kit.show.card import config_entries, make_card
 from semeval_kit.show.folded_head import choose_layout, fold_mean_head
 from semeval_kit.show.results import headline_metric, scored_labels
+from semeval_kit.task.codec import NUMERIC
 
 if TYPE_CHECKING:
     pass
@@ -47,6 +48,11 @@ def export_model(run: Run, folder: Path, *, fold: int | None = None, licence: st
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise KitError(f"{folder}: exists and is not empty. Choose another --to, or remove it.")
+    if run.task.kind in NUMERIC:
+        raise KitError(
+            f"{run.path}: its task asks for numbers, and `pipeline()` answers with labels. Use "
+            "`semeval-kit predict` with the run instead."
+        )
     chosen = choose_best_fold(run) if fold is None else fold
     source = run.model_dir(chosen)
     if not (source / "config.json").is_file():

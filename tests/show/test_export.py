@@ -16,6 +16,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
+from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run
 from semeval_kit.show.card import python_snippet
 from semeval_kit.show.export import _lay_model, export_model
@@ -175,3 +176,10 @@ def test_the_pipeline_of_transformers_gives_the_out_of_fold_probabilities(
         assert set(scores) == set(run.task.all_labels)
         worst = max(worst, *(abs(scores[name] - float(row[name])) for name in scores))
     assert worst < 1e-4
+
+
+def test_a_task_of_numbers_is_not_exported(make_run: Callable[..., Run], tmp_path: Path) -> None:
+    run = make_run(tmp_path / "made", kind="regression")
+    with pytest.raises(KitError, match="its task asks for numbers.*predict` with the run instead"):
+        export_model(run, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
