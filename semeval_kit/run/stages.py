@@ -146,5 +146,5 @@ def _measure_before(run: Run, plan: Plan, engine: Engine, say: Say) -> None:
     before = prepare(run.before_dir, replace(plan, config=config), lambda _: None)
     train(before, engine, say)
     tune(before, say)
-    for fold in range(before.n_folds):
+    for fold in range(before.n_models):
         remove_tree(before.model_dir(fold))  # the encoder as it came, at its full size

@@ -111,6 +111,7 @@ def test_a_full_disk_leaves_the_run_as_it_was(
 def test_signals_that_end_a_program_say_how_to_go_on(name: str) -> None:
     code = (
         "import os, signal, semeval_kit.cli as cli\n"
+        f"signal.signal(signal.{name}, signal.SIG_DFL)  # tests may be under nohup\n"
         f"cli.main = lambda: os.kill(os.getpid(), signal.{name})\n"
         "cli.start()\n"
     )

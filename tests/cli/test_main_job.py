@@ -40,7 +40,7 @@ def invoke(tiny_data: Path, tiny_bert: Path, tmp_path: Path) -> Invoke:
 def test_the_end_says_what_to_expect_and_where_the_zip_is(
     invoke: Invoke, tiny_data: Path, tmp_path: Path
 ) -> None:
-    result = invoke("run", "--no-report", gold=tiny_data / "gold", run="mine")
+    result = invoke("run", "--no-report", "--seeds", "1", gold=tiny_data / "gold", run="mine")
     assert result.exit_code == 0, result.output
     out = result.stdout
     assert "Out-of-fold macro-F1 on" in out
@@ -56,7 +56,7 @@ def test_the_end_says_what_to_expect_and_where_the_zip_is(
     assert "upload mine.zip" not in out
     assert "32 rows in eng" in result.stderr
     assert "32 rows in eng" not in out
-    again = invoke("run", "--no-report", gold=tiny_data / "gold", run="mine")
+    again = invoke("run", "--no-report", "--seeds", "1", gold=tiny_data / "gold", run="mine")
     assert again.stdout == out
     run = Run.open(tmp_path / "mine")
     verdict = {"learnt": True, "reasons": [], "floors": []}

@@ -22,6 +22,7 @@ def test_the_stages_one_by_one(tiny_data: Path, tiny_bert: Path, tmp_path: Path)
     plan = ["--task", "semeval2025-task11-a", "--data", tiny_data, "--langs", "eng"]
     plan += ["--model", tiny_bert, "--run", "mine", "--submissions", tmp_path]
     plan += ["--folds", "2", "--epochs", "1", "--precision", "fp32"]
+    plan += ["--seeds", "1", "--refold", "false"]
 
     result = call("prepare", *plan)
     assert result.exit_code == 0, result.output

@@ -297,6 +297,8 @@ def test_status_and_stop_know_a_search(start_process: Callable[..., Any], tmp_pa
     stopped = invoke(main, ["stop", str(path)])
     # The words of this process do not say that it is a search; a number alone may be another's.
     assert "nothing is at work here" in stopped.stderr
+    process.kill()  # or it would write its own number again
+    process.wait()
     lease = path / "at-work" / "trial-001.json"
     sleep = [sys.executable, "-c", "import time; time.sleep(60)", "semeval_kit", "search"]
     other = subprocess.Popen(sleep)
