@@ -240,6 +240,13 @@ class Run:
         """The number of models: one for each fold and seed."""
         return self.n_folds * int(self.recipe.get("seeds", 1))
 
+    @property
+    def seeds(self) -> str:
+        """Its seeds in words: "seed 0", or "seeds 0 to 2"."""
+        first = int(self.recipe.get("seed", 0))
+        last = first + self.n_models // self.n_folds - 1
+        return f"seed {first}" if last == first else f"seeds {first} to {last}"
+
     def list_models(self, fold: int) -> range:
         """The models of a fold, one per seed: numbers that take the place of a fold's anywhere."""
         return range(fold, self.n_models, self.n_folds)

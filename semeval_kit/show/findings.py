@@ -386,11 +386,13 @@ def _judge_members(run: Run, results: RunResults, oof: Answers) -> Iterator[Find
     name = next((name for name in names if results.fold_values(name)), "val_loss")
     spread = results.fold_values(name)
     if results.member == "encoder" and len(spread) > 1:
-        seed = int(run.recipe.get("seed", 0)) + 1
+        n_seeds = run.n_models // run.n_folds
+        seed = int(run.recipe.get("seed", 0)) + n_seeds
+        seeds = "one seed" if n_seeds == 1 else f"{n_seeds} seeds"
         title = "validation loss" if name == "val_loss" else name_measure(name, results.task.kind)
         yield Finding(
             "More members",
-            f"This is one encoder with one seed; its folds' {title} lies between "
+            f"This is one encoder with {seeds}; its folds' {title} lies between "
             f"{min(spread):.3f} and {max(spread):.3f}. Members that err elsewhere even that out: "
             "another encoder, another seed, n-grams (--model tfidf).",
             write_command(run, f"seed-{seed}", f"--seed {seed}"),

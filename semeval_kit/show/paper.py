@@ -199,6 +199,7 @@ def collect_facts(run: Run, results: RunResults) -> dict[str, Any]:
         "encoder": name_encoder(results.encoder),
         "recipe": {field: show_field(results, field) for field in results.recipe},
         "n_models": run.n_models,
+        "seeds": run.seeds,
         "per": "fold" if run.n_models == run.n_folds else "fold and seed",
         "scheme": run.scheme,
         "member": results.member,
@@ -372,7 +373,7 @@ def _collect_facts(
         ),
         "overlaps": _describe_overlaps(_read_splits(run, answers)),
         "n_runs": 1 + len(others),
-        "n_seeds": len(seeds),
+        "n_seeds": len(seeds) * (run.n_models // run.n_folds),
     }
 
 

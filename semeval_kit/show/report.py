@@ -201,7 +201,7 @@ def _summarize(run: Run, results: RunResults) -> str:
         f"{'languages' if len(languages) > 1 else 'language'} {shown}",
         f"encoder {results.encoder}",
         run.scheme,
-        f"seed {run.recipe['seed']}",
+        run.seeds,
         str(run.settings.get("created", ""))[:10],
     ]
     if learnt:

@@ -81,3 +81,16 @@ def test_every_kind_has_findings_with_numbers(made_runs, tmp_path):
         for sentence, command in findings.values():
             assert any(char.isdigit() for char in sentence)
             assert command.startswith("semeval-kit ")
+
+
+@pytest.mark.parametrize(
+    ("seeds", "said", "asked"), [(1, "one seed", "--seed 1"), (2, "2 seeds", "--seed 2")]
+)
+def test_members_that_would_help_are_told_with_the_seeds_that_are_there(
+    seeds, said, asked, make_run, tmp_path
+):
+    run = make_run(tmp_path, name="mine", recipe={"seeds": seeds, "refold": True})
+    sentence, command = find(run)["More members"]
+    assert sentence.startswith(f"This is one encoder with {said}; its folds' macro-F1 lies between")
+    assert command.endswith(asked)
+    assert run.seeds == ("seed 0" if seeds == 1 else "seeds 0 to 1")

@@ -93,6 +93,7 @@ def read_facts(run: Run, recipe: str) -> dict[str, Any]:
         "time": f"{seconds // 60} min {seconds % 60} s",
         "parameters": "22.7M" if done[0]["parameters"] == 22_700_000 else "4.4M",
         "n_models": len(done),
+        "seeds": "seeds 0 to 1" if list(path.glob("seed-*")) else "seed 0",
         "per": "fold and seed" if list(path.glob("seed-*")) else "fold",
         "recipe": tomllib.loads((path / "recipe.toml").read_text(encoding="utf-8")),
         "official": ", ".join(
@@ -170,7 +171,7 @@ def test_the_card_says_what_the_files_say(case):
     expected = {
         f"Trained on {facts['n_learnt']} rows of train (eng) of {facts['title']}, "
         "<https://example.org/made>.",
-        f"{facts['scheme']}, seed {recipe['seed']}, at most {recipe['epochs']} epochs, batch "
+        f"{facts['scheme']}, {facts['seeds']}, at most {recipe['epochs']} epochs, batch "
         f"{recipe['batch_size']}, learning rate",
         f"{facts['rate']}; head {recipe['head_lr']}, {recipe['pooling']} pooling, texts cut at "
         f"{recipe['max_length']} tokens. {facts['parameters']} parameters;",
@@ -221,7 +222,7 @@ def test_the_report_says_what_the_files_say(case):
     encoder = facts["recipe"]["encoder"]
     assert say[:2] == [
         facts["title"],
-        f"language eng · encoder {encoder} · {facts['scheme']} · seed 0 · 2025-01-31",
+        f"language eng · encoder {encoder} · {facts['scheme']} · {facts['seeds']} · 2025-01-31",
     ]
     tuned = facts["kind"] != "singlelabel"
     how = "cross-fitted on" if tuned else "on"
