@@ -233,8 +233,43 @@ def peak_lr(recipe: Recipe, width: int) -> float:
 
 def list_recipes() -> list[str]:
     """Names of the recipes in the package."""
-    files = resources.files("semeval_kit.training").joinpath("recipes").iterdir()
+    return list_shipped("recipe")
+
+
+def list_shipped(what: str) -> list[str]:
+    """Names of the files of a sort that come with the kit: "recipe" or "space"."""
+    files = resources.files("semeval_kit.training").joinpath(f"{what}s").iterdir()
     return sorted(f.name.removesuffix(".toml") for f in files if f.name.endswith(".toml"))
+
+
+def read_toml(what: str, name_or_path: str) -> tuple[str, dict[str, Any]]:
+    """The text of a shipped file by its name, or of one by its path, and what it says.
+
+    Args:
+        what: "recipe" or "space".
+        name_or_path: a path ends in .toml.
+
+    Raises:
+        KitError: there is no such file, or it is not TOML.
+    """
+    path = Path(name_or_path)
+    if path.suffix == ".toml":
+        try:
+            text = path.read_text(encoding="utf-8") if path.is_file() else None
+        except UnicodeDecodeError as error:
+            raise KitError(f"{path}: not UTF-8 text. Save the file as UTF-8.") from error
+    else:
+        file = resources.files("semeval_kit.training").joinpath(f"{what}s", f"{path.name}.toml")
+        text = file.read_text(encoding="utf-8") if file.is_file() else None
+    if text is None:
+        raise KitError(
+            f"{what} '{name_or_path}': not found. Known: {', '.join(list_shipped(what))}; "
+            "or give the path of a .toml file."
+        )
+    try:
+        return text, tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # of integers of 5,000 digits, of deep nesting
+        raise KitError(f"{name_or_path}: not TOML: {error}.") from error
 
 
 def load_recipe(name_or_path: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
@@ -243,7 +278,7 @@ def load_recipe(name_or_path: str, overrides: Mapping[str, Any] | None = None) -
     Raises:
         KitError: no such recipe, not TOML, an unknown field or a value out of range.
     """
-    read = _read_toml(name_or_path)
+    read = read_toml("recipe", name_or_path)[1]
     if "members" in read:
         raise KitError(
             f"recipe '{name_or_path}': lists the members of a system. Give it to "
@@ -259,7 +294,7 @@ def load_comparison(name_or_path: str) -> Comparison:
     Raises:
         KitError: no such recipe, not TOML, or a line is of another kind.
     """
-    fields = _read_toml(name_or_path)
+    fields = read_toml("recipe", name_or_path)[1]
     encoders, before = fields.get("sweep", []), fields.get("before", False)
     if not isinstance(encoders, list) or not all(isinstance(n, str) and n for n in encoders):
         raise KitError(
@@ -276,7 +311,7 @@ def load_members(name_or_path: str) -> tuple[Member, ...]:
     Raises:
         KitError: no such recipe, not TOML, or a member cannot be used.
     """
-    fields = _read_toml(name_or_path)
+    fields = read_toml("recipe", name_or_path)[1]
     tables = fields.pop("members", [])
     if tables and fields:
         raise KitError(
@@ -308,24 +343,3 @@ def make_recipe(fields: Mapping[str, Any], where: str) -> Recipe:
             for e in error.errors()
         ]
         raise KitError(f"{where}: cannot be used.\n" + "\n".join(problems)) from error
-
-
-def _read_toml(name_or_path: str) -> dict[str, Any]:
-    path = Path(name_or_path)
-    if path.suffix == ".toml":
-        try:
-            source = path.read_text(encoding="utf-8") if path.is_file() else None
-        except UnicodeDecodeError as error:
-            raise KitError(f"{path}: not UTF-8 text. Save the file as UTF-8.") from error
-    else:
-        file = resources.files("semeval_kit.training").joinpath("recipes", f"{path.name}.toml")
-        source = file.read_text(encoding="utf-8") if file.is_file() else None
-    if source is None:
-        raise KitError(
-            f"recipe '{name_or_path}': not found. Known: {', '.join(list_recipes())}; "
-            "or give the path of a .toml file."
-        )
-    try:
-        return tomllib.loads(source)
-    except (ValueError, RecursionError) as error:  # of integers of 5,000 digits, of deep nesting
-        raise KitError(f"recipe '{name_or_path}': not TOML: {error}.") from error

