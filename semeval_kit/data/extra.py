@@ -147,28 +147,14 @@ def _read_soft(task: Task, path: Path, code: str, languages: Sequence[str]) -> E
         rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
         raise KitError(f"{path}: cannot be read ({error}). Write it again.") from error
-    limit = np.inf if task.kind in NUMERIC else 1.0
-    lowest = -np.inf if task.kind in NUMERIC else 0.0
-    problems: list[str] = []
-    values = np.full((len(rows), len(names)), np.nan)
-    for number, row in enumerate(rows):
-        where = f"{path}, row {number + 1}"
-        if (row["language"] or code) not in languages:
-            problems.append(f"{where}: language '{row['language']}' is not learnt from.")
-        for column, name in enumerate(names):
-            cell = row[name] or ""
-            try:
-                value = float(cell) if cell.strip() else np.nan
-            except ValueError:
-                value = np.inf
-            if not np.isnan(value) and not (lowest <= value <= limit and np.isfinite(value)):
-                problems.append(f"{where}: '{name}' is {cell!r}; expected 0 to 1, or blank.")
-            values[number, column] = value
-    if problems:
-        more = f"\n... and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise KitError("\n".join(problems[:_SHOWN]) + more)
-    columns = {name: tuple(row.get(name) or "" for row in rows) for name in _BESIDE}
     has = set(rows[0]) if rows else set()
+    if task.data.has_pairs and rows and "pair" not in has:
+        raise KitError(f"{path}: has no column 'pair', which the task's rows have. Add it.")
+    values = _read_probs(task, path, rows, names)
+    unknown = sorted({row["language"] or code for row in rows} - set(languages))
+    if unknown:
+        raise KitError(f"{path}: language '{unknown[0]}' is not learnt from. Leave its rows out.")
+    columns = {name: tuple(row.get(name) or "" for row in rows) for name in _BESIDE}
     whole = np.full((len(rows), len(target_names(task))), np.nan)
     slices = [task.target_slices[target.name] for target in task.main_targets]
     start = 0
@@ -187,3 +173,28 @@ def _read_soft(task: Task, path: Path, code: str, languages: Sequence[str]) -> E
         contexts=columns["context"] if "context" in has else (),
     )
     return ExtraRows(examples, whole, {str(path): len(rows)})
+
+
+def _read_probs(
+    task: Task, path: Path, rows: Sequence[Mapping[str, str]], names: Sequence[str]
+) -> Floats:
+    """The columns of the targets, `(n_rows, n_names)`; NaN where a cell is blank."""
+    low, high = (-np.inf, np.inf) if task.kind in NUMERIC else (0.0, 1.0)
+    expected = "a number" if task.kind in NUMERIC else "0 to 1"
+    problems: list[str] = []
+    values = np.full((len(rows), len(names)), np.nan)
+    for number, row in enumerate(rows):
+        for column, name in enumerate(names):
+            cell = (row[name] or "").strip()
+            try:
+                value = float(cell) if cell else np.nan
+            except ValueError:
+                value = np.inf
+            if cell and not (np.isfinite(value) and low <= value <= high):
+                where = f"{path}, row {number + 1}"
+                problems.append(f"{where}: '{name}' is {cell!r}; expected {expected}, or blank.")
+            values[number, column] = value
+    if problems:
+        more = f"\n... and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        raise KitError("\n".join(problems[:_SHOWN]) + more)
+    return values

@@ -17,6 +17,7 @@ from semeval_kit.data.texts import normalize_text
 from semeval_kit.errors import KitError
 from semeval_kit.run import stages
 from semeval_kit.run.directory import Run
+from semeval_kit.task.task import load_task
 from semeval_kit.training.head import TargetLoss
 from semeval_kit.training.targets import Target, Targets
 
@@ -113,8 +114,9 @@ def test_extra_rows_are_known_by_their_bytes(
     [
         (("0.25", "1.25"), r"row 1: 'anger' is '1.25'; expected 0 to 1, or blank"),
         (("0.25", "much"), r"row 1: 'anger' is 'much'; expected 0 to 1, or blank"),
+        (("0.25", "nan"), r"row 1: 'anger' is 'nan'; expected 0 to 1, or blank"),
         (("0.25", "inf"), r"row 1: 'anger' is 'inf'; expected 0 to 1, or blank"),
-        (("eng,", "xyz,"), r"row 1: language 'xyz' is not learnt from"),
+        (("eng,", "xyz,"), r"soft\.csv: language 'xyz' is not learnt from"),
     ],
 )
 def test_soft_labels_that_cannot_be_are_refused(
@@ -137,6 +139,16 @@ def test_soft_labels_that_cannot_be_are_refused(
         read_extra(run.learnt_task, [str(path)], ("eng",))
     with pytest.raises(KitError, match=r"none\.csv': no such file"):
         read_extra(run.learnt_task, [str(tmp_path / "none.csv")], ("eng",))
+
+
+def test_soft_labels_of_pairs_need_their_pair(tmp_path: Path) -> None:
+    task = load_task("semeval2024-task1-a")
+    path = tmp_path / "soft.csv"
+    path.write_text("language,id,text,Score\neng,1,one,0.5\n", encoding="utf-8")
+    with pytest.raises(KitError, match=r"soft\.csv: has no column 'pair'"):
+        read_extra(task, [str(path)], ("eng",))
+    path.write_text("language,id,text,pair,Score\neng,1,one,two,0.5\n", encoding="utf-8")
+    assert read_extra(task, [str(path)], ("eng",)).examples.pairs == ("two",)
 
 
 def test_a_file_of_several_languages_must_say_which(
