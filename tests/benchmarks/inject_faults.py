@@ -1,11 +1,12 @@
 """Faults in the files of a finished run: is any of them used in silence, or shown as a traceback?
 
-    python tests/benchmarks/inject_faults.py RUN [RUN...] --faults 2000 --seed 0
+    python tests/benchmarks/inject_faults.py [RUN...] --faults 2000 --seed 0
 
-RUN is a finished run of any member, or a blend; it is copied and stays as it is. Each fault flips a
-bit, cuts a file short, empties it, doubles its end or removes it; then the stages that read the
-file are done again. A fault is refused (an error that says what to do), harmless (the same
-results) or used in silence.
+RUN is a finished run of any member, or a blend; it is copied and stays as it is. Without any, tiny
+runs are made: an encoder's, a linear, a frozen and a blend of the three. Each fault flips a bit,
+cuts a file short, empties it, doubles its end or removes it; then the stages that read the file are
+done again. A fault is refused (an error that says what to do), harmless (the same results) or used
+in silence.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from typing import Any
 from semeval_kit.errors import KitError
 from semeval_kit.files import read_json, remove_kept
 from semeval_kit.run import compute, stages
+from semeval_kit.run.blending import BlendPlan, blend_runs
 from semeval_kit.run.directory import Run
 from semeval_kit.run.stages import Engine
+from semeval_kit.training.recipe import make_recipe
 
 FAULTS = ("flip", "flip", "flip", "cut", "empty", "double", "remove")
 # Pages for people, and files that only say where and when: no stage reads them.
@@ -36,16 +39,41 @@ RESULTS = ("thresholds.json", "estimate.json", "oof_answers.csv", "score.json")
 def main() -> None:
     """Inject faults and print what became of them."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("runs", type=Path, nargs="*")
     parser.add_argument("--faults", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    for run in asked.runs:
-        with tempfile.TemporaryDirectory() as scratch:
-            n_faults = asked.faults // len(asked.runs)
-            tally, _ = inject_faults(run, Path(scratch), n_faults, asked.seed)
-        told = ", ".join(f"{count} {name}" for name, count in sorted(tally.items()))
-        print(f"{run.name}: {told}", flush=True)
+    with tempfile.TemporaryDirectory() as made:
+        runs = asked.runs or make_runs(Path(made))
+        for run in runs:
+            with tempfile.TemporaryDirectory() as scratch:
+                n_faults = asked.faults // len(runs)
+                tally, _ = inject_faults(run, Path(scratch), n_faults, asked.seed)
+            told = ", ".join(f"{count} {name}" for name, count in sorted(tally.items()))
+            print(f"{run.name}: {told}", flush=True)
+
+
+def make_runs(folder: Path) -> list[Path]:
+    """Make a tiny run of each member, the encoder's with two seeds, and a blend of them."""
+    from kill_runs import load_module  # beside this script
+
+    conftest = load_module(Path(__file__).parents[1] / "conftest.py")
+    data, encoder = folder / "data", folder / "bert"
+    conftest.write_tiny_data(data)
+    encoder.mkdir()
+    conftest.save_tiny_encoder(encoder, "bert")
+    members = {
+        "encoder": {"encoder": str(encoder), "seeds": 2, "refold": True},
+        "linear": {"encoder": "tfidf"},
+        "frozen": {"encoder": f"frozen:{encoder}"},
+    }
+    runs = []
+    for name, fields in members.items():
+        recipe = make_recipe({**conftest.TINY_RECIPE, **fields}, name)
+        plan = stages.Plan(conftest.TINY_TASK, data, ("eng", "deu"), recipe)
+        runs.append(stages.run_all(folder / name, plan, Engine(1, 1), data / "gold", _say_nothing))
+    whole = blend_runs(folder / "blend", runs, BlendPlan(), data / "gold", _say_nothing)
+    return [run.path for run in (*runs, whole)]
 
 
 def inject_faults(
@@ -113,7 +141,7 @@ def _do_stages(folder: Path) -> None:
         if run.member == "frozen":  # else nothing would read the features again
             remove_kept(run.fold_probs_file(0, "test"))
         stages.predict(run, stages.SPLITS, Engine(1, 1), said.append)
-    for fold in range(run.n_folds if run.member == "encoder" else 0):
+    for fold in range(run.n_models if run.member == "encoder" else 0):
         run.read_history(fold)
         _check_model(run, fold)
     stages.tune(run, said.append)
@@ -127,6 +155,10 @@ def _predict_here(run: Run, _: object, **given: Any) -> None:
 
     for fold in given.get("predict", ()):
         do_job("predict", run, fold, given["splits"], lambda _: None)
+
+
+def _say_nothing(_: str) -> None:
+    """Nobody listens."""
 
 
 def _check_model(run: Run, fold: int) -> None:

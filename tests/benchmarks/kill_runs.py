@@ -2,11 +2,12 @@
 
     python tests/benchmarks/kill_runs.py --kills 200 --engine local --seed 0
 
-Half of the kills strike inside an epoch. A run that was killed is done again by the same command,
-until it is finished; then its out-of-fold files are compared with those of a run that was left
-alone. `local` strikes `semeval-kit run` and its processes. `slurm` strikes the jobs of a queue:
-SLURM_CONF must lead to one, as tests/slurm_cluster.py prints it. `fork` strikes the processes of
-folds alone, forked from one that has imported all, which takes a tenth of the time.
+Half of the kills wait for an epoch to be under way. A run that was killed is done again by the same
+command, until it is finished; then its out-of-fold files are compared with those of a run that was
+left alone. `local` strikes `semeval-kit run` and its processes. `slurm` strikes jobs, their
+processes and the shell that submits them: SLURM_CONF must lead to a queue, as
+tests/slurm_cluster.py prints it. `fork` strikes the processes of folds alone, forked from one that
+has imported all, which takes a tenth of the time.
 """
 
 from __future__ import annotations
@@ -35,13 +36,26 @@ _SECONDS = 900  # for one command; more is counted as lost
 _FOLDS = 2
 
 
+@dataclass(frozen=True)
+class Moment:
+    """What a kill strikes.
+
+    Attributes:
+        state: the lease of a fold that a process is at work on; empty where there is none.
+        is_inside: whether the last checkpoint since the wait began is one inside an epoch.
+    """
+
+    state: dict[str, Any]
+    is_inside: bool
+
+
 @dataclass
 class Tally:
     """What became of the kills.
 
     Attributes:
-        kills: by target: worker, parent, all, step.
-        inside: kills while a step of an epoch was being taken.
+        kills: by target: worker, parent, all, step, job, shell.
+        inside: kills of what had last written a checkpoint inside an epoch, and was learning on.
         runs: that were killed and done again until they were finished.
         lost: commands that ended otherwise than by the kill, in words.
         different: folds whose out-of-fold file has other bytes.
@@ -52,6 +66,11 @@ class Tally:
     runs: int = 0
     lost: list[str] = field(default_factory=list)
     different: list[str] = field(default_factory=list)
+
+    def add(self, target: str, moment: Moment) -> None:
+        """Count a kill."""
+        self.kills[target] += 1
+        self.inside += moment.is_inside and bool(moment.state)
 
     def __str__(self) -> str:
         """Say it in one line."""
@@ -83,7 +102,7 @@ def main() -> None:
 
 def write_inputs(folder: Path) -> list[str]:
     """Write tiny data and a tiny encoder; gives the words of `run` that use them."""
-    conftest = _load(_ROOT / "tests" / "conftest.py")
+    conftest = load_module(_ROOT / "tests" / "conftest.py")
     conftest.write_tiny_data(folder / "data", {"train": 128, "dev": 10, "test": 12})
     (folder / "encoder").mkdir()
     conftest.save_tiny_encoder(folder / "encoder", "bert")
@@ -137,18 +156,17 @@ def _strike_local(
     """Start a command and kill it, again and again, until the run is done."""
     while sum(tally.kills.values()) < n_kills:
         process = _start(words)
-        state = _wait_for_moment(run, draw, lambda p=process: p.poll() is not None)
+        moment = _wait_for_moment(run, draw, lambda p=process: p.poll() is not None)
         if process.poll() is not None:
             break
         target = draw.choice(("worker", "parent", "all"))
-        if target == "worker" and not state:
+        if target == "worker" and not moment.state:
             target = "all"
         if target != "worker":
             os.kill(process.pid, signal.SIGKILL)
-        if target != "parent" and state:
-            _kill(state["pid"])
-        tally.kills[target] += 1
-        tally.inside += bool(state.get("step"))
+        if target != "parent" and moment.state:
+            _kill(moment.state["pid"])
+        tally.add(target, moment)
         _note_end(process, tally, killed=True)
     _finish(words, tally)
 
@@ -163,22 +181,35 @@ def _strike_slurm(
         if time.monotonic() > give_up:
             tally.lost.append(f"{run.name}: not done in time")
             return
+        is_over = sum(tally.kills.values()) >= n_kills
         if not _list_queue(run.name):  # a job that was killed three times is given up
+            if not is_over and draw.random() < 0.5:
+                _kill_shell(words, draw, tally)
             _finish(words, tally)
-        if sum(tally.kills.values()) >= n_kills:
+        if is_over:
             time.sleep(1)
             continue
-        state = _wait_for_moment(run, draw, lambda: not _list_queue(run.name))
-        target = draw.choice(("worker", "parent", "step"))
+        moment = _wait_for_moment(run, draw, lambda: not _list_queue(run.name))
+        target = draw.choice(("worker", "parent", "step", "job"))
         running = [line.split("|")[0] for line in _list_queue(run.name) if "RUNNING" in line]
-        if target == "step" and running:
-            _call("scancel", "--signal=KILL", draw.choice(running))
-        elif target != "step" and state:
-            _kill(state["pid" if target == "worker" else "parent"])
+        if target in ("step", "job") and running:  # a job that is killed is cancelled
+            id_ = draw.choice(running)
+            _call("scancel", "--signal=KILL", f"{id_}.0" if target == "step" else id_)
+        elif target in ("worker", "parent") and moment.state:
+            _kill(moment.state["pid" if target == "worker" else "parent"])
         else:
             continue
-        tally.kills[target] += 1
-        tally.inside += bool(state.get("step"))
+        tally.add(target, moment)
+
+
+def _kill_shell(words: list[str], draw: random.Random, tally: Tally) -> None:
+    """Submit and be killed meanwhile: before, between or after the calls of sbatch."""
+    process = _start(words)
+    time.sleep(draw.uniform(0, 8))
+    if process.poll() is None:
+        process.kill()
+        tally.kills["shell"] += 1
+    _note_end(process, tally, killed=True)
 
 
 def _strike_fork(
@@ -193,12 +224,11 @@ def _strike_fork(
             pid = _fork_worker(run, fold)
             is_killed = sum(tally.kills.values()) < n_kills
             if is_killed:
-                state = _wait_for_moment(run, draw, lambda pid=pid: _has_ended(pid), seconds=8)
+                moment = _wait_for_moment(run, draw, lambda pid=pid: _has_ended(pid), seconds=8)
                 is_killed = not _has_ended(pid)
             if is_killed:
                 os.kill(pid, signal.SIGKILL)
-                tally.kills["worker"] += 1
-                tally.inside += bool(state.get("step"))
+                tally.add("worker", moment)
                 if sum(tally.kills.values()) % 20 == 0:
                     print(tally, file=sys.stderr, flush=True)
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -233,22 +263,28 @@ def _has_ended(pid: int) -> bool:
 
 
 def _wait_for_moment(
-    run: Path, draw: random.Random, is_over: Callable[[], bool], seconds: float = 20.0
-) -> dict[str, Any]:
+    run: Path, draw: random.Random, is_over: Callable[[], bool], seconds: float = 30.0
+) -> Moment:
     """Wait for any moment, or one inside an epoch; gives what is at work on a fold then."""
-    if draw.random() < 0.5:
-        give_up = time.monotonic() + draw.uniform(0, seconds)
-        while time.monotonic() < give_up and not is_over():
-            time.sleep(0.2)
-        return _read_state(run)
-    wanted = draw.randint(1, 12)
-    while not is_over():
-        state = _read_state(run)
-        if state.get("step", 0) >= wanted or state.get("epoch", 0) > 1:
-            time.sleep(draw.uniform(0, 0.3))
-            return _read_state(run)
+    begun = _list_checkpoints(run)
+    give_up = time.monotonic() + draw.uniform(0, seconds)
+    waits_for_epoch = draw.random() < 0.5
+    while not is_over() and (waits_for_epoch or time.monotonic() < give_up):
+        if waits_for_epoch and _list_checkpoints(run) - begun:
+            time.sleep(draw.uniform(0, 5))
+            break
         time.sleep(0.05)
-    return {}
+    written = sorted(_list_checkpoints(run) - begun)
+    return Moment(_read_state(run), bool(written) and "-step-" in written[-1][1])
+
+
+def _list_checkpoints(run: Path) -> set[tuple[float, str]]:
+    """When each checkpoint was written, and its name: that of an epoch, or of a step in one."""
+    checkpoints = set()
+    for path in run.glob("fold-*/checkpoint/epoch-*/MANIFEST.json"):
+        with suppress(OSError):
+            checkpoints.add((path.stat().st_mtime, path.parent.name))
+    return checkpoints
 
 
 def _read_state(run: Path) -> dict[str, Any]:
@@ -308,7 +344,8 @@ def _call(*words: str) -> str:
     return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False).stdout
 
 
-def _load(path: Path) -> ModuleType:
+def load_module(path: Path) -> ModuleType:
+    """A file of the tests, which are no package."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None

@@ -81,7 +81,7 @@ def test_an_interrupt_ends_with_130_and_says_how_to_go_on(
     assert "interrupted; the same command goes on where it stopped" in result.stderr
 
 
-@pytest.mark.parametrize("stage", ["tune", "pack"])
+@pytest.mark.parametrize("stage", ["tune", "pack", "report"])
 def test_a_full_disk_leaves_the_run_as_it_was(
     copied: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
@@ -198,16 +198,88 @@ def test_odd_options_are_told_and_lock_no_name(
     assert call("prepare", *plan, "--train-splits", "train,train").exit_code == 0
 
 
-def test_a_link_in_the_place_of_a_runs_folder_is_not_written_through(
-    copied: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("track_a/train/{lang}.csv", "../../../../../etc/passwd", "data.files.train: '../../"),
+        ("track_a/pred_{lang}.csv", "../../x_{lang}", "submission.member: '../../x_{lang}'"),
+    ],
+)
+def test_a_task_file_that_leads_elsewhere_is_refused_before_anything_is_read(
+    task_text: str, tiny_data: Path, tmp_path: Path, old: str, new: str, told: str
 ) -> None:
-    shutil.move(copied / "test", tmp_path / "outside")
-    (copied / "test").symlink_to(tmp_path / "outside")
+    assert old in task_text
+    (tmp_path / "task.toml").write_text(task_text.replace(old, new), encoding="utf-8")
+    words = ["--task", tmp_path / "task.toml", "--data", tiny_data, "--submissions", tmp_path]
+    result = call("prepare", *words, "--langs", "eng", "--run", "mine")
+    assert result.exit_code == 1
+    assert told in result.output
+    assert "root:" not in result.output
+    assert not (tmp_path / "mine").exists()
+
+
+@pytest.mark.parametrize("value", ["nan", "7.5", "-1", "1e999"])
+def test_what_is_no_probability_is_neither_decided_nor_packed(copied: Path, value: str) -> None:
+    """Also where the file is noted as its writer left it: then its writer erred."""
+    path = copied / "fold-0" / "probs_test.csv"
+    lines = path.read_text(encoding="utf-8").split("\n")
+    lines[1] = f"{lines[1].rpartition(',')[0]},{value}"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    assert "probs_test.csv: is not what was written" in call("probs", copied).output
+    files.note_kept(path)
+    result = call("probs", copied)
+    assert result.exit_code == 1
+    assert "probs_test.csv, line 2: a" in result.output
+    before = (copied / "tiny.zip").read_bytes()
+    for split in ("test", "dev"):
+        shutil.copy(path, copied / split / "probs_eng.csv")
+        files.note_kept(copied / split / "probs_eng.csv")
+    assert call("pack", copied).exit_code == 1
+    assert (copied / "tiny.zip").read_bytes() == before
+
+
+@pytest.mark.parametrize("command", READERS)
+def test_a_read_only_run_is_told(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """Everything may be read and nothing written, as for root on a disk mounted so."""
+    before = {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()}
+    open_file = os.open
+
+    def open_to_read(path: Any, flags: int, *given: Any, **more: Any) -> int:
+        if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) and str(copied) in str(path):
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+        return open_file(path, flags, *given, **more)
+
+    for name in ("thresholds.json", "report.html", "README.md", "tiny.zip"):  # there is work to do
+        (copied / name).unlink(missing_ok=True)
+        before.pop(copied / name, None)
+    monkeypatch.setattr(os, "open", open_to_read)
+    result = call(command, *READERS[command](copied))
+    monkeypatch.undo()
+    assert "fault of semeval-kit" not in result.output
+    assert result.exit_code in (0, 1)
+    assert result.exit_code == 0 or "read-only" in result.output or "Error: " in result.output
+    after = {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()}
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    ("folder", "command"), [("test", "pack"), ("figures", "figures"), ("paper", "paper")]
+)
+def test_a_link_in_the_place_of_a_runs_folder_is_not_written_through(
+    copied: Path, tmp_path: Path, folder: str, command: str
+) -> None:
+    (tmp_path / "outside").mkdir()
+    if (copied / folder).is_dir():
+        shutil.rmtree(tmp_path / "outside")
+        shutil.move(copied / folder, tmp_path / "outside")
+    (copied / folder).symlink_to(tmp_path / "outside")
     before = {path.name: path.read_bytes() for path in (tmp_path / "outside").iterdir()}
     (copied / "fold-0" / "probs_test.csv").unlink()
-    result = call("pack", copied)
+    result = call(command, copied)
     assert result.exit_code == 1
-    assert f"{copied / 'test'}: is a link" in result.output
+    assert f"{copied / folder}: is a link" in result.output
     assert {path.name: path.read_bytes() for path in (tmp_path / "outside").iterdir()} == before
 
 

@@ -101,9 +101,10 @@ def test_jobs_that_are_handed_out_end_in_the_same_bytes(
 def test_copies_of_a_command_are_handed_out(tmp_path: Path) -> None:
     pytest.importorskip("submitit", reason="the extra [cluster] is not installed")
     said: list[str] = []
-    jobs.submit_copies(tmp_path, ["recipes"], jobs.Cluster(), 2, said.append, kind="local")
-    ids = json.loads((tmp_path / "cluster.json").read_text())
+    copies = [jobs.Job(f"process-{number}", (("recipes",),)) for number in range(2)]
+    ids = slurm.submit_jobs(tmp_path, copies, slurm.Cluster(), said.append, kind="local")
     assert said == [f"{name}: job {id_}" for name, id_ in ids.items()]
+    assert slurm.read_submitted(tmp_path) == ids
     assert list(ids) == ["process-0", "process-1"]
     give_up, logs = time.monotonic() + 120, tmp_path / "cluster"
     while len(list(logs.rglob("*_result.pkl"))) < 2 and time.monotonic() < give_up:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -46,13 +49,31 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture
 def words(tiny_data: Path, tiny_bert: Path, tmp_path: Path) -> list[str]:
-    """Of `run`: two folds of ten epochs, handed to Slurm."""
+    """Of `run` without an encoder: two folds of ten epochs, handed to Slurm."""
     given = ["--task", "semeval2025-task11-a", "--langs", "eng", "--data", str(tiny_data)]
-    given += ["--model", str(tiny_bert), "--submissions", str(tmp_path), "--folds", "2"]
-    given += ["--seeds", "1"]
+    given += ["--submissions", str(tmp_path), "--folds", "2", "--seeds", "1"]
     given += ["--epochs", "10", "--batch-size", "8", "--lr", "0.005", "--head-lr", "0.02"]
     given += ["--precision", "fp32", "--freeze-embeddings", "false"]
     return [*given, "--engine", "slurm", "--cpus", "1"]
+
+
+@pytest.fixture
+def train_here(
+    make_plan: Callable[..., Plan], tmp_path_factory: pytest.TempPathFactory, in_process: Any
+) -> Callable[..., list[bytes]]:
+    """Train the same folds in this process with one thread; gives their out-of-fold files."""
+
+    def train(encoder: Path, **fields: Any) -> list[bytes]:
+        plan = make_plan(("eng",), encoder=str(encoder), epochs=10, **fields)
+        run = stages.prepare(tmp_path_factory.mktemp("here") / "run", plan, lambda _: None)
+        stages.train(run, Engine(1, 1), lambda _: None)
+        return read_oof(run)
+
+    return train
+
+
+def read_oof(run: Run) -> list[bytes]:
+    return [run.oof_file(fold).read_bytes() for fold in range(run.n_folds)]
 
 
 def call(*given: str | Path) -> Result:
@@ -64,7 +85,7 @@ def wait_for(what: Callable[[], Any], words: str) -> Any:
     while time.monotonic() < give_up:
         if seen := what():
             return seen
-        time.sleep(0.3)
+        time.sleep(0.1)
     raise AssertionError(f"{words}: not in {SECONDS} seconds")
 
 
@@ -76,43 +97,128 @@ def is_learning(run: Run, fold: int) -> bool:
         return False
 
 
+def read_log(run: Run, fold: int) -> str:
+    """What submitit says of a fold's job."""
+    id_ = slurm.read_submitted(run.path)[f"fold-{fold}"]
+    logs = (run.path / "cluster" / id_).glob("*_log.*")
+    return "".join(log.read_text(encoding="utf-8", errors="replace") for log in logs)
+
+
+def set_node(cluster: Any, state: str) -> None:
+    node = cluster.call("sinfo", "--noheader", "--format=%n")
+    cluster.call("scontrol", "update", f"NodeName={node}", f"State={state}", "Reason=tests")
+
+
+@pytest.mark.parametrize("folds", [2, pytest.param(5, marks=pytest.mark.long)])
 def test_what_is_told_to_leave_goes_on_to_the_bytes_of_this_machine(
-    cluster: Any, words: list[str], make_plan: Callable[..., Plan], tmp_path: Path, in_process: Any
+    cluster: Any,
+    words: list[str],
+    tiny_bert: Path,
+    train_here: Callable[..., list[bytes]],
+    tmp_path: Path,
+    folds: int,
 ) -> None:
-    here = stages.prepare(tmp_path / "here", make_plan(("eng",), epochs=10), lambda _: None)
-    stages.train(here, Engine(1, 1), lambda _: None)
-    handed = call("run", *words, "--run", "there", "--time", "0:30:00")
+    words += ["--model", str(tiny_bert), "--run", "there", "--folds", str(folds)]
+    handed = call("run", *words, "--time", "0:30:00")
     assert handed.exit_code == 0, handed.output
     run = Run(tmp_path / "there")
     ids = slurm.read_submitted(run.path)
-    assert sorted(ids) == ["finish", "fold-0", "fold-1"]
-    assert ids["fold-0"].split("_")[0] == ids["fold-1"].split("_")[0]  # an array
-    again = call("run", *words, "--run", "there", "--time", "0:30:00")
+    assert sorted(ids) == ["finish", *(f"fold-{fold}" for fold in range(folds))]
+    assert len({ids[name].split("_")[0] for name in ids if name != "finish"}) == 1  # an array
+    again = call("run", *words, "--time", "0:30:00")
     assert "fold-1: job " + ids["fold-1"] + ", in the queue already" in again.stderr
     assert slurm.read_submitted(run.path) == ids
 
     wait_for(lambda: is_learning(run, 0), "fold 0 learns")
     cluster.call("scancel", "--signal=USR2", ids["fold-0"])  # as before a time limit
-    log = run.path / "cluster" / ids["fold-0"] / f"{ids['fold-0']}_0_log.out"
-    wait_for(lambda: "Requeued job" in log.read_text(encoding="utf-8"), "queued again")
-    node = cluster.call("sinfo", "--noheader", "--format=%n")
-    cluster.call("scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=tests")
+    wait_for(lambda: "Requeued job" in read_log(run, 0), "queued again")
+    set_node(cluster, "DRAIN")
     assert "finish: waiting" in call("status", run.path).stdout
-    cluster.call("scontrol", "update", f"NodeName={node}", "State=RESUME")
+    set_node(cluster, "RESUME")
     wait_for(lambda: is_learning(run, 1) or run.is_done(1), "fold 1 learns")
     if not run.is_done(1):
-        cluster.call("scancel", "--signal=KILL", ids["fold-1"])
+        cluster.call("scancel", "--signal=KILL", f"{ids['fold-1']}.0")  # the step; not the job
+    wait_for(lambda: not slurm.read_queue(run.path), "all is done")
+    told = call("status", run.path).stdout.splitlines()
+    assert told == [*(f"fold {fold}: done" for fold in range(folds)), "finish: done"]
+    assert read_oof(run) == train_here(tiny_bert, folds=folds)
+    assert run.zip_file.is_file()
+    assert "everything is done" in call("run", *words).stderr
+
+
+@pytest.mark.long
+def test_a_time_limit_that_strikes_costs_no_byte(
+    cluster: Any,
+    words: list[str],
+    tiny_bert: Path,
+    train_here: Callable[..., list[bytes]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A minute is not enough on a disk that is slow until Slurm's clock has struck."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]]))
+    (tmp_path / "sitecustomize.py").write_text(SLOW_DISK, encoding="utf-8")
+    words += ["--model", str(tiny_bert), "--run", "late", "--checkpoint-minutes", "0.000001"]
+    handed = call("run", *words, "--time", "0:01:00")
+    assert handed.exit_code == 0, handed.output
+    run = Run(tmp_path / "late")
+    wait_for(lambda: "Requeued job" in read_log(run, 0) + read_log(run, 1), "out of time")
+    (tmp_path / "fast").touch()
+    assert "this job is timed-out" in read_log(run, 0) + read_log(run, 1)
     wait_for(lambda: not slurm.read_queue(run.path), "all is done")
     assert call("status", run.path).stdout == "fold 0: done\nfold 1: done\nfinish: done\n"
-    for fold in (0, 1):
-        assert run.oof_file(fold).read_bytes() == here.oof_file(fold).read_bytes()
+    assert read_oof(run) == train_here(tiny_bert)
     assert run.zip_file.is_file()
-    assert "everything is done" in call("run", *words, "--run", "there").stderr
+
+
+SLOW_DISK = """
+import os, pathlib, time
+_sync, _fast = os.fsync, pathlib.Path(__file__).with_name("fast")
+def _sync_slowly(handle):
+    if not _fast.exists():
+        time.sleep(0.4)
+    _sync(handle)
+os.fsync = _sync_slowly
+"""
+
+
+def test_a_sweep_whose_shell_and_node_die_ends_in_the_same_bytes(
+    cluster: Any,
+    words: list[str],
+    tiny_encoder: Callable[[str], Path],
+    train_here: Callable[..., list[bytes]],
+    tmp_path: Path,
+) -> None:
+    encoders = [tiny_encoder("bert"), tiny_encoder("distilbert")]
+    words = ["sweep", *words, *(f"--model={encoder}" for encoder in encoders)]
+    shell = subprocess.Popen([sys.executable, "-m", "semeval_kit", *words], stderr=subprocess.PIPE)
+    wait_for(lambda: list(tmp_path.glob("*/cluster/*_1/*_submitted.pkl")), "an array is queued")
+    shell.send_signal(signal.SIGKILL)
+    shell.communicate()
+    (first,) = (Run(path.parent) for path in tmp_path.glob("*/run.json"))
+    left = slurm.read_queue(first.path)
+    assert {"fold-0", "fold-1"} <= set(left)
+    wait_for(lambda: is_learning(first, 0) or first.is_done(0), "the jobs go on")
+
+    handed = call(*words)
+    assert handed.exit_code == 0, handed.output
+    for name in ("fold-0", "fold-1"):
+        if name in slurm.read_queue(first.path):
+            assert f"{name}: job {left[name].id}, in the queue already" in handed.stderr
+    runs = [Run(path.parent) for path in sorted(tmp_path.glob("*/run.json"))]
+    assert len(runs) == 2
+    set_node(cluster, "DOWN")  # its jobs are killed; slurmd, which lives, brings it back
+    for run in runs:
+        wait_for(lambda run=run: not slurm.read_queue(run.path), "all is done")
+        assert call("status", run.path).stdout == "fold 0: done\nfold 1: done\nfinish: done\n"
+        assert run.zip_file.is_file()
+        assert read_oof(run) == train_here(Path(run.recipe["encoder"]))
 
 
 def test_what_fails_three_times_is_given_up_with_its_last_words(
-    cluster: Any, words: list[str], tmp_path: Path
+    cluster: Any, words: list[str], tiny_bert: Path, tmp_path: Path
 ) -> None:
+    words += ["--model", str(tiny_bert)]
     cluster.call("scontrol", "update", "PartitionName=main", "State=DOWN")
     assert call("run", *words, "--run", "bad").exit_code == 0
     run = Run(tmp_path / "bad")
@@ -129,8 +235,9 @@ def test_what_fails_three_times_is_given_up_with_its_last_words(
 
 
 def test_stop_cancels_the_jobs_of_one_run_alone(
-    cluster: Any, words: list[str], tmp_path: Path
+    cluster: Any, words: list[str], tiny_bert: Path, tmp_path: Path
 ) -> None:
+    words += ["--model", str(tiny_bert)]
     other = cluster.call("sbatch", "--parsable", "--output=/dev/null", "--wrap=sleep 300")
     assert call("run", *words, "--run", "stopped").exit_code == 0
     stopped = call("stop", tmp_path / "stopped")

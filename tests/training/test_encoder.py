@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -409,6 +410,18 @@ def test_an_encoder_whose_weights_do_not_fill_its_config_is_refused(copied: Path
     path.write_text(json.dumps({**content, "num_hidden_layers": 3}), encoding="utf-8")
     for pooling in ("mean", "cls"):
         with pytest.raises(KitError, match=r"weights lack 16 parameters .*layer\.2\."):
+            load(copied, pooling=pooling)
+
+
+@pytest.mark.parametrize("field", ["hidden_size", "intermediate_size", "vocab_size"])
+def test_an_encoder_whose_weights_have_other_sizes_than_its_config_is_refused(
+    copied: Path, field: str
+) -> None:
+    path = copied / "config.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**content, field: 2 * content[field]}), encoding="utf-8")
+    for pooling in ("mean", "cls"):
+        with pytest.raises(KitError, match=rf"{re.escape(str(copied))}.*in other sizes"):
             load(copied, pooling=pooling)
 
 

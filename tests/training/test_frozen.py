@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,33 @@ def test_kept_features_that_were_changed_are_refused(reader: FrozenReader) -> No
     path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\0")
     with pytest.raises(KitError, match="is not what was written"):
         reader.read(TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("file", "damage", "told"),
+    [
+        (
+            "config.json",
+            lambda text: text.replace('layers": 2', 'layers": 3'),
+            "lack 16 parameters",
+        ),
+        ("config.json", lambda text: text.replace('e_size": 48', 'e_size": 64'), "in other sizes"),
+        ("tokenizer.json", None, "cannot be loaded"),
+        ("model.safetensors", lambda _: "", "cannot be loaded"),
+    ],
+)
+def test_an_encoder_whose_files_do_not_fit_is_refused(
+    tiny_bert: Path, tmp_path: Path, file: str, damage: Callable[[str], str] | None, told: str
+) -> None:
+    folder = shutil.copytree(tiny_bert, tmp_path / "bert")
+    if damage is None:
+        (folder / file).unlink()
+    else:
+        text = (folder / file).read_text(encoding="latin-1")
+        assert damage(text) != text
+        (folder / file).write_text(damage(text), encoding="latin-1")
+    with pytest.raises(KitError, match=told):
+        FrozenReader(f"frozen:{folder}", "", 32, None).read(TEXTS)
 
 
 def test_a_pair_adds_product_and_distance(reader: FrozenReader) -> None:
