@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+from importlib import import_module
+from typing import Any
 
 import click
 
@@ -30,11 +32,7 @@ class KitError(click.ClickException):
 
 
 def explain_error(error: Exception) -> KitError:
-    """An error that nobody foresaw, as a person reads it: what, where and what to do.
-
-    Args:
-        error: anything but a KitError, which says so itself.
-    """
+    """An error that nobody foresaw, as a person reads it: what, where and what to do."""
     if isinstance(error, KitError):
         return error
     if isinstance(error, OSError) and error.errno is not None:
@@ -52,6 +50,19 @@ def explain_error(error: Exception) -> KitError:
         f"{type(error).__name__}: {_shorten(told)}\nThis is a fault of semeval-kit. Please report "
         f"it with what `{DEBUG}=1` before the same command shows."
     )
+
+
+def import_extra(name: str, extra: str, who: str) -> Any:
+    """Import a library that comes with an extra of this package.
+
+    Raises:
+        KitError: it is not installed: who needs it, and how it is had.
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        remedy = f"Install it with: pip install 'semeval-kit[{extra}]'"
+        raise KitError(f"{who} {name}. {remedy}") from error
 
 
 def _shorten(text: str) -> str:

@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,10 +54,6 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 def read_kept(path: Path, remedy: str = AGAIN) -> bytes:
     """Read a file of a run after comparing it with the hash that its writer noted.
 
-    Args:
-        path: the file.
-        remedy: what to do about a file that is another than what was written.
-
     Raises:
         KitError: the file is missing, or is not what was written.
     """
@@ -66,8 +62,8 @@ def read_kept(path: Path, remedy: str = AGAIN) -> bytes:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise KitError(f"{path}: no such file; the stage that writes it has not run.") from error
     if _keeps(path.parent):
-        known = _read_sums(path.parent, remedy).get(path.name, ())
-        if hashlib.sha256(content).hexdigest() not in known:
+        noted = _read_sums(path.parent, remedy).get(path.name, ())
+        if hashlib.sha256(content).hexdigest() not in noted:
             raise KitError(
                 f"{path}: is not what was written (its sha256 is not the one in {SUMS}). {remedy}"
             )
@@ -167,12 +163,10 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     sync_dir(path.parent)
 
 
-def to_csv(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Spell a table as CSV with a header and plain line ends."""
+def to_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Spell a table as CSV with plain line ends; without a header line, where that is empty."""
     buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
+    csv.writer(buffer, lineterminator="\n").writerows([header, *rows] if header else rows)
     return buffer.getvalue()
 
 
@@ -210,9 +204,7 @@ def remove_tree(path: Path) -> None:
 def hold_lock(folder: Path, seconds: float = 0.0) -> Iterator[None]:
     """Hold a folder for this process alone; the system lets go when the process ends.
 
-    Args:
-        folder: an existing directory.
-        seconds: how long to wait for another process.
+    Waits so many seconds for another process.
 
     Raises:
         KitError: another process holds it.

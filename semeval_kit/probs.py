@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,25 @@ class Probs:
             languages=tuple(self.languages[row] for row in index),
             target_names=self.target_names,
             values=self.values[index],
+        )
+
+    def order(self, keys: Iterable[tuple[str, str]]) -> Probs:
+        """Return the rows with the given languages and ids, in their order.
+
+        Raises:
+            KeyError: there is no such row.
+        """
+        row_of = {key: row for row, key in enumerate(self.keys)}
+        return self.take([row_of[key] for key in keys])
+
+    @classmethod
+    def concat(cls, parts: Sequence[Probs]) -> Probs:
+        """Return the rows of the parts, which have the same targets, one after the other."""
+        return cls(
+            tuple(id_ for part in parts for id_ in part.ids),
+            tuple(language for part in parts for language in part.languages),
+            parts[0].target_names,
+            np.concatenate([part.values for part in parts]),
         )
 
 
@@ -127,10 +146,10 @@ def write_probs(path: Path, probs: Probs) -> None:
     """Write a probability file with full precision, atomically."""
     parts = [to_csv(["id", "language", *probs.target_names], [])]
     for start in range(0, len(probs), _CHUNK):
-        own = slice(start, start + _CHUNK)
-        values = probs.values[own].astype(np.float64).tolist()  # written by repr: every digit
-        cells = zip(probs.ids[own], probs.languages[own], values, strict=True)
-        parts.append(_spell_rows([[id_, language, *row] for id_, language, row in cells]))
+        chunk = slice(start, start + _CHUNK)
+        values = probs.values[chunk].astype(np.float64).tolist()  # written by repr: every digit
+        cells = zip(probs.ids[chunk], probs.languages[chunk], values, strict=True)
+        parts.append(to_csv([], ([id_, language, *row] for id_, language, row in cells)))
     write_kept(path, b"".join(part.encode("utf-8") for part in parts))
 
 
@@ -138,9 +157,3 @@ def _find_nan(content: bytes) -> int:
     """The first line with a cell "nan", which the fast reader takes for text; 0: none."""
     rows = csv.reader(io.StringIO(content.decode("utf-8", errors="replace"), newline=""))
     return next((n for n, row in enumerate(rows, start=1) if "nan" in row[2:] and n > 1), 0)
-
-
-def _spell_rows(rows: list[list[Any]]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows(rows)
-    return buffer.getvalue()

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import sysconfig
@@ -33,9 +34,25 @@ def shared_data() -> Path:
 
 
 # What a test asks for that trains or loads an encoder; `make test-fast` leaves it out.
-_TRAINING = {"trained_run", "in_process", "tiny_bert", "tiny_encoder", "family", "make_plan"}
+_TRAINING = {
+    *("trained_run", "in_process", "tiny_bert", "tiny_encoder", "family", "make_plan"),
+    *("with_models", "exported", "published"),
+}
 
 _DRAWING = ("test_report", "test_sentences")  # every test of these draws a whole page
+
+
+_IMPORTS_TORCH = re.compile(
+    r"^(import|from) (torch|semeval_kit\.training\.predict)\b", re.MULTILINE
+)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave modules that import torch unread where tests that train are not wanted: it is slow."""
+    if "not trains" not in config.getoption("markexpr") or collection_path.suffix != ".py":
+        return None
+    text = collection_path.read_text(encoding="utf-8")
+    return True if _IMPORTS_TORCH.search(text) else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

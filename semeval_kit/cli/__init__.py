@@ -21,7 +21,7 @@ _COMMANDS = {
     "demo": ("data:demo", "The main job on the data that comes with the kit."),
     "run": ("main_job:run", "All stages: from the organisers' files to the zip and its score."),
     "sweep": ("main_job:sweep", "Several encoders under one recipe, compared in one table."),
-    "search": ("search:search", "Trials of a recipe; the winner confirmed on new folds."),
+    "search": ("main_job:search", "Trials of a recipe; the winner confirmed on new folds."),
     "blend": ("members:blend", "Blend runs into one: weights, thresholds, estimate, zip."),
     "adopt": ("members:adopt", "Take probabilities of any origin over into a run."),
     "system": ("members:system", "Train every member that a recipe lists, and blend them."),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from semeval_kit.cli.options import open_run, run_argument, say
+from semeval_kit.cli.options import PLACE, THERE, open_run, run_argument, say
 
 if TYPE_CHECKING:
     from semeval_kit.run.directory import Run
@@ -36,14 +36,10 @@ Example:
 
 
 @click.command(epilog=VALIDATE_EXAMPLE)
-@click.argument("submission", type=click.Path(path_type=Path))
+@click.argument("submission", type=PLACE)
 @click.option("--task", "task_name", required=True, help="Name of a task, or a path to its .toml.")
-@click.option(
-    "--data", type=click.Path(path_type=Path), help="Folder with the organisers' test files."
-)
-@click.option(
-    "--gold", type=click.Path(path_type=Path), help="Gold labels, in place of the test files."
-)
+@click.option("--data", type=PLACE, help="Folder with the organisers' test files.")
+@click.option("--gold", type=PLACE, help="Gold labels, in place of the test files.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def validate(
     submission: Path, task_name: str, data: Path | None, gold: Path | None, as_json: bool
@@ -80,12 +76,10 @@ def validate(
 
 
 @click.command("merge-zips", epilog=MERGE_EXAMPLE)
-@click.argument("zips", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--to", "zip_path", required=True, type=click.Path(path_type=Path), help="New zip.")
+@click.argument("zips", nargs=-1, required=True, type=THERE)
+@click.option("--to", "zip_path", required=True, type=PLACE, help="New zip.")
 @click.option("--task", "task_names", multiple=True, help="Check it as this task; repeatable.")
-@click.option(
-    "--data", type=click.Path(path_type=Path), help="Folder with the organisers' test files."
-)
+@click.option("--data", type=PLACE, help="Folder with the organisers' test files.")
 def merge_zips(
     zips: tuple[Path, ...], zip_path: Path, task_names: tuple[str, ...], data: Path | None
 ) -> None:
@@ -111,12 +105,12 @@ def merge_zips(
 
 
 @click.command(epilog=SCORE_EXAMPLE)
-@click.argument("submission", type=click.Path(path_type=Path))
+@click.argument("submission", type=PLACE)
 @click.option("--task", "task_name", required=True, help="Name of a task, or a path to its .toml.")
 @click.option(
     "--gold",
     required=True,
-    type=click.Path(path_type=Path),
+    type=PLACE,
     help="Folder of gold labels (<language>.csv, or the layout of the test files), or one file.",
 )
 @click.option(

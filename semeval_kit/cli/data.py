@@ -5,23 +5,20 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from semeval_kit.cli.options import align_rows
+from semeval_kit.cli.options import FILE, PLACE, align_rows
 
 if TYPE_CHECKING:
     from semeval_kit.data.fetch import Fetched
     from semeval_kit.data.stats import SplitStats
     from semeval_kit.data.survey import CheckReport, FileReport
     from semeval_kit.task.task import Task
-from importlib import resources
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    pass
 _DEMO_EXAMPLE = """\b
 Example:
   semeval-kit demo
@@ -47,7 +44,7 @@ STATS_EXAMPLE = (
 _DATA = click.option(
     "--data",
     "folder",
-    type=click.Path(path_type=Path),
+    type=PLACE,
     default=Path("data"),
     show_default=True,
     help="Folder with the official files.",
@@ -64,11 +61,11 @@ def data() -> None:
 
 @data.command(epilog=FETCH_EXAMPLE)
 @click.argument("task")
-@click.option("--from", "source", type=click.Path(path_type=Path), help="Copy from this folder.")
+@click.option("--from", "source", type=PLACE, help="Copy from this folder.")
 @click.option(
     "--to",
     "folder",
-    type=click.Path(path_type=Path),
+    type=PLACE,
     default=Path("data"),
     show_default=True,
     help="Folder to write to.",
@@ -150,11 +147,7 @@ def check(
 @click.argument("task")
 @_DATA
 @_LANGS
-@click.option(
-    "--plot",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Also draw into this file (.png or .svg).",
-)
+@click.option("--plot", type=FILE, help="Also draw into this file (.png or .svg).")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def stats(task: str, folder: Path, langs: str, plot: Path | None, as_json: bool) -> None:
     """Describe the files of TASK: labels, what occurs together, lengths, overlap."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from semeval_kit.cli.options import data_option, open_run, run_argument, say
+from semeval_kit.cli.options import FILE, data_option, open_run, run_argument, say
 
 if TYPE_CHECKING:
     from semeval_kit.cli.predict import Row
@@ -34,7 +34,7 @@ Example:
 @click.option("--text", "texts", multiple=True, help="A text to explain; may be repeated.")
 @click.option(
     "--file",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE,
     help="One text per line; or the organisers' layout, if it ends in .csv or .tsv.",
 )
 @click.option(

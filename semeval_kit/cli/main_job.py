@@ -1,26 +1,23 @@
-"""The main job end to end: `run`, `sweep` and its first stage, `prepare`."""
+"""The main job end to end: `run`, `sweep`, `search`, and its first stage, `prepare`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from semeval_kit.cli.engines import cluster_options, hand_out, hand_out_copies
 from semeval_kit.cli.options import (
-    cluster_options,
     engine_options,
     gold_option,
-    hand_out,
+    interruptible,
     plan_options,
     read_engine,
     read_plan,
     say,
     sweep_options,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command(
@@ -66,12 +63,9 @@ def run(gold: Path | None, per_language: bool, report: bool, **given: Any) -> No
     if hand_out(path, plan, given, gold):
         return
     engine = read_engine(given)
-    try:
+    with interruptible(path):
         work = run_each_language if per_language else run_all
         done = work(path, plan, engine, gold, say)
-    except KeyboardInterrupt:
-        say(f"\ninterrupted; the same command goes on with {path}")
-        raise SystemExit(130) from None
     if report:
         present(done, say)
     click.echo(summarise(done))
@@ -130,15 +124,82 @@ def sweep(
         try:
             if hand_out(path, plan, given, gold):
                 continue
-            run = run_all(path, plan, read_engine(dict(given)), gold, say)
-            done.append(run.path)
-            present(run, say)
+            with interruptible(path):
+                run = run_all(path, plan, read_engine(dict(given)), gold, say)
+                done.append(run.path)
+                present(run, say)
         except KitError as error:
             failed.append(f"{model}: {error.message}")
-        except KeyboardInterrupt:
-            say(f"\ninterrupted; the same command goes on with {path}")
-            raise SystemExit(130) from None
     if done:
         context.invoke(compare, runs=tuple(done))
     if failed:
         raise KitError("not every encoder could be trained.\n" + "\n".join(failed))
+
+
+@click.command(
+    epilog="Example:  semeval-kit search default --space default --trials 40 --hours 8 "
+    "--task semeval2025-task11-a --data official --langs eng"
+)
+@click.argument("start", metavar="[RECIPE]", required=False)
+@click.option(
+    "--space", "space_name", default="default", show_default=True, help="Name, or a .toml file."
+)
+@click.option(
+    "--trials",
+    "n_trials",
+    type=click.IntRange(2),
+    default=40,
+    show_default=True,
+    help="In all, by all processes; the recipe itself is the first.",
+)
+@click.option(
+    "--hours",
+    type=click.FloatRange(0, min_open=True),
+    default=None,
+    help="After so long this process begins no fold; confirming comes on top.",
+)
+@click.option(
+    "--objective",
+    type=click.Choice(["score", "map"]),
+    default="score",
+    show_default=True,
+    help="score: the official metric, cross-fitted; map: mean average precision, no threshold.",
+)
+@click.option(
+    "--storage",
+    envvar="SEMEVAL_KIT_STORAGE",
+    default="",
+    help="URL of a database that keeps the trials. Default: a journal file in the folder.",
+)
+@click.option("--keep-models", is_flag=True, help="Keep the weights of all trials.")
+@plan_options
+@engine_options
+@cluster_options
+@click.pass_context
+def search(context: click.Context, /, **given: Any) -> None:
+    """Search for a better recipe: trials on the same folds, the winner confirmed on others.
+
+    The same command goes on after a kill, and may run many times at once, on this machine or on
+    others that share the folder: they share the trials.
+    """
+    from semeval_kit.run.plan import SearchPlan
+    from semeval_kit.run.search import search as run_search
+    from semeval_kit.show.search import describe_search, write_search_page
+    from semeval_kit.training.space import load_space
+
+    recipe = given.pop("start")
+    if recipe and given["recipe"]:
+        raise click.UsageError("name the recipe once: as the argument or by --recipe.")
+    given["recipe"] = recipe or given["recipe"]
+    terms = {name: given.pop(name) for name in ("n_trials", "hours", "objective", "storage")}
+    keep_models, space_name = given.pop("keep_models"), given.pop("space_name")
+    named = given["run_name"] is not None
+    path, plan = read_plan(given)
+    path = path if named else path.with_name(f"{path.name}_search")
+    asked = SearchPlan(plan, load_space(space_name, plan.config), keep_models=keep_models, **terms)
+    if hand_out_copies(context, path, given, asked.n_trials):
+        return
+    with interruptible(path):
+        results = run_search(path, asked, read_engine(given), say)
+    click.echo("\n".join(describe_search(results)))
+    click.echo(f"\npage:    {write_search_page(path, results)}")

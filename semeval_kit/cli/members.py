@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from semeval_kit.cli.engines import cluster_options, hand_out_jobs, read_job_engine
 from semeval_kit.cli.options import (
+    FILE,
     RUN_FOLDER,
-    cluster_options,
     engine_options,
     files_option,
     gold_option,
-    hand_out_jobs,
+    interruptible,
     open_run,
     plan_options,
     read_engine,
-    read_job_engine,
     read_plan,
     run_argument,
     say,
@@ -32,13 +32,7 @@ if TYPE_CHECKING:
 @click.command(
     epilog="Example:  semeval-kit blend submissions/eng-minilm submissions/eng-tfidf --to eng-blend"
 )
-@click.argument(
-    "paths",
-    metavar="RUN RUN...",
-    nargs=-1,
-    required=True,
-    type=RUN_FOLDER,
-)
+@click.argument("paths", metavar="RUN RUN...", nargs=-1, required=True, type=RUN_FOLDER)
 @click.option("--to", "name", required=True, help="Name of the blend's folder.")
 @click.option(
     "--weight",
@@ -157,13 +151,13 @@ def run_system(given: dict[str, Any], gold: Path | None) -> None:
     seeds = given.pop("seed")
     plans, whole = {}, None
     for member in members:
-        own = {
+        given_member = {
             **given,
             "recipe": member.recipe,
             "model": None if member.model is None else member.model.replace("*", encoder),
             "seed": seeds if member.seed is None else member.seed + (seeds or 0),
         }
-        path, plans[member.name] = read_plan(own)
+        path, plans[member.name] = read_plan(given_member)
         if whole is None:
             name = given["run_name"] or f"{path.name.rpartition('_')[0]}_{Path(recipe).stem}"
             whole = path.with_name(name)
@@ -173,11 +167,8 @@ def run_system(given: dict[str, Any], gold: Path | None) -> None:
     if given["engine"] != "local":
         _hand_out_system(whole, system_plan, given, gold)
         return
-    try:
+    with interruptible(whole):
         done = build_system(whole, system_plan, read_engine(given), gold, say)
-    except KeyboardInterrupt:
-        say(f"\ninterrupted; the same command goes on with {whole}")
-        raise SystemExit(130) from None
     click.echo(describe_blend(done.path))
     click.echo(summarise(done))
 
@@ -195,9 +186,7 @@ def run_system(given: dict[str, Any], gold: Path | None) -> None:
     show_default=True,
     help="Only rows whose least certain label is at least so certain: max(p, 1 - p).",
 )
-@click.option(
-    "--to", "target", required=True, type=click.Path(dir_okay=False, path_type=Path), help="A CSV."
-)
+@click.option("--to", "target", required=True, type=FILE, help="A CSV.")
 def pseudo_label(run_path: Path, split: str, sure: float, target: Path) -> None:
     """Write a run's probabilities of a split as soft labels, for `--extra` of another run.
 
@@ -237,11 +226,11 @@ def describe_blend(path: Path) -> str:
     judged, weights = read_json(path / "blend.json"), read_json(path / "weights.json")
     lines = [f"Weights of {', '.join(weights['names'])}:"]
     for language, table in (weights["values"] or {"all languages": weights["joint"]}).items():
-        own = weights["own"].get(language, [])
+        labels_apart = weights["own"].get(language, [])
         columns = dict(zip(weights["target_names"], table, strict=True))
-        shared = [row for label, row in columns.items() if label not in own]
-        told = [("" if not own else "other labels ", shared[0])] if shared else []
-        told += [(f"{label} ", columns[label]) for label in own]
+        shared = [row for label, row in columns.items() if label not in labels_apart]
+        told = [("" if not labels_apart else "other labels ", shared[0])] if shared else []
+        told += [(f"{label} ", columns[label]) for label in labels_apart]
         figures = "; ".join(what + " ".join(f"{value:.2f}" for value in row) for what, row in told)
         lines.append(f"  {language:<14} {figures}")
     lines += [

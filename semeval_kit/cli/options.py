@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
 import click
-from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from semeval_kit.run.directory import Run
-    from semeval_kit.run.jobs import Job
-    from semeval_kit.run.slurm import Cluster
     from semeval_kit.run.stages import Engine, Plan
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -50,12 +47,19 @@ class RunFolder(click.Path):
         return super().convert(str(path), param, ctx)
 
 
+# Types of arguments and options.
+PLACE = click.Path(path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
+THERE = click.Path(exists=True, path_type=Path)
+FILE_THERE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FOLDER_THERE = click.Path(exists=True, file_okay=False, path_type=Path)
 RUN_FOLDER = RunFolder()
 run_argument = click.argument("run_path", metavar="RUN", type=RUN_FOLDER)
 runs_argument = click.argument("paths", metavar="RUN...", nargs=-1, required=True, type=RUN_FOLDER)
 gold_option = click.option(
     "--gold",
-    type=click.Path(exists=True, path_type=Path),
+    type=THERE,
     default=None,
     help="Labels of the test split (file or folder), to score the zip with.",
 )
@@ -64,28 +68,18 @@ task_option = click.option(
 )
 files_option = click.option(
     "--data",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER,
     default=Path("data"),
     show_default=True,
     help="Folder of the organisers' files.",
 )
 submissions_option = click.option(
     "--submissions",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER,
     default=Path("submissions"),
     show_default=True,
     help="Where runs are kept.",
 )
-_SLURM_FLAGS = {
-    "partition": "--partition",
-    "gpus": "--gpus",
-    "cpus": "--cpus",
-    "time_limit": "--time",
-    "max_jobs": "--max-jobs",
-    "cluster_file": "--cluster-file",
-}
-# Processes of a cluster that share one work, where --max-jobs does not say.
-_COPIES = 4
 
 
 def plan_options(command: Command) -> Command:
@@ -185,171 +179,6 @@ def engine_options(command: Command) -> Command:
     return command
 
 
-def cluster_options(command: Command) -> Command:
-    """Add the options that say which engine does a run's jobs, and what a cluster is asked for."""
-    for option in reversed(
-        (
-            click.option(
-                "--engine",
-                type=click.Choice(["local", "commands", "slurm"]),
-                default="local",
-                show_default=True,
-                help="local: this machine; slurm: a cluster; commands: print the jobs.",
-            ),
-            click.option("--partition", default=None, help="Slurm: where jobs run."),
-            click.option("--gpus", type=click.IntRange(0), default=None, help="Slurm: per job."),
-            click.option("--cpus", type=click.IntRange(1), default=None, help="Slurm: per job."),
-            click.option("--time", "time_limit", default=None, help="Slurm: per job, H:MM:SS."),
-            click.option(
-                "--max-jobs", type=click.IntRange(1), default=None, help="Slurm: at once."
-            ),
-            click.option(
-                "--cluster-file",
-                type=click.Path(exists=True, dir_okay=False, path_type=Path),
-                default=None,
-                envvar="SEMEVAL_KIT_CLUSTER",
-                show_envvar=True,
-                help="Slurm: the same and more as a TOML file, see docs/cluster.md.",
-            ),
-        )
-    ):
-        command = option(command)
-    return command
-
-
-def hand_out(path: Path, plan: Plan, given: dict[str, Any], gold: Path | None = None) -> bool:
-    """Prepare a run and give its jobs to the engine that `given` names; False for this machine.
-
-    Raises:
-        KitError: the data has errors, or the jobs cannot be submitted.
-    """
-    if _is_local(given):
-        return False
-    from semeval_kit.run import jobs, stages
-
-    if plan.before:
-        say("the encoder before fine-tuning is not measured by jobs: run the same command here")
-    run = stages.prepare(path, plan, say)
-    hand_out_jobs(run.path, jobs.list_jobs(run, read_job_engine(given), gold), given)
-    return True
-
-
-def hand_out_jobs(
-    folder: Path, listed: Sequence[Job], given: dict[str, Any], wait_for: Sequence[str] = ()
-) -> dict[str, str]:
-    """Give jobs to the engine that `given` names; what has jobs needs no more than this.
-
-    Args:
-        folder: a run, or what is to be one; it keeps the cluster's scripts and logs.
-        listed: the jobs.
-        given: options of `cluster_options`.
-        wait_for: numbers of jobs of other folders that those with `after` wait for.
-
-    Returns:
-        The number that the cluster gave to each job, by name; none of printed ones.
-
-    Raises:
-        KitError: the jobs cannot be submitted.
-    """
-    from semeval_kit.run import jobs, slurm
-
-    if not listed:
-        say(f"{folder}: everything is done")
-        return {}
-    if given["engine"] == "commands":
-        click.echo(jobs.spell_jobs(listed))
-        return {}
-    ids = slurm.submit_jobs(folder, listed, _read_cluster(given), say, wait_for=wait_for)
-    say(f"see `semeval-kit status {folder} --watch`; `semeval-kit stop {folder}` cancels them")
-    return ids
-
-
-def read_job_engine(given: dict[str, Any]) -> Engine:
-    """How each job is computed: on a cluster with as many threads as it asks cores for."""
-    engine = read_engine(dict(given))
-    if given["engine"] == "slurm" and engine.threads is None:
-        return replace(engine, threads=max(_read_cluster(given).cpus // engine.processes, 1))
-    return engine
-
-
-def _read_cluster(given: dict[str, Any]) -> Cluster:
-    from semeval_kit.run.slurm import read_cluster
-
-    asked = {name: given[name] for name in ("partition", "gpus", "cpus", "max_jobs")}
-    asked["minutes"] = _read_minutes(given["time_limit"])
-    return read_cluster(given["cluster_file"], asked)
-
-
-def hand_out_copies(context: click.Context, path: Path, given: dict[str, Any], most: int) -> bool:
-    """Give the command itself to the engine that `given` names, as many times as --max-jobs says.
-
-    Args:
-        context: of the command, whose processes share the work in `path`.
-        path: the folder.
-        given: the options of `cluster_options`.
-        most: copies that there is work for.
-
-    Returns:
-        False for this machine.
-
-    Raises:
-        KitError: the jobs cannot be submitted.
-    """
-    if _is_local(given):
-        return False
-    import shlex
-
-    from semeval_kit.run.jobs import Job
-
-    words = (str(context.info_name), *_spell_given(context))
-    if given["engine"] == "commands":
-        click.echo("# as often as you like, at once, on any machine that sees the folder")
-        click.echo(shlex.join(["semeval-kit", *words]))
-        return True
-    copies = min(given["max_jobs"] or _COPIES, most)
-    hand_out_jobs(path, [Job(f"process-{number}", (words,)) for number in range(copies)], given)
-    return True
-
-
-def _is_local(given: dict[str, Any]) -> bool:
-    """Whether this machine is the engine, which takes none of a cluster's flags."""
-    if given["engine"] != "local":
-        return False
-    flags = [flag for name, flag in _SLURM_FLAGS.items() if given[name] is not None]
-    if flags:
-        raise click.UsageError(
-            f"{', '.join(flags)}: of a Slurm job; give --engine slurm. On this machine all GPUs "
-            "are used by themselves; CUDA_VISIBLE_DEVICES hides some."
-        )
-    return True
-
-
-def _spell_given(context: click.Context) -> list[str]:
-    """The words of a command line as a person gave them, without those of `cluster_options`."""
-    words = []
-    for parameter in context.command.params:
-        name, value = str(parameter.name), context.params.get(str(parameter.name))
-        spoken = context.get_parameter_source(name) == ParameterSource.COMMANDLINE
-        if not spoken or value is None or name in ("engine", *_SLURM_FLAGS):
-            continue  # what is not among the values, such as --report-to, goes by the environment
-        flag = isinstance(parameter, click.Option) and parameter.is_flag
-        if isinstance(parameter, click.Option):
-            words.append((parameter.opts if value or not flag else parameter.secondary_opts)[0])
-        if not flag:
-            words.append(str(value))
-    return words
-
-
-def _read_minutes(text: str | None) -> int | None:
-    parts = (text or "").split(":")
-    if text is None:
-        return None
-    if not 1 <= len(parts) <= 3 or not all(part.isdecimal() for part in parts):
-        raise click.UsageError(f"--time '{text}': expected H:MM:SS, such as 4:00:00.")
-    hours, minutes, seconds = ([int(part) for part in parts] + [0, 0])[:3]
-    return max(60 * hours + minutes + (seconds > 0), 1)
-
-
 def read_plan(given: dict[str, Any]) -> tuple[Path, Plan]:
     """Turn the options of `plan_options` into the run's folder and plan; they leave `given`.
 
@@ -396,7 +225,7 @@ def data_option(command: Command) -> Command:
     """Add the option that says where the organisers' files of a finished run lie now."""
     return click.option(
         "--data",
-        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        type=FOLDER_THERE,
         default=None,
         help="Folder of the organisers' files. Default: where they were when the run was made.",
     )(command)
@@ -421,6 +250,16 @@ def open_run(path: Path, data: Path | None = None) -> Run:
     return Run.open(path, data)
 
 
+@contextmanager
+def interruptible(path: Path) -> Iterator[None]:
+    """Tell a person who interrupts the work on a folder how it goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(f"\ninterrupted; the same command goes on with {path}")
+        raise SystemExit(130) from None
+
+
 def say(text: str) -> None:
     """Tell a person how it goes, beside the results: on stderr."""
     click.echo(text, err=True)
@@ -429,8 +268,8 @@ def say(text: str) -> None:
 def _read_languages(text: str | None, every: tuple[str, ...]) -> tuple[str, ...]:
     if text is None:
         if len(every) > 1:
-            known = " ".join(every)
-            raise click.UsageError(f"--langs is missing: name one or more of {known}, or 'all'.")
+            codes = " ".join(every)
+            raise click.UsageError(f"--langs is missing: name one or more of {codes}, or 'all'.")
         return every
     if text.strip() == "all":
         return every
@@ -470,7 +309,7 @@ def _check_name(name: str) -> str:
 
 
 def _name_run(task: str, languages: tuple[str, ...], encoder: str, recipe: str) -> str:
-    spoken = "-".join(languages) if len(languages) <= 3 else f"{len(languages)}-languages"
+    codes = "-".join(languages) if len(languages) <= 3 else f"{len(languages)}-languages"
     kind, _, name = encoder.rpartition(":")
     model = "-".join(filter(None, [kind, Path(name).name.lower()]))
-    return f"{task}_{spoken}_{model}_{recipe}"
+    return f"{task}_{codes}_{model}_{recipe}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from semeval_kit.cli.options import open_run, run_argument, say
+from semeval_kit.cli.options import FILE, open_run, run_argument, say
 from semeval_kit.errors import KitError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ MOST_TEXTS = 200
 @click.argument("texts", metavar="[TEXT]...", nargs=-1)
 @click.option(
     "--file",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE,
     help="One text per line; or the organisers' layout, if it ends in .csv or .tsv.",
 )
 @click.option(
@@ -102,11 +102,8 @@ def read_items(
 ) -> Iterable[Item] | None:
     """The texts with a name each: the row's id, or the number of the text or line.
 
-    Args:
-        run: whose task says how a .csv or .tsv file is spelled.
-        texts: arguments; a single "-" means standard input.
-        file: one text per line, or the organisers' layout if it ends in .csv or .tsv.
-        language: of a .csv or .tsv file.
+    A single "-" among the texts means standard input. A file that ends in .csv or .tsv is spelled
+    as the task says, of the given language; others have a text on each line.
 
     Returns:
         None if nothing was given and standard input is a terminal.

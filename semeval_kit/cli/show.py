@@ -8,7 +8,16 @@ from pathlib import Path
 
 import click
 
-from semeval_kit.cli.options import RUN_FOLDER, data_option, open_run, run_argument, say
+from semeval_kit.cli.options import (
+    FILE,
+    PLACE,
+    RUN_FOLDER,
+    THERE,
+    data_option,
+    open_run,
+    run_argument,
+    say,
+)
 
 _SORTS = (
     "score", "run", "encoder", "parameters", "train_loss", "val_loss", "seconds", "peak_rss_mb",
@@ -30,13 +39,7 @@ _LICENCE = click.option(
 @click.command(
     epilog="Example:  semeval-kit compare submissions/* --sort parameters --latex paper/runs.tex"
 )
-@click.argument(
-    "runs",
-    metavar="RUN...",
-    nargs=-1,
-    required=True,
-    type=click.Path(exists=True, path_type=Path),
-)
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=THERE)
 @data_option
 @click.option(
     "--split",
@@ -46,9 +49,9 @@ _LICENCE = click.option(
     help="Out-of-fold training rows, or the dev split.",
 )
 @click.option("--sort", type=click.Choice(_SORTS), default="score", show_default=True)
-@click.option("--csv", "csv_path", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--markdown", "markdown_path", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--latex", "latex_path", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--csv", "csv_path", type=FILE)
+@click.option("--markdown", "markdown_path", type=FILE)
+@click.option("--latex", "latex_path", type=FILE)
 @click.option("--json", "as_json", is_flag=True, help="All values as JSON instead of tables.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 def compare(
@@ -69,7 +72,7 @@ def compare(
     """
     from semeval_kit.run.directory import write_atomic
     from semeval_kit.show.compare import Resampling, compare_runs
-    from semeval_kit.show.tables_of_runs import (
+    from semeval_kit.show.tables_of_comparisons import (
         comparison_latex,
         comparison_markdown,
         list_notes,
@@ -182,9 +185,7 @@ def card(run_path: Path, data: Path | None, licence: str) -> None:
 
 @click.command(epilog="Example:  semeval-kit export submissions/my-run --to my-model --fold best")
 @run_argument
-@click.option(
-    "--to", "folder", required=True, type=click.Path(path_type=Path), help="A new folder."
-)
+@click.option("--to", "folder", required=True, type=PLACE, help="A new folder.")
 @_FOLD
 @_LICENCE
 def export(run_path: Path, folder: Path, fold: str, licence: str) -> None:

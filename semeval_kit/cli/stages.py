@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from semeval_kit.cli.options import (
+    FILE_THERE,
+    FOLDER,
+    PLACE,
     data_option,
     engine_options,
     gold_option,
@@ -51,7 +54,8 @@ def status(paths: tuple[Path, ...], watch: bool, as_json: bool) -> None:
             if len(paths) > 1:
                 click.echo(f"{path}:")
             click.echo("\n".join(_spell_row(row) for row in rows[path]))
-        if not watch or all(_has_ended(row, path) for path in paths for row in rows[path]):
+        ended = {path: {"done", "failed", "stopped" * _is_search(path)} for path in paths}
+        if not watch or all(row["state"] in ended[path] for path in paths for row in rows[path]):
             return
         time.sleep(_WATCH_SECONDS)
         click.echo()
@@ -72,7 +76,7 @@ def stop(paths: tuple[Path, ...]) -> None:
     "pack-run", epilog="Example:  semeval-kit pack-run submissions/my-run --to my-run.zip"
 )
 @run_argument
-@click.option("--to", "path", type=click.Path(path_type=Path), help="Default: NAME.run.zip, here.")
+@click.option("--to", "path", type=PLACE, help="Default: NAME.run.zip, here.")
 @click.option("--weights/--no-weights", default=True, help="Take models and checkpoints along.")
 def pack_run(run_path: Path, path: Path | None, weights: bool) -> None:
     """Put a run into one zip, to go on with it on another machine."""
@@ -83,11 +87,11 @@ def pack_run(run_path: Path, path: Path | None, weights: bool) -> None:
 
 
 @click.command("unpack-run", epilog="Example:  semeval-kit unpack-run my-run.zip --to submissions")
-@click.argument("path", metavar="ZIP", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("path", metavar="ZIP", type=FILE_THERE)
 @click.option(
     "--to",
     "folder",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER,
     default=Path("submissions"),
     show_default=True,
     help="The folder that keeps runs.",
@@ -174,10 +178,6 @@ def pack(run_path: Path, data: Path | None, gold: Path | None) -> None:
         stages.pack(run, say)
         stages.score(run, gold, say)
     click.echo(summarise(run))
-
-
-def _has_ended(row: dict[str, Any], path: Path) -> bool:
-    return row["state"] in ("done", "failed") or (row["state"] == "stopped" and _is_search(path))
 
 
 def _is_search(path: Path) -> bool:

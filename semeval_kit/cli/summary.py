@@ -144,8 +144,8 @@ def _describe_published(results: RunResults) -> list[str]:
     expected = results.split_score("oof")
     if expected is None or len(expected.languages) != 1:
         return []
-    ((language, own),) = expected.languages.items()
-    lines = _list_published(results.task, language, results.metric, own, "expected")
+    ((language, score),) = expected.languages.items()
+    lines = _list_published(results.task, language, results.metric, score, "expected")
     return lines and ["  published, on the official test split:", *(f"  {line}" for line in lines)]
 
 
@@ -181,16 +181,17 @@ def _describe_estimates(run: Run, scores: dict[str, float]) -> list[str]:
     if len(scores) > 1:
         figures = "  ".join(f"{language} {value:.4f}" for language, value in scores.items())
         lines.append(f"  cross-fitted per language: {figures}")
-    own = [scores[language] for language in run.languages if language in scores]
-    if len(own) < len(run.languages):
-        spoken, predicted = ", ".join(scores), ", ".join(run.languages)
-        return [*lines, f"  measured on {spoken}; what {predicted} will score is not known"]
+    own_scores = [scores[language] for language in run.languages if language in scores]
+    if len(own_scores) < len(run.languages):
+        measured, predicted = ", ".join(scores), ", ".join(run.languages)
+        return [*lines, f"  measured on {measured}; what {predicted} will score is not known"]
     if run.task.scoring.missing_languages != "zero":
         return lines
-    if len(counted) > len(own):
+    n_missing = len(counted) - len(own_scores)
+    if n_missing > 0:
         lines.append(
-            f"  average over all {len(counted)} languages, the {len(counted) - len(own)} that are "
-            f"missing as 0: {sum(own) / len(counted):.4f}"
+            f"  average over all {len(counted)} languages, the {n_missing} that are missing as 0: "
+            f"{sum(own_scores) / len(counted):.4f}"
         )
     return lines
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from semeval_kit.cli.options import FILE
+
 if TYPE_CHECKING:
     from semeval_kit.task.schema import Target
     from semeval_kit.task.task import Task
@@ -96,7 +98,7 @@ def show(context: click.Context, name: str, check: bool, as_json: bool) -> None:
 
 
 @tasks.command(epilog=NEW_EXAMPLE)
-@click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("path", type=FILE)
 @click.option("--kind", type=click.Choice(list(KINDS)), help="What is predicted.")
 @click.option("--labels", help="Names of the labels or numbers, joined by commas.")
 @click.option("--range", "limits", help="Least and largest number of a regression, as 0,1.")
@@ -157,8 +159,8 @@ def recipes(name: str | None, fields: bool) -> None:
         click.echo(f"sweep = {list(compared.encoders)!r}")
         click.echo(f"before = {str(compared.before).lower()}")
     else:
-        for known in list_recipes():
-            click.echo(known)
+        for recipe in list_recipes():
+            click.echo(recipe)
 
 
 def _find_shape(given: dict[str, str]) -> dict[str, Any]:
@@ -222,6 +224,8 @@ def _show_findings(name: str) -> int:
 
 def _show_task(task: Task) -> None:
     files, submission = task.data.files, task.submission
+    counts = "counts 0" if task.scoring.missing_languages == "zero" else "does not count"
+    missing = f"one that is left out {counts}"
     zip_name = f" in {submission.zip_name}" if submission.zip_name else ""
     rows = [
         ("title", task.title),
@@ -239,7 +243,7 @@ def _show_task(task: Task) -> None:
         ("in the zip", ", ".join(layout.member for layout in submission.layouts) + zip_name),
         ("uploads", _describe_uploads(task)),
         ("metrics", ", ".join(task.scoring.metrics) + f" (rules: {task.scoring.rules})"),
-        ("average over", f"{len(task.scoring.languages)} languages; {_describe_missing(task)}"),
+        ("average over", f"{len(task.scoring.languages)} languages; {missing}"),
         ("hub", task.hub.repo if task.hub else "none"),
         ("published", "; ".join(dict.fromkeys(b.system for b in task.baselines)) or "none"),
     ]
@@ -297,8 +301,3 @@ def _describe_uploads(task: Task) -> str:
     parts = [f"{day} a day"] if day else []
     parts += [f"{total} in total"] if total else []
     return ", ".join(parts) or "limit not known"
-
-
-def _describe_missing(task: Task) -> str:
-    zero = task.scoring.missing_languages == "zero"
-    return "one that is left out counts 0" if zero else "one that is left out does not count"

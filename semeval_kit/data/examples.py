@@ -51,6 +51,11 @@ class Examples:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def keys(self) -> tuple[tuple[str, str], ...]:
+        """Language and id of every row, by which probabilities and folds know it."""
+        return tuple(zip(self.languages, self.ids, strict=True))
+
     def to_frame(self) -> DataFrame:
         """The rows as a pandas table.
 
@@ -70,18 +75,9 @@ class Examples:
         """Rows chosen by position or by a boolean mask, in that order."""
         places = np.asarray(indices)
         rows = np.flatnonzero(places) if places.dtype == np.bool_ else places.astype(np.intp)
-        return replace(
-            self,
-            ids=tuple(self.ids[i] for i in rows),
-            texts=tuple(self.texts[i] for i in rows),
-            languages=tuple(self.languages[i] for i in rows),
-            labels=self.labels[rows],
-            cells=_pick(self.cells, rows),
-            pairs=_pick(self.pairs, rows),
-            contexts=_pick(self.contexts, rows),
-            groups=_pick(self.groups, rows),
-            kept={name: _pick(cells, rows) for name, cells in self.kept.items()},
-        )
+        taken: dict[str, Any] = {name: _pick(getattr(self, name), rows) for name in _BY_ROW}
+        kept = {name: _pick(cells, rows) for name, cells in self.kept.items()}
+        return replace(self, labels=self.labels[rows], kept=kept, **taken)
 
     @classmethod
     def concat(cls, parts: Sequence[Examples]) -> Examples:
@@ -93,17 +89,10 @@ class Examples:
         if len({part.label_names for part in parts}) != 1:
             raise ValueError("concat needs at least one part, all with the same label names")
         return cls(
-            ids=_join(part.ids for part in parts),
-            texts=_join(part.texts for part in parts),
-            languages=_join(part.languages for part in parts),
+            **{name: _join(getattr(part, name) for part in parts) for name in (*_BY_ROW, "notes")},
             label_names=parts[0].label_names,
             labels=np.concatenate([part.labels for part in parts]),
-            notes=_join(part.notes for part in parts),
-            cells=_join(part.cells for part in parts),
             label_order={k: v for part in parts for k, v in part.label_order.items()},
-            pairs=_join(part.pairs for part in parts),
-            contexts=_join(part.contexts for part in parts),
-            groups=_join(part.groups for part in parts),
             kept={
                 name: _join(part.kept[name] for part in parts)
                 for name in parts[0].kept
@@ -197,12 +186,7 @@ def split_patterns(task: Task, split: str) -> tuple[str, ...]:
 
 
 def read_file(
-    task: Task,
-    path: str | Path,
-    language: str,
-    split: str,
-    *,
-    labelled: bool | None = None,
+    task: Task, path: str | Path, language: str, split: str, *, labelled: bool | None = None
 ) -> Examples:
     """Read one data file of a language; see `read_examples` for `labelled`.
 
@@ -262,10 +246,7 @@ def _join_labels(task: Task, examples: Examples, path: Path, language: str, spli
         order = list(range(len(examples)))
     notes = (*examples.notes, *(note.at(path) for note in rows.notes))
     return replace(
-        examples,
-        labels=rows.labels[order],
-        notes=notes,
-        label_order={language: rows.label_order},
+        examples, labels=rows.labels[order], notes=notes, label_order={language: rows.label_order}
     )
 
 
@@ -312,6 +293,10 @@ def _alone(task: Task, name: str) -> Task:
     optional = {language: alone.labels.default for language in alone.languages}
     labels = alone.labels.model_copy(update={"optional": optional})
     return alone.model_copy(update={"labels": labels})
+
+
+# Fields with something for every row, or for none.
+_BY_ROW = ("ids", "texts", "languages", "cells", "pairs", "contexts", "groups")
 
 
 def _pick(cells: tuple[Any, ...], rows: NDArray[np.intp]) -> tuple[Any, ...]:

@@ -206,11 +206,7 @@ def describe_positives(examples: Examples) -> dict[str, int]:
 
 
 def _check_once(
-    task: Task,
-    folder: Path,
-    language: str,
-    split: str,
-    seen: dict[tuple[Path, str, str], _Seen],
+    task: Task, folder: Path, language: str, split: str, seen: dict[tuple[Path, str, str], _Seen]
 ) -> FileReport:
     """Check a file, unless another task has it as well: a cross-lingual track trains on another."""
     path = find_file(task, folder, split, language)

@@ -173,8 +173,8 @@ def foretell_chances(
     odds = _to_log_odds(new.probs)
     chances = np.empty(new.probs.shape[1:])
     for column, gold in enumerate(rows.targets.T):
-        known = ~np.isnan(gold)
-        intercept, slope = fit_curve(_to_log_odds(rows.probs[known, column]), gold[known])
+        annotated = ~np.isnan(gold)
+        intercept, slope = fit_curve(_to_log_odds(rows.probs[annotated, column]), gold[annotated])
         curve = (intercept + (0.0 if shift is None else float(shift[column])), slope)
         a, b = _fit_mean_curve(odds[:, :, column], curve)
         chances[:, column] = _to_prob(a + b * odds[:, :, column].mean(axis=0))
@@ -191,10 +191,7 @@ def fit_curve(
 ) -> tuple[float, float]:
     """Intercept and slope of the chance of a label given log-odds, by logistic regression.
 
-    Args:
-        odds: `(n,)`.
-        gold: `(n,)` of 0 and 1.
-        prior: where few rows pull to.
+    Odds and gold are `(n,)`; few rows pull to the prior.
     """
     theta, anchor = np.array(prior), np.array(prior)
     design = np.stack([np.ones_like(odds), odds], axis=1)

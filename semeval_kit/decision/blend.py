@@ -132,23 +132,20 @@ def choose_weights(
 ) -> BlendWeights:
     """Choose the weights on the rows given.
 
-    Args:
-        members: the probs of each member, `(n, C)`.
-        rows: their targets, languages, groups and folds; its own probs are not looked at.
-        names: of the M members.
-        blending: how.
+    Members are the probs `(n, C)` of each; of the rows only targets, languages, groups and folds
+    are looked at.
     """
     n_members, n_targets = len(members), len(rows.target_names)
     stacked = np.stack(members).astype(np.float64)
     uniform = np.full(n_members, 1 / n_members)
     pool = _sample(rows, blending.seed)
     joint = _Bench(stacked[:, pool], rows.take(pool), blending).choose(uniform)
-    spoken = split_languages(rows.languages)
+    rows_of = split_languages(rows.languages)
     values, own = {}, {}
-    for language, numbers in spoken.items():
+    for language, numbers in rows_of.items():
         chosen = np.sort(numbers[_sample(rows.take(numbers), blending.seed)])
         bench = _Bench(stacked[:, chosen], rows.take(chosen), blending)
-        shared = joint if len(spoken) == 1 else bench.choose(joint)
+        shared = joint if len(rows_of) == 1 else bench.choose(joint)
         table = np.tile(shared, (n_targets, 1))
         wins = bench.list_wins(joint) if blending.by_label else []
         for target in wins:
@@ -195,12 +192,7 @@ def judge_blend(
 ) -> dict[str, Any]:
     """Score the blend beside plainer ones: the uniform mean, each member, and without each member.
 
-    Args:
-        members: the probs of each member, `(n, C)`.
-        blended: the cross-fitted blend `(n, C)`.
-        rows: targets, languages, groups and folds.
-        names: of the members.
-        judge: how it is scored.
+    Members and the cross-fitted blend are probs `(n, C)`.
 
     Returns:
         JSON-able: the metric, and under "systems" one entry each with name, score, low, high (95%)
@@ -351,8 +343,8 @@ class _Bench:
     def rank(self, probs: FloatArray, target: int) -> tuple[IntArray, FloatArray]:
         """Annotated rows, the most probable first, and per row its answer, of numbers the error."""
         truth = self.rows.targets[:, target]
-        known = np.flatnonzero(~np.isnan(truth))
-        order = known[np.argsort(-probs[known], kind="stable")]
+        annotated = np.flatnonzero(~np.isnan(truth))
+        order = annotated[np.argsort(-probs[annotated], kind="stable")]
         if self.binary[target]:
             return order, truth[order]
         return order, (probs[order] - truth[order]) ** 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,8 +14,11 @@ from semeval_kit.decision.rule import NUMERIC, join_levels
 from semeval_kit.decision.thresholds import Tuning
 from semeval_kit.decision.tuning import apply_rule, cross_fit, tune_rule, untuned_rule
 from semeval_kit.errors import KitError
-from semeval_kit.submission.metrics import NOTHING, Beside
+from semeval_kit.submission.metrics import METRICS, NOTHING, Beside
 from semeval_kit.task.metric_facts import METRIC_FACTS
+
+if TYPE_CHECKING:
+    from semeval_kit.task.task import Task
 
 DEFAULT_METRIC = {
     "multilabel": "macro_f1",
@@ -45,6 +48,16 @@ _FEW = 10
 _LARGE = 0.05
 _LARGE_IF_DOUBLE = 0.02
 _SIGMAS = 3.0
+
+
+def choose_metric(task: Task, kind: str) -> str:
+    """The first metric of the task that answers of a kind can be scored by: the one that ranks."""
+    fitting = (
+        name
+        for name in task.scoring.metrics
+        if name in METRICS and kind in METRIC_FACTS[name].kinds
+    )
+    return next(fitting, DEFAULT_METRIC[kind])
 
 
 @dataclass(frozen=True)
@@ -221,11 +234,7 @@ class Verdict:
 
 
 def judge_run(
-    board: Board,
-    answers: Any,
-    labels: tuple[str, ...],
-    kind: str,
-    linear: Any | None = None,
+    board: Board, answers: Any, labels: tuple[str, ...], kind: str, linear: Any | None = None
 ) -> Verdict:
     """Hold cross-fitted answers against answers that need no encoder.
 
@@ -274,10 +283,6 @@ class Drift:
     sigmas: float
     notable: bool
 
-    def to_json(self) -> dict[str, Any]:
-        """The fields by name."""
-        return asdict(self)
-
 
 def measure_drift(
     oof_called: FloatArray,
@@ -312,12 +317,12 @@ def measure_drift(
 
 def _choose_notes(tuned: bool, n_folds: int, best_epoch_on_valid: bool) -> tuple[str, ...]:
     """What a reader must know; argmax is not tuned, and a hold-out has one model only."""
-    chosen = (
+    told = (
         (OPTIMISTIC, tuned),
         (RESIDUAL_LEAK, tuned and n_folds > 1),
         (BEST_EPOCH, best_epoch_on_valid),
     )
-    return tuple(note for note, holds in chosen if holds)
+    return tuple(note for note, holds in told if holds)
 
 
 def _read(board: Board, labels: tuple[str, ...], preds: Any, drawn: FloatArray) -> Reading:
@@ -352,8 +357,8 @@ def _find_idle_labels(board: Board, answers: Any, labels: tuple[str, ...]) -> li
     reasons = []
     for column, label in enumerate(labels):
         gold = board.gold[:, column]
-        known = ~np.isnan(gold)
-        called, positives = answers[known, column] > 0, int((gold[known] > 0).sum())
+        annotated = ~np.isnan(gold)
+        called, positives = answers[annotated, column] > 0, int((gold[annotated] > 0).sum())
         if not board.scored[column] or positives < _FEW:
             continue
         if not called.any():

@@ -15,12 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from semeval_kit.decision.averaging import (
-    Gain,
-    NewRows,
-    foretell_gain,
-    measure_gain,
-)
+from semeval_kit.decision.averaging import Gain, NewRows, foretell_gain, measure_gain
 from semeval_kit.decision.estimate import Drift, measure_drift
 from semeval_kit.decision.oof import FloatArray, OofRows, split_languages
 from semeval_kit.decision.resampling import Board, find_interval
@@ -166,7 +161,7 @@ def expect_score(
         )
         for language, own in board.rows_of.items()
     }
-    known = [gain for gain in gains.values() if gain is not None]
+    foretold = [gain for gain in gains.values() if gain is not None]
     languages = {g: base[g] + (gain.value if gain else 0.0) for g, gain in gains.items()}
     drawn = board.resample_languages([answers], _N_RESAMPLES, tuning.seed)
     error = _WIDER * float(np.sqrt(_sum_variances(board, drawn, gains, target) + doubt**2))
@@ -177,11 +172,11 @@ def expect_score(
         high=float("nan") if withheld else score + _Z * error,
         languages={} if withheld else languages,
         base=float(np.mean(list(base.values()))),
-        gain=float(np.sum([gain.value for gain in known]) / len(gains)),
-        gain_error=float(np.sqrt(np.sum([gain.error**2 for gain in known])) / len(gains)),
+        gain=float(np.sum([gain.value for gain in foretold]) / len(gains)),
+        gain_error=float(np.sqrt(np.sum([gain.error**2 for gain in foretold])) / len(gains)),
         n_models=target.n_models * target.n_seeds if target else 1,
         n_seeds=target.n_seeds if target else 1,
-        n_rows=len(target) if target and len(known) == len(gains) else 0,
+        n_rows=len(target) if target and len(foretold) == len(gains) else 0,
         split=target.split if target else "",
         paired=_pair(rule, tuning, board, new),
         drifts=notable,
@@ -198,9 +193,9 @@ def read_labelled(
     if not labelled or _needs_more(board):
         return None
     part, (mean, _) = labelled[0], labelled[0].decide(rule, tuning)
-    own = _board_of(board, part)
-    score = own.score(mean)
-    low, high = find_interval(own.resample([mean], _N_RESAMPLES, tuning.seed)[:, 0])
+    board_of_part = _board_of(board, part)
+    score = board_of_part.score(mean)
+    low, high = find_interval(board_of_part.resample([mean], _N_RESAMPLES, tuning.seed)[:, 0])
     return {"split": part.split, "score": score, "low": low, "high": high, "n_examples": len(part)}
 
 
@@ -232,9 +227,9 @@ def _find_drifts(
     share = np.mean([answers > 0 for answers in alone], axis=0)
     labels = [name.rsplit(">=", 1)[0] for name in rows.target_names[::levels]]
     # A language that was not trained on has no figure that could be moved.
-    own = np.flatnonzero(np.isin(new.languages, list(set(rows.languages))))
-    languages = [new.languages[row] for row in own]
-    return measure_drift(called, rows.languages, share[own], languages, labels)
+    rows_of_known_languages = np.flatnonzero(np.isin(new.languages, list(set(rows.languages))))
+    languages = [new.languages[row] for row in rows_of_known_languages]
+    return measure_drift(called, rows.languages, share[rows_of_known_languages], languages, labels)
 
 
 def _weigh(
@@ -270,11 +265,11 @@ def _weigh(
             continue
         shift = np.zeros(gold.shape[1])
         for column in range(gold.shape[1]):
-            known = ~np.isnan(gold[:, column])
-            share = _adjust_count(gold[known, column], called[known, column], rates[column])
+            annotated = ~np.isnan(gold[:, column])
+            share = _adjust_count(gold[annotated, column], called[annotated, column], rates[column])
             if share is None:
                 return unexplained, weights, {}
-            before = float(gold[known, column].mean()) if known.any() else 0.0
+            before = float(gold[annotated, column].mean()) if annotated.any() else 0.0
             if 0 < before < 1:
                 up, down = share / before, (1 - share) / (1 - before)
                 weights[own, column] = np.where(gold[:, column] > 0, up, down)

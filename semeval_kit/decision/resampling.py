@@ -238,13 +238,7 @@ def compare_systems(
 ) -> Comparison:
     """Say by how much A beats B, with a 95% interval and a p-value.
 
-    Args:
-        board: the rows that both answered.
-        preds_a: `(n, L)`.
-        preds_b: `(n, L)`.
-        n_resamples: bootstraps of the interval.
-        n_shuffles: shuffles of the p-value.
-        seed: of both.
+    Both preds are `(n, L)`.
 
     Raises:
         KitError: shapes differ.

@@ -52,18 +52,16 @@ def measure_cells(rows: OofRows, numeric: bool = False) -> FloatArray:
     cells = []
     for _, numbers in sorted(split_languages(rows.languages).items()):
         for probs, targets in zip(rows.probs[numbers].T, rows.targets[numbers].T, strict=True):
-            known = ~np.isnan(targets)
+            annotated = ~np.isnan(targets)
             measure = _correlate if numeric else average_precision
-            cells.append(measure(probs[known], targets[known]))
+            cells.append(measure(probs[annotated], targets[annotated]))
     return np.array(cells, dtype=np.float64)
 
 
 def average_precision(scores: FloatArray, gold: FloatArray) -> float:
     """The sum over cuts of precision times the gain in recall; NaN without a positive.
 
-    Args:
-        scores: `(n,)`.
-        gold: `(n,)` of 0 and 1.
+    Scores and gold, 0 or 1, are `(n,)`.
     """
     positives = gold.sum()
     if not positives:
@@ -111,8 +109,8 @@ def judge_standing(own: FloatArray, others: Mapping[int, FloatArray]) -> Standin
 
 def mean_cells(cells: FloatArray) -> float:
     """The mean over folds and cells that are known; NaN without any."""
-    known = cells[~np.isnan(cells)]
-    return float(known.mean()) if len(known) else float("nan")
+    measured = cells[~np.isnan(cells)]
+    return float(measured.mean()) if len(measured) else float("nan")
 
 
 def _correlate(answers: FloatArray, gold: FloatArray) -> float:

@@ -99,9 +99,7 @@ def score_labels(name: str, gold: FloatArray, preds: Preds) -> list[float]:
 def sweep_label(scores: FloatArray, gold: FloatArray) -> float:
     """The threshold with the highest F1 for one label, by F = 2 TP / (k + P) for the top k.
 
-    Args:
-        scores: `(n,)`.
-        gold: `(n,)` of 0 and 1.
+    Scores and gold, 0 or 1, are `(n,)`.
 
     Returns:
         The middle of the optimal plateau; just below the lowest score if all rows are best called
@@ -167,8 +165,8 @@ def sweep_global(scores: FloatArray, gold: FloatArray) -> float:
     """
     merged_scores, changes = [], []
     for label in range(scores.shape[1]):
-        known = ~np.isnan(gold[:, label])
-        column, truth = scores[known, label], gold[known, label]
+        annotated = ~np.isnan(gold[:, label])
+        column, truth = scores[annotated, label], gold[annotated, label]
         order = np.argsort(-column, kind="stable")
         hits = np.cumsum(truth[order])
         if not len(hits) or hits[-1] == 0:
@@ -205,27 +203,27 @@ def draw_counts(n_draws: int, units: IntArray, rng: np.random.Generator) -> NDAr
 
 def _tally_cells(gold: FloatArray, preds: Preds, beside: Beside) -> FloatArray:
     """True positives, false positives, false negatives, annotated: `(n, L, 4)`."""
-    known = ~np.isnan(gold)
-    truth = np.where(known, np.minimum(gold, 1.0), 0.0)
-    called = known & (preds.astype(np.float64) > 0)
-    parts = [truth * called, (1 - truth) * called, truth * ~called, known]
+    annotated = ~np.isnan(gold)
+    truth = np.where(annotated, np.minimum(gold, 1.0), 0.0)
+    called = annotated & (preds.astype(np.float64) > 0)
+    parts = [truth * called, (1 - truth) * called, truth * ~called, annotated]
     return np.stack(parts, axis=-1).astype(np.float64)
 
 
 def _tally_moments(gold: FloatArray, preds: Preds, beside: Beside) -> FloatArray:
     """Sums for Pearson's r `(n, L, 6)`: x, y, x^2, y^2, x y, annotated."""
-    known = ~np.isnan(gold)
-    x, y = np.where(known, preds.astype(np.float64), 0.0), np.where(known, gold, 0.0)
-    return np.stack([x, y, x * x, y * y, x * y, known.astype(np.float64)], axis=-1)
+    annotated = ~np.isnan(gold)
+    x, y = np.where(annotated, preds.astype(np.float64), 0.0), np.where(annotated, gold, 0.0)
+    return np.stack([x, y, x * x, y * y, x * y, annotated.astype(np.float64)], axis=-1)
 
 
 def _tally_ranks(gold: FloatArray, preds: Preds, beside: Beside) -> FloatArray:
     """The moments of the ranks among these rows, from -1 to 1."""
     ranks = [np.full(gold.shape, np.nan) for _ in "xy"]
-    for column, known in enumerate((~np.isnan(gold)).T):
+    for column, annotated in enumerate((~np.isnan(gold)).T):
         for side, values in zip(ranks, (preds, gold), strict=True):
-            order = official.average_ranks(values[known, column])
-            side[known, column] = 2 * order / max(len(order), 1) - 1
+            order = official.average_ranks(values[annotated, column])
+            side[annotated, column] = 2 * order / max(len(order), 1) - 1
     return _tally_moments(ranks[1], ranks[0], beside)
 
 
@@ -233,9 +231,9 @@ def _tally_gaps(power: int) -> Callable[[FloatArray, Preds, Beside], FloatArray]
     """Errors to a power, annotated: `(n, L, 2)`."""
 
     def tally(gold: FloatArray, preds: Preds, beside: Beside) -> FloatArray:
-        known = ~np.isnan(gold)
-        gaps = np.where(known, np.abs(gold - preds.astype(np.float64)), 0.0) ** power
-        return np.stack([gaps, known.astype(np.float64)], axis=-1)
+        annotated = ~np.isnan(gold)
+        gaps = np.where(annotated, np.abs(gold - preds.astype(np.float64)), 0.0) ** power
+        return np.stack([gaps, annotated.astype(np.float64)], axis=-1)
 
     return tally
 
@@ -341,11 +339,7 @@ def _find_levels(ordered: FloatArray) -> tuple[FloatArray, IntArray]:
 
 
 def _end_plateau(
-    level: int,
-    called: NDArray[np.int32],
-    hits: NDArray[np.int32],
-    ends: IntArray,
-    n_hits: IntArray,
+    level: int, called: NDArray[np.int32], hits: NDArray[np.int32], ends: IntArray, n_hits: IntArray
 ) -> int:
     """The first level below `level` whose F1 is lower in this bootstrap; n_levels if none is.
 

@@ -62,8 +62,8 @@ def decide_labels(task: Task, rules: Rules, probs: FloatArray, languages: Sequen
     for bond in task.rules.iff:
         _bind(task, bond, parts, probs, rules, languages)
     for target in task.main_targets:
-        own = probs[:, slices[target.name]]
-        parts[target.name] = settle_scopes(target, own, parts[target.name])
+        target_probs = probs[:, slices[target.name]]
+        parts[target.name] = settle_scopes(target, target_probs, parts[target.name])
     numeric = any(target.kind in NUMERIC for target in task.main_targets)
     answers = np.zeros((len(probs), len(task.label_names)), np.float64 if numeric else np.int64)
     for name, part in parts.items():

@@ -179,21 +179,21 @@ def tune_shared_cuts(expected: FloatArray, levels: FloatArray, n_levels: int) ->
         n_levels: M.
     """
     natural: FloatArray = np.arange(n_levels, dtype=np.float64) + 0.5
-    known = ~np.isnan(levels)
-    if not known.any():
+    annotated = ~np.isnan(levels)
+    if not annotated.any():
         return natural
-    candidates = _list_candidates(expected[known])
+    candidates = _list_candidates(expected[annotated])
     parts = [
         _Sums(expected[mask, label], levels[mask, label], None, candidates)
-        for label, mask in enumerate(known.T)
+        for label, mask in enumerate(annotated.T)
         if mask.any()
     ]
     sums = _Sums.stack([part for part in parts if not part.constant[0]])
     if sums is None:
         return natural
-    starts = _list_starts(expected[known], levels[known], candidates, n_levels)
-    chosen, _ = _ascend(sums, starts, shared=True)
-    return np.asarray(candidates[chosen[0]], dtype=np.float64)
+    starts = _list_starts(expected[annotated], levels[annotated], candidates, n_levels)
+    cuts, _ = _ascend(sums, starts, shared=True)
+    return np.asarray(candidates[cuts[0]], dtype=np.float64)
 
 
 class _Sums:
@@ -249,9 +249,9 @@ def _bag_targets(pool: OofRows, n_bags: int, rng: np.random.Generator) -> FloatA
     optima = np.full(len(pool.target_names), np.nan)
     drawn = draw_counts(n_bags, np.unique(pool.groups, return_inverse=True)[1], rng)
     for target, targets in enumerate(pool.targets.T):
-        known = ~np.isnan(targets)
-        scores, gold = pool.probs[known, target], targets[known]
-        counts = drawn if known.all() else drawn[:, known]
+        annotated = ~np.isnan(targets)
+        scores, gold = pool.probs[annotated, target], targets[annotated]
+        counts = drawn if annotated.all() else drawn[:, annotated]
         bags = sweep_bags(scores, gold, counts) if len(scores) and n_bags else np.empty(0)
         bags = bags[~np.isnan(bags)]
         optima[target] = np.median(bags) if len(bags) else sweep_label(scores, gold)

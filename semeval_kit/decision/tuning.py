@@ -238,11 +238,11 @@ def _tune_pool(pool: OofRows, tuning: Tuning, anchor: FloatArray, key: str) -> F
         drawn = np.ones((1, len(expected)), dtype=np.int32)
     optima = np.full(anchor.shape, np.nan)
     for label in range(len(optima)):
-        known = ~np.isnan(levels[:, label])
-        if not known.any():
+        annotated = ~np.isnan(levels[:, label])
+        if not annotated.any():
             continue
-        gold = levels[known, label]
-        bags = tune_cuts(expected[known, label], gold, drawn[:, known], tuning.n_levels)
+        gold = levels[annotated, label]
+        bags = tune_cuts(expected[annotated, label], gold, drawn[:, annotated], tuning.n_levels)
         bags = bags[~np.isnan(bags).any(axis=1)]
         optima[label] = np.median(bags, axis=0) if len(bags) else anchor[label]
     positives = count_positives(pool.targets).reshape(anchor.shape)

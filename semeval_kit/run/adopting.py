@@ -19,17 +19,10 @@ from semeval_kit.data.texts import number_groups
 from semeval_kit.errors import KitError
 from semeval_kit.files import sha256_file
 from semeval_kit.run.decide import pack, score
-from semeval_kit.run.directory import (
-    Probs,
-    Run,
-    hold_lock,
-    spell_folds,
-    write_json,
-    write_probs,
-)
+from semeval_kit.run.directory import Probs, Run, hold_lock, spell_folds, write_probs
 from semeval_kit.run.frozen import Frozen, hash_files, pack_rows
 from semeval_kit.run.judge import tune
-from semeval_kit.run.prepare import SPLITS, Say, describe_moment
+from semeval_kit.run.plan import SPLITS, Say, spell_settings
 from semeval_kit.task.codec import encode_labels, target_names
 from semeval_kit.task.task import Task, load_task, read_task_source
 
@@ -73,12 +66,18 @@ def adopt_files(path: Path, plan: AdoptPlan, gold: Path | None, say: Say) -> Run
     for split, file in plan.files:
         _read_file(task, plan.languages, split, file, given)
     judged = next((split for split in ("train", "dev") if split in given), "")
-    examples = {s: _read_rows(task, data, s, plan.languages, s == judged) for s in given}
+    examples = {
+        split: read_examples(task, data, split, plan.languages, labelled=split == judged)
+        for split in given
+    }
     probs = {split: _align(task, split, examples[split], given[split]) for split in given}
     run = _create(path, task, plan, data, judged, examples.get(judged))
     with hold_lock(run.path):
         if judged:
-            _write_folds(run, probs[judged])
+            fold_of = run.read_folds()
+            folds = np.array([fold_of[key] for key in probs[judged].keys])
+            for fold in range(run.n_folds):
+                run.finish_fold(fold, probs[judged].take(np.flatnonzero(folds == fold)), n_train=0)
         for split in SPLITS:
             if split in probs and split != judged:
                 _write_split(run, split, examples[split], probs[split])
@@ -106,22 +105,21 @@ def _create(
         "holdout_split": "dev" if judged == "dev" else "",
         "seed": plan.seed,
     }
-    settings = {
-        "task": task.name,
-        "languages": list(plan.languages),
-        "train_languages": list(plan.languages),
-        "train_splits": splits,
-        "data": str(data),
-        "data_sha256": hash_files(task, data, splits, plan.languages),
-        "member": "external",
-        "members": {
+    settings = spell_settings(
+        path,
+        task,
+        data,
+        {"languages": plan.languages, "train_languages": plan.languages, "train_splits": splits},
+        data_sha256=hash_files(task, data, splits, plan.languages),
+        member="external",
+        members={
             f"{split or 'rows'} {number}": sha256_file(file)
             for number, (split, file) in enumerate(plan.files)
         },
-        "seed": plan.seed,
-        **describe_moment(path),
-    }
-    if Run(path).goes_on_with(Frozen(text, recipe, settings)):
+        seed=plan.seed,
+    )
+    asked = Frozen(text, recipe, settings)
+    if Run(path).goes_on_with(asked):
         return Run.open(path)
     files = {}
     if examples is not None:
@@ -134,19 +132,13 @@ def _create(
             "rows.json": pack_rows(examples),
             "folds.csv": spell_folds(examples.ids, examples.languages, folds.tolist()),
         }
-    return Run.create(path, task_text=text, recipe=recipe, settings=settings, files=files)
-
-
-def _read_rows(
-    task: Task, data: Path, split: str, languages: Sequence[str], labelled: bool
-) -> Examples:
-    return read_examples(task, data, split, languages, labelled=labelled)
+    return Run.create(path, asked, files)
 
 
 def _align(
     task: Task, split: str, examples: Examples, given: Mapping[Key, NDArray[np.float64]]
 ) -> Probs:
-    keys = list(zip(examples.languages, examples.ids, strict=True))
+    keys = examples.keys
     missing = [id_ for language, id_ in keys if (language, id_) not in given]
     foreign = sorted(id_ for _, id_ in given.keys() - set(keys))
     if missing or foreign:
@@ -159,23 +151,12 @@ def _align(
     return Probs(examples.ids, examples.languages, target_names(task), values)
 
 
-def _write_folds(run: Run, probs: Probs) -> None:
-    fold_of = run.read_folds()
-    folds = np.array([fold_of[key] for key in probs.keys])
-    for fold in range(run.n_folds):
-        own = np.flatnonzero(folds == fold)
-        write_probs(run.oof_file(fold), probs.take(own))
-        digest = sha256_file(run.oof_file(fold))
-        done = {"fold": fold, "n_train": 0, "n_valid": len(own), "encoder": "external"}
-        write_json(run.done_file(fold), {**done, "oof_sha256": digest})
-
-
 def _write_split(run: Run, split: str, examples: Examples, probs: Probs) -> None:
     run.keep_split(split, examples, hash_files(run.task, run.data, (split,), run.languages))
     languages = np.asarray(probs.languages)
     for language in run.languages:
-        own = probs.take(np.flatnonzero(languages == language))
-        write_probs(run.probs_file(split, language), own)
+        part = probs.take(np.flatnonzero(languages == language))
+        write_probs(run.probs_file(split, language), part)
 
 
 def _read_file(
@@ -188,8 +169,8 @@ def _read_file(
     """Add a file's rows to `given`: split -> (language, id) -> probabilities `(n_targets,)`."""
     for line, row in enumerate(_list_rows(file), start=2 if file.suffix != ".jsonl" else 1):
         place = f"{file}, line {line}"
-        own = split or str(row.get("split") or "")
-        if own not in _SPLITS:
+        row_split = split or str(row.get("split") or "")
+        if row_split not in _SPLITS:
             raise KitError(
                 f"{place}: its split is not known. Name it, such as test={file}, or give every row "
                 "a column 'split' of train, dev or test."
@@ -198,7 +179,7 @@ def _read_file(
         if language not in languages:
             raise KitError(f"{place}: language '{language}' is none of {', '.join(languages)}.")
         key = (language, str(row.get("id") or ""))
-        rows = given.setdefault(own, {})
+        rows = given.setdefault(row_split, {})
         if not key[1] or key in rows:
             raise KitError(f"{place}: id '{key[1]}' is {'double' if key[1] else 'missing'}.")
         rows[key] = _read_values(task, language, row, place)
@@ -220,15 +201,15 @@ def _list_rows(file: Path) -> list[Row]:
 
 def _read_values(task: Task, language: str, row: Row, place: str) -> NDArray[np.float64]:
     """Probabilities where the row has the targets' columns, else its labels as such."""
-    own = set(task.labels_for(language))
+    labels = set(task.labels_for(language))
     names = target_names(task)
-    as_probs = all(n in row for n in names if n.rpartition(":")[2].split(">=")[0] in own)
+    as_probs = all(n in row for n in names if n.rpartition(":")[2].split(">=")[0] in labels)
     columns = names if as_probs else task.label_names
     values = np.zeros(len(columns))
     for number, name in enumerate(columns):
         cell = row.get(name)
         if cell in (None, ""):
-            if name.rpartition(":")[2].split(">=")[0] in own:
+            if name.rpartition(":")[2].split(">=")[0] in labels:
                 raise KitError(f"{place}: '{name}' is missing; {language} has that label.")
             continue
         try:

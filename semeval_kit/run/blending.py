@@ -25,7 +25,6 @@ from semeval_kit.decision.blend import (
 from semeval_kit.decision.estimate import make_board
 from semeval_kit.decision.oof import OofRows
 from semeval_kit.errors import KitError
-from semeval_kit.files import sha256_file
 from semeval_kit.run.decide import pack, score
 from semeval_kit.run.directory import (
     Probs,
@@ -39,9 +38,9 @@ from semeval_kit.run.directory import (
 from semeval_kit.run.frozen import Frozen, hash_files, pack_rows
 from semeval_kit.run.jobs import Job
 from semeval_kit.run.judge import plan_judging, plan_tuning, target_rows, tune
-from semeval_kit.run.prepare import SPLITS, Engine, Plan, Say, describe_moment
+from semeval_kit.run.plan import SPLITS, Engine, Plan, Say, spell_settings
 from semeval_kit.run.stages import run_all
-from semeval_kit.run.team import Team, join_probs
+from semeval_kit.run.team import Team
 
 Floats = NDArray[np.float64]
 _EXCLUSIVE = ("singlelabel", "distribution")  # labels that share one probability, so one weight
@@ -87,7 +86,9 @@ def blend_runs(
         mixed = _mix_judged(team, plan, blending)
         _write_folds(run, team, mixed)
         weights = _choose(team, plan, blending)
-        places = {name: _place(run.path, member.path) for name, member in team.runs.items()}
+        # As seen from the blend, so that both can move together.
+        here = run.path.resolve()
+        places = {n: os.path.relpath(m.path.resolve(), here) for n, m in team.runs.items()}
         write_json(run.path / "weights.json", {**weights.to_json(), "places": places})
         _write_splits(run, team, weights, say)
         estimate = tune(run, say)
@@ -170,28 +171,27 @@ def _create(path: Path, team: Team, plan: BlendPlan) -> Run:
         "holdout_split": "dev" if on_dev else "",
         "seed": plan.seed,
     }
-    settings = {
-        "task": base.task.name,
-        "languages": list(team.languages),
-        "train_languages": list(team.train_languages),
-        "train_splits": splits,
-        "data": str(base.data),
-        "data_sha256": hash_files(base.task, base.data, splits, team.train_languages),
-        "member": "blend",
-        "members": team.fingerprint(),
-        "weights": {name: float(value) for name, value in plan.weights.items()},
-        "seed": plan.seed,
-        **describe_moment(path),
-    }
-    text = base.task_file.read_text(encoding="utf-8")
-    if Run(path).goes_on_with(Frozen(text, recipe, settings)):
+    learnt = team.train_languages
+    settings = spell_settings(
+        path,
+        base.task,
+        base.data,
+        {"languages": team.languages, "train_languages": learnt, "train_splits": splits},
+        data_sha256=hash_files(base.task, base.data, splits, learnt),
+        member="blend",
+        members=team.fingerprint(),
+        weights={name: float(value) for name, value in plan.weights.items()},
+        seed=plan.seed,
+    )
+    asked = Frozen(base.task_file.read_text(encoding="utf-8"), recipe, settings)
+    if Run(path).goes_on_with(asked):
         return Run.open(path)
     examples = team.examples
     files = {
         "rows.json": pack_rows(examples),
         "folds.csv": spell_folds(examples.ids, examples.languages, team.folds.tolist()),
     }
-    return Run.create(path, task_text=text, recipe=recipe, settings=settings, files=files)
+    return Run.create(path, asked, files)
 
 
 def _mix_judged(team: Team, plan: BlendPlan, blending: Blending) -> Floats:
@@ -216,7 +216,7 @@ def _choose(team: Team, plan: BlendPlan, blending: Blending) -> BlendWeights:
     free = [name for name in names if name not in plan.weights]
     if not free:
         return fix_weights(names, columns, [plan.weights[name] for name in names])
-    chosen = choose_weights([team.probs[name] for name in free], team.rows, free, blending)
+    free_weights = choose_weights([team.probs[name] for name in free], team.rows, free, blending)
     left = 1.0 - sum(plan.weights.values())
 
     def widen(table: Floats) -> Floats:
@@ -227,8 +227,8 @@ def _choose(team: Team, plan: BlendPlan, blending: Blending) -> BlendWeights:
                 wide[:, number] = left * table[:, free.index(name)]
         return wide
 
-    values = {language: widen(table) for language, table in chosen.values.items()}
-    return BlendWeights(names, columns, widen(chosen.joint), values, chosen.own)
+    values = {language: widen(table) for language, table in free_weights.values.items()}
+    return BlendWeights(names, columns, widen(free_weights.joint), values, free_weights.own)
 
 
 def _write_folds(run: Run, team: Team, mixed: Floats) -> None:
@@ -236,18 +236,8 @@ def _write_folds(run: Run, team: Team, mixed: Floats) -> None:
     whole = Probs(team.judged.ids, team.judged.languages, team.rows.target_names, mixed)
     folds = team.rows.folds
     for fold in range(run.n_folds):
-        own = np.flatnonzero(folds == fold)
-        write_probs(run.oof_file(fold), whole.take(own))
-        write_json(
-            run.done_file(fold),
-            {
-                "fold": fold,
-                "n_train": len(folds) - len(own),
-                "n_valid": len(own),
-                "encoder": "blend",
-                "oof_sha256": sha256_file(run.oof_file(fold)),
-            },
-        )
+        held_out = np.flatnonzero(folds == fold)
+        run.finish_fold(fold, whole.take(held_out), len(folds) - len(held_out))
 
 
 def _write_splits(run: Run, team: Team, weights: BlendWeights, say: Say) -> None:
@@ -266,8 +256,10 @@ def _write_splits(run: Run, team: Team, weights: BlendWeights, say: Say) -> None
         rows = team.narrow(team.base.read_split(split), team.languages)
         run.keep_split(split, rows, hash_files(run.task, run.data, (split,), run.languages))
         for language in team.languages:
-            own = _mix_probs(team, weights, partial(_read_mean, split=split, language=language))
-            write_probs(run.probs_file(split, language), own)
+            mixed = _mix_probs(
+                team, weights, partial(Run.read_probs, split=split, language=language)
+            )
+            write_probs(run.probs_file(split, language), mixed)
         _write_voices(run, team, weights, split)
 
 
@@ -282,14 +274,10 @@ def _write_voices(run: Run, team: Team, weights: BlendWeights, split: str) -> No
             if member.n_folds == run.n_folds and member.fold_probs_file(fold, split).is_file():
                 return member.read_fold_probs(fold, split)
             parts = [member.read_probs(split, language) for language in team.languages]
-            return join_probs(parts)
+            return Probs.concat(parts)
 
         whole = _mix_probs(team, weights, read)
         write_probs(run.fold_probs_file(fold, split), whole)
-
-
-def _read_mean(member: Run, split: str, language: str) -> Probs:
-    return member.read_probs(split, language)
 
 
 def _mix_probs(team: Team, weights: BlendWeights, read: Callable[[Run], Probs]) -> Probs:
@@ -318,8 +306,3 @@ def _judge(run: Run, team: Team, mixed: Floats, blending: Blending) -> dict[str,
     judge = BlendJudge(board, target_rows_of, tuning, blending)
     names = list(team.probs)
     return judge_blend([team.probs[name] for name in names], mixed, team.rows, names, judge)
-
-
-def _place(blend: Path, member: Path) -> str:
-    """Where a member lies, as seen from the blend, so that both can move together."""
-    return os.path.relpath(member.resolve(), blend.resolve())

@@ -10,15 +10,10 @@ from semeval_kit.data.examples import Examples
 from semeval_kit.errors import KitError
 from semeval_kit.files import keep_files, remove_kept
 from semeval_kit.probs import mean_probs
-from semeval_kit.run.directory import (
-    Run,
-    read_json,
-    remove_leftovers,
-    remove_tree,
-    write_probs,
-)
+from semeval_kit.run.directory import Run, read_json, remove_leftovers, remove_tree, write_probs
 from semeval_kit.run.frozen import hash_files
-from semeval_kit.run.prepare import SPLITS, Engine, Say, require_same_encoder
+from semeval_kit.run.plan import SPLITS, Engine, Say
+from semeval_kit.run.prepare import require_same_encoder
 from semeval_kit.training.fanout import run_folds
 from semeval_kit.training.machine import Slots, plan_slots
 from semeval_kit.training.source import weights_bytes

@@ -16,7 +16,7 @@ from semeval_kit.errors import KitError
 from semeval_kit.files import hold_lock, read_json, remove_tree, write_json
 from semeval_kit.run.directory import Run
 from semeval_kit.run.judge import oof_examples, target_rows
-from semeval_kit.run.prepare import Engine, Say, SearchPlan
+from semeval_kit.run.plan import Engine, Say, SearchPlan
 from semeval_kit.run.stages import run_all
 from semeval_kit.run.trials import LOCK_SECONDS, Trial, Trials
 from semeval_kit.show.compare import compare_runs
@@ -34,23 +34,16 @@ START = "start"
 def confirm_winner(path: Path, asked: SearchPlan, engine: Engine, trials: Trials, say: Say) -> None:
     """Train the winner and the start anew on another partition, unless others are at work.
 
-    Args:
-        path: the folder of the search.
-        asked: what is searched.
-        engine: how the two runs are computed.
-        trials: of the search.
-        say: is told how it goes, or why nothing is confirmed yet.
-
     Raises:
         KitError: a run fails; what is finished is kept.
     """
-    known = trials.read_all()
-    for trial in known:
+    every_trial = trials.read_all()
+    for trial in every_trial:
         owner = trials.describe_owner(trial) if trial.state == "open" else ""
         if owner:
             say(f"{trial.name}: {owner} is at work on it; who is last confirms the winner")
             return
-    winner = find_winner(known, is_low_better(read_json(path / SETTINGS)))
+    winner = find_winner(every_trial, is_low_better(read_json(path / SETTINGS)))
     if winner is None:
         say("no trial has all its folds yet, so there is nothing to confirm")
         return
@@ -106,12 +99,12 @@ def measure_fold(run: Run, fold: int) -> FloatArray:
     """
     examples, folds = oof_examples(run)
     rows = np.flatnonzero(folds == fold)
-    own, probs = examples.take(rows), run.read_fold_oof(fold)
-    position = {key: row for row, key in enumerate(probs.keys)}
-    probs = probs.take([position[key] for key in zip(own.languages, own.ids, strict=True)])
+    held_out = examples.take(rows)
+    probs = run.read_fold_oof(fold).order(held_out.keys)
     parts = [
         measure_cells(
-            target_rows(run.task, target, probs, own, folds[rows]), numeric=target.kind in NUMERIC
+            target_rows(run.task, target, probs, held_out, folds[rows]),
+            numeric=target.kind in NUMERIC,
         )
         for target in run.task.main_targets
     ]
@@ -133,10 +126,10 @@ def remove_models(run: Run) -> None:
 
 def gather_results(path: Path, asked: SearchPlan, trials: Trials) -> dict[str, Any]:
     """Write what is known of a search into results.json, and return it."""
-    settings, known = read_json(path / SETTINGS), trials.read_all()
-    begun = [trial for trial in known if trial.state != "waiting"]
+    settings, every_trial = read_json(path / SETTINGS), trials.read_all()
+    begun = [trial for trial in every_trial if trial.state != "waiting"]
     first = {t.number: mean_cells(t.cells[:1]) for t in begun if t.n_folds}
-    winner = find_winner(known, is_low_better(settings))
+    winner = find_winner(every_trial, is_low_better(settings))
     confirmed = read_json(path / CONFIRMED) if (path / CONFIRMED).is_file() else {}
     results = {
         "objective": settings["objective"],
@@ -146,7 +139,7 @@ def gather_results(path: Path, asked: SearchPlan, trials: Trials) -> dict[str, A
         "n_folds": asked.plan.config.folds,
         "folds_trained": sum(trial.n_folds for trial in begun),
         "space": {d.name: d.spell() for d in asked.space.dimensions},
-        "trials": [_describe(trial, known[0], trials) for trial in begun],
+        "trials": [_describe(trial, every_trial[0], trials) for trial in begun],
         "importances": trials.rank_fields(first),
         "ranked_from": len(first),
         "winner": winner.name if winner else None,
@@ -195,10 +188,12 @@ def _compare(runs: Sequence[Run]) -> dict[str, Any]:
     entries = {e.results.name: e for e in compare_runs(runs, reference=START).entries}
     cells = [np.array([measure_fold(run, fold) for fold in range(run.n_folds)]) for run in runs]
     figures = []
-    for run, own in zip(runs, cells, strict=True):
+    for run, measured in zip(runs, cells, strict=True):
         tuned = entries[run.name].tuned
         low, high = tuned.interval or (None, None)
-        figures.append({"score": tuned.score, "low": low, "high": high, "map": mean_cells(own)})
+        figures.append(
+            {"score": tuned.score, "low": low, "high": high, "map": mean_cells(measured)}
+        )
     facts: dict[str, Any] = {"start": figures[0], "figures": figures[-1], "difference": None}
     test = entries[runs[-1].name].versus_best
     if test is not None:

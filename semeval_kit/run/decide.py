@@ -15,8 +15,8 @@ from semeval_kit.decision.rule import Thresholds
 from semeval_kit.decision.targets import Rules, decide_labels, rules_from_json
 from semeval_kit.errors import KitError
 from semeval_kit.files import remove_kept, sha256_file
-from semeval_kit.run.directory import Run, read_json, write_json
-from semeval_kit.run.prepare import SPLITS, Say
+from semeval_kit.run.directory import Probs, Run, read_json, write_json
+from semeval_kit.run.plan import SPLITS, Say
 from semeval_kit.submission.pack import pack_submission, write_predictions
 from semeval_kit.submission.score import Score, score_submission
 
@@ -30,11 +30,8 @@ def fit_floor(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Out-of-fold probabilities of word n-grams with logistic (of numbers: ridge) regression.
 
-    Args:
-        examples: the out-of-fold rows; a pair is read after its text.
-        targets: `(n, C)` of 0, 1 and NaN, or numbers.
-        folds: `(n,)`, at least two.
-        numeric: whether targets are numbers.
+    Targets are `(n, C)` of 0, 1 and NaN, or numbers; folds `(n,)` are at least two. A pair is read
+    after its text.
 
     Returns:
         Positions of the rows that were used `(m,)`, at most 20,000, and their probs `(m, C)`.
@@ -106,10 +103,10 @@ def decode_split(run: Run, rules: Rules, split: str, examples: Examples) -> Any:
     """Decide the labels of a split, `(n_examples, n_labels)` in the order of examples."""
     parts = {language: run.read_probs(split, language) for language in run.languages}
     for language, probs in parts.items():
-        own = tuple(
+        ids = tuple(
             i for i, g in zip(examples.ids, examples.languages, strict=True) if g == language
         )
-        if probs.ids != own:
+        if probs.ids != ids:
             raise KitError(
                 f"{run.probs_file(split, language)}: its ids are not those of the {split} file "
                 "any more. Run `semeval-kit probs` again."
@@ -154,10 +151,8 @@ def spell_soft_labels(run: Run, split: str, sure: float = 0.0) -> tuple[str, int
         KitError: the split has not been predicted, or no row is sure enough.
     """
     examples = run.read_split(split)
-    parts = [run.read_probs(split, language) for language in run.languages]
-    at = {key: row for part in parts for key, row in zip(part.keys, part.values, strict=True)}
-    keys = zip(examples.languages, examples.ids, strict=True)
-    probs = np.array([at[key] for key in keys]).reshape(len(examples), -1)
+    whole = Probs.concat([run.read_probs(split, language) for language in run.languages])
+    probs = whole.order(examples.keys).values
     certain = np.maximum(probs, 1 - probs).min(axis=1)
     if run.task.kind == "singlelabel":
         certain = probs.max(axis=1)

@@ -1,4 +1,4 @@
-"""The run directory: the only module that knows a file name inside a run.
+"""The run directory: made, opened and read.
 
 A run is frozen when it is made: task, recipe, rows and folds are written once, run.json last, and
 asking for the same run with other settings is an error that names the field. Every stage reads
@@ -10,15 +10,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from semeval_kit.data.examples import Examples, drop_auxiliary, find_file, read_examples
+from semeval_kit.data.examples import Examples, drop_auxiliary, read_examples
 from semeval_kit.data.extra import ExtraRows
 from semeval_kit.errors import KitError
 from semeval_kit.files import (
@@ -51,11 +49,9 @@ from semeval_kit.run.frozen import (
     unpack_extra,
     unpack_rows,
 )
+from semeval_kit.run.layout import RESTORE, Layout, Row
 from semeval_kit.task.codec import target_names
-from semeval_kit.task.task import Task, load_task
 
-Row = dict[str, Any]
-_RESTORE = "Put it back from a copy of the run, or start a new run."
 # What `create` writes before run.json: a kill in between leaves them alone in the folder.
 _FROZEN_FILES = {"task.toml", "recipe.toml", "rows.json", "folds.csv", "extra.json", "SHA256SUMS"}
 _LEFT_BY_CREATE = _FROZEN_FILES | {"languages"}  # whose runs are made before the whole is
@@ -64,13 +60,8 @@ _CREATE_SECONDS = 30
 _BOUNDED = ("multilabel", "singlelabel", "intensity")
 
 
-class Run:
-    """A run directory: its settings, its paths and what its files say."""
-
-    def __init__(self, path: Path, data: Path | None = None) -> None:
-        """Name the directory; nothing is read until it is asked for."""
-        self.path = Path(path)
-        self._data = data
+class Run(Layout):
+    """A run directory: made, opened, and what its files say."""
 
     @classmethod
     def open(cls, path: str | Path, data: Path | None = None) -> Run:
@@ -88,15 +79,7 @@ class Run:
         return run
 
     @classmethod
-    def create(
-        cls,
-        path: str | Path,
-        *,
-        task_text: str,
-        recipe: Mapping[str, Any],
-        settings: Mapping[str, Any],
-        files: Mapping[str, str] | None = None,
-    ) -> Run:
+    def create(cls, path: str | Path, asked: Frozen, files: Mapping[str, str] | None = None) -> Run:
         """Freeze a new run, or open the one that is there if its settings are the same.
 
         While no fold has begun, a run is frozen anew with what is asked for.
@@ -104,7 +87,7 @@ class Run:
         Raises:
             KitError: the directory holds a run with other settings, or something else.
         """
-        run, asked = cls(Path(path)), Frozen(task_text, recipe, settings)
+        run = cls(Path(path))
         if run.goes_on_with(asked):
             return run
         run.path.mkdir(parents=True, exist_ok=True)
@@ -124,12 +107,14 @@ class Run:
             for folder in run.path.glob("seed-*"):  # no fold has begun: it holds folds at most
                 remove_tree(folder)
             keep_files(run.path)
-            write_kept(run.task_file, task_text)
-            write_kept(run.recipe_file, _to_toml(recipe))
+            write_kept(run.task_file, asked.task_text)
+            # JSON's values are TOML's too, if all characters are written as they are.
+            fields = {k: json.dumps(v, ensure_ascii=False) for k, v in asked.recipe.items()}
+            write_kept(run.recipe_file, "".join(f"{k} = {v}\n" for k, v in fields.items()))
             for name, text in (files or {}).items():
                 keep_files((run.path / name).parent)
                 write_kept(run.path / name, text)
-            write_json(run.settings_file, settings)
+            write_json(run.settings_file, asked.settings)
         return cls(Path(path))
 
     def goes_on_with(self, asked: Frozen) -> bool:
@@ -141,7 +126,7 @@ class Run:
         if not self.settings_file.is_file():
             return False
         have = Frozen(
-            read_kept(self.task_file, _RESTORE).decode("utf-8"), self.recipe, self.settings
+            read_kept(self.task_file, RESTORE).decode("utf-8"), self.recipe, self.settings
         )
         wrong = list_differences(have, asked)
         if wrong and self.has_begun():
@@ -162,128 +147,6 @@ class Run:
             if folder.is_dir()
         )
 
-    @cached_property
-    def settings(self) -> Row:
-        """What run.json says.
-
-        Raises:
-            KitError: the file is damaged.
-        """
-        settings = read_json(self.settings_file, _RESTORE)
-        missing = sorted({"task", "languages", "train_languages", "train_splits"} - set(settings))
-        if missing:
-            raise KitError(f"{self.settings_file}: lacks {', '.join(missing)}. {_RESTORE}")
-        if settings.get("format", 1) > 1 and not (self.path / SUMS).is_file():
-            raise KitError(f"{self.path / SUMS}: missing, so nothing here is known. {_RESTORE}")
-        return settings
-
-    @cached_property
-    def recipe(self) -> Row:
-        """What recipe.toml says; a local encoder by the folder where it lies now."""
-        try:
-            text = read_kept(self.recipe_file, _RESTORE).decode("utf-8")
-            recipe = drop_old_sentinels(tomllib.loads(text))
-        except ValueError as error:
-            raise KitError(f"{self.recipe_file}: damaged ({error}). {_RESTORE}") from error
-        if "encoder" in self._places:
-            recipe["encoder"] = self._places["encoder"]
-        return recipe
-
-    @cached_property
-    def _places(self) -> Row:
-        """Where the data and a local encoder lie now, if not where the run was made."""
-        return read_json(self.places_file) if self.places_file.is_file() else {}
-
-    def set_places(self, **places: str) -> None:
-        """Note where the data or the encoder lie now; their bytes were seen to be the same."""
-        content = {**self._places, **places}
-        if content != self._places:
-            write_json(self.places_file, content)
-            for name in ("_places", "recipe"):
-                self.__dict__.pop(name, None)
-
-    @cached_property
-    def learnt_task(self) -> Task:
-        """The task as it was when the run was made, narrowed to the run's languages."""
-        train, predict = self.settings["train_languages"], self.settings["languages"]
-        read_kept(self.task_file, _RESTORE)  # to see that it is what was written
-        return load_task(self.task_file).narrowed(train or predict, predict)
-
-    @cached_property
-    def task(self) -> Task:
-        """The task without auxiliary targets: that of every stage but training."""
-        return self.learnt_task.without_auxiliary()
-
-    @property
-    def name(self) -> str:
-        """The run's name: that of its directory."""
-        return self.path.resolve().name
-
-    @property
-    def member(self) -> str:
-        """What gives its probabilities: encoder, linear, frozen, external or blend."""
-        return str(self.settings.get("member", "encoder"))
-
-    @property
-    def languages(self) -> tuple[str, ...]:
-        """The languages that are predicted."""
-        return tuple(self.settings["languages"])
-
-    @property
-    def n_folds(self) -> int:
-        """The number of folds, or 1 for a hold-out."""
-        held_out = self.recipe.get("holdout") or self.recipe.get("holdout_split")
-        return 1 if held_out else int(self.recipe["folds"])
-
-    @property
-    def n_models(self) -> int:
-        """The number of models: one for each fold and seed."""
-        return self.n_folds * int(self.recipe.get("seeds", 1))
-
-    @property
-    def seeds(self) -> str:
-        """Its seeds in words: "seed 0", or "seeds 0 to 2"."""
-        first = int(self.recipe.get("seed", 0))
-        last = first + self.n_models // self.n_folds - 1
-        return f"seed {first}" if last == first else f"seeds {first} to {last}"
-
-    def list_models(self, fold: int) -> range:
-        """The models of a fold, one per seed: numbers that take the place of a fold's anywhere."""
-        return range(fold, self.n_models, self.n_folds)
-
-    def name_model(self, model: int) -> str:
-        """A model in words: "fold 2", or "fold 2 of seed 1"."""
-        seed, fold = divmod(model, self.n_folds)
-        return f"fold {fold} of seed {seed}" if seed else f"fold {fold}"
-
-    @property
-    def data(self) -> Path:
-        """The folder of the organisers' files: as given, or where it lay before."""
-        return self._data or Path(self._places.get("data") or self.settings.get("data", "."))
-
-    def find_file(self, split: str, language: str) -> Path | None:
-        """The organisers' file of a split (train, dev, test or gold) and language, or None."""
-        return find_file(self.task, self.data, split, language)
-
-    @property
-    def held_out_split(self) -> str:
-        """The split that is held out instead of folds; empty where there is none."""
-        return str(self.recipe.get("holdout_split") or "")
-
-    @property
-    def learnt_splits(self) -> tuple[str, ...]:
-        """The splits that the models learn from: those with rows in folds.csv, but one held out."""
-        return tuple(s for s in self.settings["train_splits"] if s != self.held_out_split)
-
-    @property
-    def scheme(self) -> str:
-        """How rows are held out, in words: "5 folds", "20% held out" or "dev held out"."""
-        if self.held_out_split:
-            return f"{self.held_out_split} held out"
-        if self.recipe.get("holdout"):
-            return f"{100 * float(self.recipe['holdout']):.3g}% held out"
-        return f"{self.n_folds} folds"
-
     @property
     def n_learnt_rows(self) -> int:
         """How many rows a model of the run learns from; with folds, all: each fold from others."""
@@ -300,8 +163,7 @@ class Run:
         examples, fold_of = self.read_train(), self.read_folds()
         if self.n_folds > 1:
             return examples
-        keys = zip(examples.languages, examples.ids, strict=True)
-        return examples.take([row for row, key in enumerate(keys) if fold_of[key] < 0])
+        return examples.take([r for r, key in enumerate(examples.keys) if fold_of[key] < 0])
 
     def read_train(self) -> Examples:
         """The examples of folds.csv in its order: learnt from, or held out."""
@@ -318,7 +180,7 @@ class Run:
             return read_rows(
                 self.learnt_task, self.data, settings["train_splits"], settings["train_languages"]
             )
-        return self._unpack(self.rows_file, _RESTORE)
+        return self._unpack(self.rows_file, RESTORE)
 
     def read_extra(self) -> ExtraRows | None:
         """Rows that every fold learns from, beside those of the task; None without any.
@@ -329,9 +191,9 @@ class Run:
         if not self.settings.get("extra_sha256"):
             return None
         try:
-            return unpack_extra(read_kept(self.extra_file, _RESTORE))
+            return unpack_extra(read_kept(self.extra_file, RESTORE))
         except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise KitError(f"{self.extra_file}: damaged ({error}). {_RESTORE}") from error
+            raise KitError(f"{self.extra_file}: damaged ({error}). {RESTORE}") from error
 
     def read_split(self, split: str) -> Examples:
         """The examples of a split in the languages that the run predicts, without labels.
@@ -383,94 +245,6 @@ class Run:
         # A folder for each language: the patterns of the task start from the data.
         return folders.pop() if len(folders) == 1 else self.data if folders else None
 
-    settings_file = property(lambda self: self.path / "run.json")
-    task_file = property(lambda self: self.path / "task.toml")
-    recipe_file = property(lambda self: self.path / "recipe.toml")
-    rows_file = property(lambda self: self.path / "rows.json")
-    extra_file = property(lambda self: self.path / "extra.json")
-    folds_file = property(lambda self: self.path / "folds.csv")
-    places_file = property(lambda self: self.path / "places.json")
-    thresholds_file = property(lambda self: self.path / "thresholds.json")
-    estimate_file = property(lambda self: self.path / "estimate.json")
-    oof_answers_file = property(lambda self: self.path / "oof_answers.csv")
-    zip_file = property(lambda self: self.path / f"{self.name}.zip")
-    score_file = property(lambda self: self.path / "score.json")
-    report_file = property(lambda self: self.path / "report.html")
-    card_file = property(lambda self: self.path / "README.md")
-    figures_dir = property(lambda self: self.path / "figures")
-    explain_dir = property(lambda self: self.path / "explain")
-    paper_dir = property(lambda self: self.path / "paper")
-
-    def language_dir(self, language: str) -> Path:
-        """The run of one language, where each language has a model of its own."""
-        return self.path / "languages" / language
-
-    @property
-    def before_dir(self) -> Path:
-        """The run of the same encoder before fine-tuning, where that is measured."""
-        return self.path / "before"
-
-    def seed_dir(self, seed: int) -> Path:
-        """The folder of the models of a further seed; the run's own for the first, 0."""
-        return self.path / f"seed-{seed}" if seed else self.path
-
-    def fold_dir(self, fold: int) -> Path:
-        """The folder of one fold."""
-        seed, number = divmod(fold, self.n_folds)
-        return self.seed_dir(seed) / f"fold-{number}"
-
-    def checkpoint_dir(self, fold: int) -> Path:
-        """Where a fold keeps its resumable state until it is done."""
-        return self.fold_dir(fold) / "checkpoint"
-
-    def model_dir(self, fold: int) -> Path:
-        """A fold's final weights, as `save_pretrained` lays them down."""
-        return self.fold_dir(fold) / "model"
-
-    def history_file(self, fold: int) -> Path:
-        """One JSON object per epoch."""
-        return self.fold_dir(fold) / "history.jsonl"
-
-    def oof_file(self, fold: int) -> Path:
-        """Probabilities of the rows that the fold did not train on."""
-        return self.fold_dir(fold) / "oof.csv"
-
-    def fold_probs_file(self, fold: int, split: str) -> Path:
-        """Probabilities of one fold's model for a split, all languages."""
-        return self.fold_dir(fold) / f"probs_{split}.csv"
-
-    def done_file(self, fold: int) -> Path:
-        """Written last: its existence means that the fold is finished."""
-        return self.fold_dir(fold) / "done.json"
-
-    def state_file(self, fold: int) -> Path:
-        """Who is at work on a fold and how far it is; gone when it is done."""
-        return self.fold_dir(fold) / "state.json"
-
-    def log_file(self, fold: int) -> Path:
-        """What the fold's process said; removed when the fold is done."""
-        return self.fold_dir(fold) / "worker.log"
-
-    def probs_file(self, split: str, language: str) -> Path:
-        """Mean probabilities over the folds for one language."""
-        return self.path / split / f"probs_{language}.csv"
-
-    def split_rows_file(self, split: str) -> Path:
-        """The rows of a split that is predicted, as they were read."""
-        return self.path / split / "rows.json"
-
-    def source_file(self, split: str) -> Path:
-        """The sha256 of the files that the probabilities of a split were made from."""
-        return self.path / split / "source.json"
-
-    def pred_file(self, split: str, language: str) -> Path:
-        """Predictions of one language in the organisers' layout."""
-        return self.path / split / f"pred_{language}.csv"
-
-    def is_done(self, fold: int) -> bool:
-        """Tell whether a fold is finished."""
-        return self.done_file(fold).is_file()
-
     def read_done(self, fold: int) -> Row:
         """What a finished fold says of itself.
 
@@ -480,6 +254,12 @@ class Run:
         if not self.is_done(fold):
             raise KitError(f"{self.path}: fold {fold} is not finished; run `semeval-kit train`.")
         return read_json(self.done_file(fold))
+
+    def finish_fold(self, fold: int, probs: Probs, n_train: int) -> None:
+        """Write the out-of-fold rows of a fold whose member the kit does not train."""
+        write_probs(self.oof_file(fold), probs)
+        done = {"fold": fold, "n_train": n_train, "n_valid": len(probs), "encoder": self.member}
+        write_json(self.done_file(fold), {**done, "oof_sha256": sha256_file(self.oof_file(fold))})
 
     def read_history(self, fold: int) -> list[Row]:
         """One entry per epoch of a fold; empty before the first."""
@@ -494,11 +274,6 @@ class Run:
                 f"{path}: damaged ({error}). Remove {path.parent}; it trains again."
             ) from error
 
-    def find_folds(self, seed: int) -> Path:
-        """The file of the folds that the models of a seed are trained on."""
-        own = self.recipe.get("refold") and self.n_folds > 1
-        return self.seed_dir(seed if own else 0) / "folds.csv"
-
     def read_folds(self, seed: int = 0) -> dict[tuple[str, str], int]:
         """The fold of each `(language, id)`; -1 marks rows that every model trains on.
 
@@ -511,18 +286,12 @@ class Run:
         path = self.find_folds(seed)
         if not path.is_file() and not is_noted(path):
             raise KitError(f"{self.path}: no folds yet; run `semeval-kit prepare` first.")
-        text = read_kept(path, _RESTORE).decode("utf-8", errors="replace")
+        text = read_kept(path, RESTORE).decode("utf-8", errors="replace")
         try:
             rows = csv.DictReader(io.StringIO(text, newline=""))
             return {(row["language"], row["id"]): int(row["fold"]) for row in rows}
         except (KeyError, ValueError, TypeError) as error:
-            raise KitError(f"{path}: damaged ({error}). {_RESTORE}") from error
-
-    def write_folds(
-        self, ids: Sequence[str], languages: Sequence[str], folds: Sequence[int]
-    ) -> None:
-        """Write folds.csv: one row per training example."""
-        write_kept(self.folds_file, spell_folds(ids, languages, folds))
+            raise KitError(f"{path}: damaged ({error}). {RESTORE}") from error
 
     def read_oof(self) -> Probs:
         """Out-of-fold probabilities of all folds, in the order of folds.csv: the seeds' mean.
@@ -551,22 +320,14 @@ class Run:
         return probs
 
     def _read_oof(self, models: Sequence[int]) -> Probs:
-        parts = [self._read_model_oof(model) for model in models]
-        keys = [key for p in parts for key in zip(p.languages, p.ids, strict=True)]
-        position = {key: row for row, key in enumerate(keys)}
+        probs = Probs.concat([self._read_model_oof(model) for model in models])
         held_out = [key for key, fold in self.read_folds().items() if fold >= 0]
-        if len(keys) != len(held_out) or set(position) != set(held_out):
+        if len(probs) != len(held_out) or set(probs.keys) != set(held_out):
             raise KitError(
                 f"{self.path}: the out-of-fold files do not hold every row of folds.csv once. "
                 "Remove the folder of the fold that is wrong and run the same command again."
             )
-        joined = Probs(
-            ids=tuple(i for p in parts for i in p.ids),
-            languages=tuple(g for p in parts for g in p.languages),
-            target_names=parts[0].target_names,
-            values=np.concatenate([p.values for p in parts]),
-        )
-        return joined.take([position[key] for key in held_out])
+        return probs.order(held_out)
 
     def read_fold_probs(self, fold: int, split: str) -> Probs:
         """One fold's probabilities of a split, all languages: the seeds' mean.
@@ -601,16 +362,6 @@ def spell_folds(ids: Sequence[str], languages: Sequence[str], folds: Sequence[in
     return to_csv(["id", "language", "fold"], rows)
 
 
-def drop_old_sentinels(recipe: Row) -> Row:
-    """The fields of a recipe without those that an older version wrote for "not set"."""
-    return {name: value for name, value in recipe.items() if (name, value) not in _OLD_UNSET}
-
-
-# Fields of a recipe that may be left open: the encoder decides, and done.json says what.
-OPEN_FIELDS = ("lr", "hidden_dropout", "attention_dropout")
-_OLD_UNSET = tuple(zip(OPEN_FIELDS, (0.0, -1.0, -1.0), strict=True))
-
-
 def _has_content(fold_dir: Path) -> bool:
     """Whether there is more in a fold's folder than the log of a failure, or a process in it."""
     if any(path.name not in ("worker.log", "state.json", SUMS) for path in fold_dir.iterdir()):
@@ -620,8 +371,3 @@ def _has_content(fold_dir: Path) -> bool:
             return False
     except KitError:
         return True
-
-
-def _to_toml(flat: Mapping[str, Any]) -> str:
-    # JSON's values are TOML's too, if characters outside the basic plane are written as they are.
-    return "".join(f"{k} = {json.dumps(v, ensure_ascii=False)}\n" for k, v in flat.items())

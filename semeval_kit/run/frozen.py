@@ -42,9 +42,9 @@ def list_differences(have: Frozen, asked: Frozen) -> list[str]:
     not there are no difference, as the run keeps their rows.
     """
     mine, theirs = _flatten(have), _flatten(asked)
-    known = set(have.settings.get("data_sha256", {}).values())
+    kept_hashes = set(have.settings.get("data_sha256", {}).values())
     for name in [name for name in theirs if name.startswith("data_sha256.")]:
-        if name not in mine and theirs[name] in known:
+        if name not in mine and theirs[name] in kept_hashes:
             del theirs[name]
     for name in [name for name in mine if name.startswith("data_sha256.") and name not in theirs]:
         del mine[name]

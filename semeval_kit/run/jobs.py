@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from semeval_kit.errors import KitError
 from semeval_kit.files import SUMS, hold_lock, sha256_file
 from semeval_kit.run.directory import Run
-from semeval_kit.run.prepare import Engine
+from semeval_kit.run.plan import Engine
 
 FINISH = "finish"
 _LEFT_OUT = ("worker.log", "state.json")

@@ -12,10 +12,10 @@ from semeval_kit.data.examples import Examples
 from semeval_kit.data.texts import number_groups
 from semeval_kit.decision.averaging import NewRows
 from semeval_kit.decision.estimate import (
-    DEFAULT_METRIC,
     Estimate,
     Judging,
     Verdict,
+    choose_metric,
     estimate_score,
     judge_run,
     make_board,
@@ -30,12 +30,10 @@ from semeval_kit.decision.tuning import cross_fit, tune_rule
 from semeval_kit.errors import KitError
 from semeval_kit.run.decide import fit_floor
 from semeval_kit.run.directory import Probs, Run, write_json
-from semeval_kit.run.prepare import Say
+from semeval_kit.run.plan import Say
 from semeval_kit.show.answers import read_gold
 from semeval_kit.submission.measure import find_beside_rows
-from semeval_kit.submission.metrics import METRICS
 from semeval_kit.task.codec import column_names, decode_targets, encode_labels
-from semeval_kit.task.metric_facts import METRIC_FACTS
 from semeval_kit.task.schema import Target
 from semeval_kit.task.task import Task
 
@@ -106,13 +104,12 @@ def oof_examples(run: Run) -> tuple[Examples, Any]:
     """The examples of the out-of-fold rows, in the order of `run.read_oof()`, and their folds."""
     examples = run.read_train()
     fold_of = run.read_folds()
-    keys = list(zip(examples.languages, examples.ids, strict=True))
-    if keys != list(fold_of):
+    if examples.keys != tuple(fold_of):
         raise KitError(
             f"{run.folds_file}: its rows are not those of the training files. The data has "
             "changed since the run was made; start a new run."
         )
-    folds = np.array([fold_of[key] for key in keys])
+    folds = np.array(list(fold_of.values()))
     held_out = np.flatnonzero(folds >= 0)
     return examples.take(held_out), folds[held_out]
 
@@ -187,10 +184,10 @@ def _read_new_rows(run: Run) -> list[NewRows]:
     parts = []
     for split in ("test", "dev"):
         files = [run.fold_probs_file(model, split) for model in range(run.n_models)]
-        known = [g for g in run.languages if run.probs_file(split, g).is_file()]
+        predicted = [g for g in run.languages if run.probs_file(split, g).is_file()]
         # A held-out dev is the out-of-fold rows themselves.
         learnt = split in (*run.learnt_splits, run.held_out_split)
-        if learnt or not known or not all(file.is_file() for file in files):
+        if learnt or not predicted or not all(file.is_file() for file in files):
             continue
         # Of several seeds the mean, as the out-of-fold rows are.
         first = run.read_fold_probs(0, split)
@@ -205,7 +202,7 @@ def _read_new_rows(run: Run) -> list[NewRows]:
             voices.append(voice.take(rows))
         if len(voices) < run.n_folds:
             continue
-        labels, groups = _label(run, known, voices[0]) if split == "dev" else (None, rows)
+        labels, groups = _label(run, predicted, voices[0]) if split == "dev" else (None, rows)
         values = np.stack([voice.values for voice in voices])
         seeds = run.n_models // run.n_folds
         parts.append(NewRows(split, values, voices[0].languages, labels, groups, seeds))
@@ -218,7 +215,7 @@ def _label(run: Run, languages: Sequence[str], probs: Probs) -> tuple[Any, Any]:
     if any(part is None for part in parts):
         return None, np.arange(len(probs))
     whole = Examples.concat([part for part in parts if part is not None])
-    position = {k: i for i, k in enumerate(zip(whole.languages, whole.ids, strict=True))}
+    position = {key: row for row, key in enumerate(whole.keys)}
     if any(key not in position for key in probs.keys):
         return None, np.arange(len(probs))  # the file has other rows by now
     order = [position[key] for key in probs.keys]
@@ -241,33 +238,19 @@ def plan_tuning(run: Run, target: Target) -> Tuning:
         kind=target.kind,
         seed=int(run.settings["seed"]),
         n_levels=target.max_intensity,
-        metric=choose_metric(run.task, target),
-        scored=_list_scored(run.task, target),
+        metric=choose_metric(run.task, target.kind),
+        scored=tuple(name not in run.task.scoring.excluded_labels for name in target.labels),
     )
 
 
 def plan_judging(run: Run, target: Target, examples: Examples) -> Judging:
     """What answers to a target are scored by."""
     return Judging(
-        metric=choose_metric(run.task, target),
-        scored=_list_scored(run.task, target),
+        metric=choose_metric(run.task, target.kind),
+        scored=tuple(name not in run.task.scoring.excluded_labels for name in target.labels),
         best_epoch_on_valid=run.recipe.get("select_by", "last") != "last",
         beside=find_beside_rows(run.task, target, examples),
     )
-
-
-def choose_metric(task: Task, target: Target) -> str:
-    """The first metric of the task that answers to this target can be scored by."""
-    fitting = (
-        name
-        for name in task.scoring.metrics
-        if name in METRICS and target.kind in METRIC_FACTS[name].kinds
-    )
-    return next(fitting, DEFAULT_METRIC[target.kind])
-
-
-def _list_scored(task: Task, target: Target) -> tuple[bool, ...]:
-    return tuple(label not in task.scoring.excluded_labels for label in target.labels)
 
 
 def target_rows(task: Task, target: Target, oof: Probs, examples: Examples, folds: Any) -> OofRows:

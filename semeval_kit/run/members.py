@@ -66,8 +66,8 @@ class _Spoken:
         return names
 
     def probs(self, texts: list[str]) -> Floats:
-        found: Floats = self.model.probs(texts, languages=[self.language] * len(texts))
-        return found
+        values: Floats = self.model.probs(texts, languages=[self.language] * len(texts))
+        return values
 
 
 @dataclass(frozen=True)
@@ -156,9 +156,7 @@ def join_inputs(examples: Examples) -> list[str]:
 def split_inputs(run: Run, lines: list[str]) -> dict[str, Any]:
     """The arguments of a model's `probs` that lines stand for: texts, and pairs and contexts.
 
-    Args:
-        run: whose task says what is read.
-        lines: a text each; for a task with pairs or contexts, those behind it, after tabs.
+    A line is a text; for a task with pairs or contexts, those follow it after tabs.
 
     Raises:
         KitError: a line has not as many parts as the task reads.

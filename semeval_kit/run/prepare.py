@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,84 +14,15 @@ from semeval_kit.data.extra import ExtraRows, read_extra, text_keys
 from semeval_kit.data.folds import assign_folds, assign_holdout, scarce_labels
 from semeval_kit.data.texts import normalize_text, number_groups
 from semeval_kit.errors import KitError
-from semeval_kit.files import sha256_file
 from semeval_kit.run.directory import Run, spell_folds
-from semeval_kit.run.frozen import Frozen, hash_files, pack_extra, pack_rows, read_rows
+from semeval_kit.run.frozen import hash_files, pack_extra, pack_rows, read_rows
+from semeval_kit.run.plan import SPLITS, Plan, Say, freeze_plan
 from semeval_kit.task.codec import encode_labels, target_names
-from semeval_kit.task.schema import fill_language
-from semeval_kit.task.task import Task, load_task, read_task_source
-from semeval_kit.training.machine import describe_machine, describe_versions
+from semeval_kit.task.task import Task, load_task
 from semeval_kit.training.recipe import Recipe
-from semeval_kit.training.source import EMBEDDED, FROZEN, TFIDF, hash_encoder, pin_revision
-from semeval_kit.training.space import Space
+from semeval_kit.training.source import hash_encoder
 
-Say = Callable[[str], None]
-SPLITS = ("dev", "test")
 _SHOWN = 5
-
-# The fields of a recipe that mean something to members that are not trained by steps.
-_SPLIT_FIELDS = ("encoder", "folds", "holdout", "holdout_split", "seed")
-_FIELDS = {"linear": _SPLIT_FIELDS, "frozen": (*_SPLIT_FIELDS, "revision", "max_length")}
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a person asks for.
-
-    Attributes:
-        config: the recipe with overrides.
-        train_languages: to learn from; empty: those that are predicted, or for a cross-lingual
-            task all others.
-        before: measure the encoder before fine-tuning, too.
-    """
-
-    task: str
-    data: Path
-    languages: tuple[str, ...]
-    config: Recipe
-    train_languages: tuple[str, ...] = ()
-    train_splits: tuple[str, ...] = ("train",)
-    before: bool = False
-
-
-@dataclass(frozen=True)
-class Engine:
-    """How a run is computed; it does not change what is computed, except threads (see run.json).
-
-    Attributes:
-        jobs: folds at a time; None: from the machine.
-        threads: per fold; None: from the machine.
-        processes: per fold.
-        folds: only these; empty: all.
-    """
-
-    jobs: int | None = None
-    threads: int | None = None
-    processes: int = 1
-    folds: tuple[int, ...] = field(default=())
-
-
-@dataclass(frozen=True)
-class SearchPlan:
-    """What is searched.
-
-    Attributes:
-        plan: task, data, and the recipe that the search begins with.
-        space: the fields that vary.
-        objective: "score" (cross-fitted) or "map" (mean average precision).
-        n_trials: in all, by all processes.
-        hours: after which a process begins no fold; None: no limit.
-        storage: URL of a database; empty: a journal file in the search's folder.
-        keep_models: keep the weights of all trials.
-    """
-
-    plan: Plan
-    space: Space
-    objective: str = "score"
-    n_trials: int = 40
-    hours: float | None = None
-    storage: str = ""
-    keep_models: bool = False
 
 
 def prepare(path: Path, plan: Plan, say: Say) -> Run:
@@ -104,7 +33,7 @@ def prepare(path: Path, plan: Plan, say: Say) -> Run:
             holds another run.
     """
     task = load_task(plan.task)
-    config, asked = _freeze_plan(path, plan, task)
+    config, asked = freeze_plan(path, plan, task)
     settings, data = asked.settings, Path(asked.settings["data"])
     if Run(path).goes_on_with(asked):
         run = Run.open(path)
@@ -122,9 +51,7 @@ def prepare(path: Path, plan: Plan, say: Say) -> Run:
     files = {"rows.json": pack_rows(examples), **_deal_rows(task, examples, config, settings, say)}
     if config.extra:
         files["extra.json"] = pack_extra(_choose_extra(task, data, config, train_languages, say))
-    run = Run.create(
-        path, task_text=asked.task_text, recipe=asked.recipe, settings=settings, files=files
-    )
+    run = Run.create(path, asked, files)
     held_out = f"{run.n_held_out_rows} of them held out" if run.n_folds == 1 else run.scheme
     say(f"{run.path}: {len(examples)} rows in {', '.join(train_languages)}; {held_out}")
     return run
@@ -143,95 +70,6 @@ def move_run(run: Run, data: Path | None = None, encoder: str | None = None) -> 
         if hash_encoder(encoder) != run.settings.get("encoder_sha256", {}):
             raise KitError(f"encoder '{encoder}': is not the one that the run was made with.")
         run.set_places(encoder=str(Path(encoder).expanduser().resolve()))
-
-
-def choose_train_languages(
-    task: Task, languages: Sequence[str], asked: Sequence[str]
-) -> tuple[str, ...]:
-    """The languages to learn from: those asked for, or what the task and its track make of it.
-
-    Raises:
-        KitError: one is unknown, has no files, or may not be learnt from.
-    """
-    if asked:
-        chosen = tuple(asked)
-        unknown = [g for g in chosen if g not in task.train_languages]
-        if unknown:
-            raise KitError(
-                f"no training language {', '.join(unknown)} in task {task.name}. "
-                f"It has: {', '.join(task.train_languages)}."
-            )
-    elif task.cross_lingual:
-        chosen = tuple(g for g in task.train_languages if g not in languages)
-    else:
-        chosen = tuple(languages)
-    both = [g for g in chosen if g in languages]
-    if task.cross_lingual and both:
-        raise KitError(
-            f"task {task.name} is cross-lingual: {', '.join(both)} would be both learnt from and "
-            "predicted. Choose other --train-langs, or predict fewer languages in one run."
-        )
-    if not chosen:
-        raise KitError(
-            f"task {task.name}: no training language is left. Predict fewer languages in one run "
-            "(--per-language), or name --train-langs."
-        )
-    unable = [g for g in chosen if g not in task.train_languages]
-    if unable:
-        raise KitError(
-            f"task {task.name} has no training files for {', '.join(unable)}. "
-            "Leave them out of --langs, or name --train-langs."
-        )
-    return chosen
-
-
-def hash_extra(config: Recipe, languages: Sequence[str]) -> dict[str, Any]:
-    """The setting that knows files of extra rows by their bytes; none without any."""
-    if not config.extra:
-        return {}
-    if _name_member(config):
-        raise KitError("extra rows are learnt by encoders only. Leave --extra out.")
-    named = [fill_language(name, code) for name in config.extra for code in languages]
-    files = [Path(name) for name in dict.fromkeys(named)]
-    return {"extra_sha256": {f.name: sha256_file(f) for f in files if f.is_file()}}
-
-
-def describe_moment(path: Path) -> dict[str, Any]:
-    """Settings that tell where and when a run was made, and may differ when it goes on."""
-    return {
-        "format": 2,
-        "name": path.name,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": describe_versions(),
-        "machine": describe_machine(),
-    }
-
-
-def pin_encoder(path: Path, config: Recipe) -> Recipe:
-    """The recipe with the commit of a hub encoder: the newest one, or that of the run at `path`.
-
-    Raises:
-        KitError: the encoder cannot be found.
-    """
-    run = Run(path)
-    made_with = run.recipe if run.settings_file.is_file() else {}
-    if not config.revision and made_with.get("encoder") == config.encoder:
-        revision = made_with.get("revision", "")  # which asks no hub: a finished run needs none
-    else:
-        revision = pin_revision(config.encoder, config.revision)
-    return config.model_copy(update={"revision": revision})
-
-
-def freeze_recipe(config: Recipe) -> dict[str, Any]:
-    """The recipe as it is frozen: a local encoder by its full path."""
-    recipe = config.frozen()
-    prefix = FROZEN if config.encoder.startswith(FROZEN) else ""
-    name = config.encoder.removeprefix(FROZEN)
-    folder = Path(name).expanduser()
-    if name not in (EMBEDDED, TFIDF) and folder.is_dir():
-        recipe["encoder"] = prefix + str(folder.resolve())
-    member = _name_member(config).get("member")
-    return {k: v for k, v in recipe.items() if member is None or k in _FIELDS[member]}
 
 
 def require_same_encoder(run: Run) -> None:
@@ -264,8 +102,8 @@ def require_same_data(run: Run) -> None:
     """
     settings = run.settings
     now = hash_files(run.task, run.data, settings["train_splits"], settings["train_languages"])
-    known = settings["data_sha256"]
-    changed = sorted(n for n, d in now.items() if d != known.get(n) and d not in known.values())
+    frozen = settings["data_sha256"]
+    changed = sorted(n for n, d in now.items() if d != frozen.get(n) and d not in frozen.values())
     if changed:
         raise KitError(
             f"{run.data}: changed since the run was made: {', '.join(changed)}. "
@@ -331,43 +169,6 @@ def _require_both(folds: NDArray[np.int64], config: Recipe) -> None:
             f"of {len(folds)} rows {held_out} are held out, so there is nothing to "
             f"{'judge by' if held_out == 0 else 'learn from'}. Give another --holdout."
         )
-
-
-def _name_member(config: Recipe) -> dict[str, str]:
-    """The setting that says what gives a run's probabilities; none for an encoder."""
-    if config.encoder.startswith(FROZEN):
-        return {"member": "frozen"}
-    return {"member": "linear"} if config.encoder == TFIDF else {}
-
-
-def _freeze_plan(path: Path, plan: Plan, task: Task) -> tuple[Recipe, Frozen]:
-    """The recipe with its encoder pinned, and all that must not change while the run is there."""
-    languages = task.check_languages(plan.languages)
-    train_languages = choose_train_languages(task, languages, plan.train_languages)
-    if plan.config.pairs == "apart" and not task.data.has_pairs:
-        raise KitError(
-            f"recipe: pairs = 'apart', but task {task.name} has one text per row. "
-            "Leave it out, or name the second text in the task file ([data] pair)."
-        )
-    config = pin_encoder(path, plan.config)  # a name that leads nowhere is told before any work
-    data = plan.data.expanduser().resolve()
-    splits = plan.train_splits
-    if plan.config.holdout_split and plan.config.holdout_split not in splits:
-        splits = (*splits, plan.config.holdout_split)
-    settings: dict[str, Any] = {
-        "task": task.name,
-        "languages": list(languages),
-        "train_languages": list(train_languages),
-        "train_splits": list(splits),
-        "data": str(data),
-        "data_sha256": hash_files(task, data, splits, train_languages),
-        "encoder_sha256": hash_encoder(config.encoder),
-        **hash_extra(config, train_languages),
-        **_name_member(config),
-        "seed": config.seed,
-        **describe_moment(path),
-    }
-    return config, Frozen(read_task_source(plan.task)[1], freeze_recipe(config), settings)
 
 
 def _deal_rows(

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from semeval_kit.decision.estimate import choose_metric
 from semeval_kit.decision.oof import FloatArray
 from semeval_kit.decision.stopping import judge_standing
 from semeval_kit.errors import KitError
@@ -33,8 +34,7 @@ from semeval_kit.run.confirm import (
     remove_models,
 )
 from semeval_kit.run.frozen import hash_files
-from semeval_kit.run.judge import choose_metric
-from semeval_kit.run.prepare import (
+from semeval_kit.run.plan import (
     Engine,
     Say,
     SearchPlan,
@@ -42,8 +42,8 @@ from semeval_kit.run.prepare import (
     freeze_recipe,
     hash_extra,
     pin_encoder,
-    prepare,
 )
+from semeval_kit.run.prepare import prepare
 from semeval_kit.run.stages import run_all
 from semeval_kit.run.trials import LOCK_SECONDS, Trial, Trials
 from semeval_kit.task.task import load_task, read_task_source
@@ -59,12 +59,6 @@ def search(path: Path, asked: SearchPlan, engine: Engine, say: Say) -> dict[str,
 
     Another process with the same folder (or storage) shares the trials; after a kill the same
     call goes on.
-
-    Args:
-        path: the folder of the search; every trial is a run in it.
-        asked: what is searched.
-        engine: how a fold is computed; a trial's folds come one after the other.
-        say: is told how it goes.
 
     Returns:
         The results, as results.json holds them.
@@ -109,9 +103,9 @@ def _settle(path: Path, asked: SearchPlan, say: Say) -> Recipe:
             "more epochs (select_by = 'last', patience = 0)"
         )
     if (path / SETTINGS).is_file():
-        known = read_json(path / SETTINGS)["recipe"]
-        if known.get("encoder") == config.encoder and not config.revision:
-            config = config.model_copy(update={"revision": known.get("revision", "")})
+        begun_with = read_json(path / SETTINGS)["recipe"]
+        if begun_with.get("encoder") == config.encoder and not config.revision:
+            config = config.model_copy(update={"revision": begun_with.get("revision", "")})
     config = pin_encoder(path / "trial-000", config)
     return config.model_copy(update={"select_by": "last", "patience": 0})
 
@@ -137,7 +131,7 @@ def _freeze(path: Path, asked: SearchPlan) -> dict[str, Any]:
         "encoder_sha256": encoder,
         **hash_extra(plan.config, learnt),
         "objective": asked.objective,
-        "metric": choose_metric(task, task.main_targets[0]),
+        "metric": choose_metric(task, task.main_targets[0].kind),
         "recipe": recipe,
         "space": asked.space.text,
     }
@@ -148,11 +142,11 @@ def _freeze(path: Path, asked: SearchPlan) -> dict[str, Any]:
                 raise KitError(f"{path}: exists but is no search. Choose another --run name.")
             keep_files(path)
             write_json(path / SETTINGS, settings)
-    known = read_json(path / SETTINGS)
+    begun_with = read_json(path / SETTINGS)
     wrong = [
-        f"  {name}: the search has {known.get(name)!r}, you ask for {settings[name]!r}"
+        f"  {name}: the search has {begun_with.get(name)!r}, you ask for {settings[name]!r}"
         for name in settings
-        if known.get(name) != settings[name]
+        if begun_with.get(name) != settings[name]
     ]
     if wrong:
         raise KitError(

@@ -24,7 +24,7 @@ from typing import Any
 from semeval_kit.errors import KitError
 from semeval_kit.files import hold_lock, read_json, write_json
 from semeval_kit.run.jobs import FINISH, Job
-from semeval_kit.run.prepare import Say
+from semeval_kit.run.plan import Say
 from semeval_kit.training.leaving import GRACE, LEAVING_SIGNALS
 
 _ATTEMPTS = 3

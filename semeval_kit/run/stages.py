@@ -11,18 +11,16 @@ from semeval_kit.run.decide import decode_split, pack, pack_files, score, spell_
 from semeval_kit.run.directory import Run, hold_lock, remove_tree
 from semeval_kit.run.frozen import Frozen
 from semeval_kit.run.judge import oof_examples, tune
-from semeval_kit.run.prepare import (
+from semeval_kit.run.plan import (
     SPLITS,
     Engine,
     Plan,
     Say,
-    describe_moment,
     freeze_recipe,
-    move_run,
     pin_encoder,
-    prepare,
-    require_same_data,
+    spell_settings,
 )
+from semeval_kit.run.prepare import move_run, prepare, require_same_data
 from semeval_kit.task.task import Task, load_task, read_task_source
 
 __all__ = [
@@ -77,23 +75,18 @@ def run_each_language(path: Path, plan: Plan, engine: Engine, gold: Path | None,
     plans = {g: replace(plan, languages=(g,), train_languages=()) for g in languages}
     if plan.train_languages:
         plans = {g: replace(p, train_languages=_unseen(task, plan, g)) for g, p in plans.items()}
-    settings = {
-        "task": task.name,
-        "languages": list(languages),
-        "train_languages": list(plan.train_languages),
-        "train_splits": list(plan.train_splits),
-        "data": str(plan.data.expanduser().resolve()),
-        "per_language": True,
-        "seed": plan.config.seed,
-        **describe_moment(path),
+    words = {
+        "languages": languages,
+        "train_languages": plan.train_languages,
+        "train_splits": plan.train_splits,
     }
+    data, seed = plan.data.expanduser().resolve(), plan.config.seed
+    settings = spell_settings(path, task, data, words, per_language=True, seed=seed)
     asked = Frozen(read_task_source(plan.task)[1], freeze_recipe(plan.config), settings)
     if not Run(path).goes_on_with(asked):
         for language in languages:  # all is read and checked before any of it is trained
             prepare(Run(path).language_dir(language), plans[language], say)
-    whole = Run.create(
-        path, task_text=asked.task_text, recipe=asked.recipe, settings=asked.settings
-    )
+    whole = Run.create(path, asked)
     files = {}
     with hold_lock(whole.path):
         for language in languages:

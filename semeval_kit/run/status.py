@@ -13,7 +13,7 @@ from semeval_kit.files import read_json
 from semeval_kit.run import slurm
 from semeval_kit.run.directory import Run
 from semeval_kit.run.lease import read_place, read_state
-from semeval_kit.run.prepare import Say
+from semeval_kit.run.plan import Say
 
 Row = dict[str, Any]
 # Of a job that Slurm has queued: why it waits, where a person would wonder.

@@ -15,7 +15,7 @@ from semeval_kit.data.texts import number_groups
 from semeval_kit.decision.oof import OofRows
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Probs, Run
-from semeval_kit.run.prepare import SPLITS, Say
+from semeval_kit.run.plan import SPLITS, Say
 from semeval_kit.task.codec import encode_labels, target_names
 from semeval_kit.task.task import Task
 
@@ -87,13 +87,15 @@ class Team:
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences that belong beside every figure of the blend."""
-        found = [ON_DEV] if self.basis == "dev" else []
+        sentences = [ON_DEV] if self.basis == "dev" else []
         for name in self.silent:
-            found.append(f"{name} has no rows with known labels: the figures here leave it out.")
+            sentences.append(
+                f"{name} has no rows with known labels: the figures here leave it out."
+            )
         for name, run in self.runs.items():
             if run.member == "external" and name not in self.silent and self.basis == "train":
-                found.append(f"That {name} is out-of-fold is its origin's word.")
-        return tuple(found)
+                sentences.append(f"That {name} is out-of-fold is its origin's word.")
+        return tuple(sentences)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -119,10 +121,10 @@ class Team:
 
     def narrow(self, examples: Examples, languages: Sequence[str]) -> Examples:
         """The rows in some languages, with the labels of the blend."""
-        own = examples.take([row for row, g in enumerate(examples.languages) if g in languages])
+        kept = examples.take([row for row, g in enumerate(examples.languages) if g in languages])
         names = self.task.label_names
-        columns = [own.label_names.index(name) for name in names]
-        return replace(own, label_names=names, labels=own.labels[:, columns])
+        columns = [kept.label_names.index(name) for name in names]
+        return replace(kept, label_names=names, labels=kept.labels[:, columns])
 
     @cached_property
     def folds(self) -> NDArray[np.int64]:
@@ -130,7 +132,7 @@ class Team:
         if self.basis == "dev":
             return np.zeros(len(self.examples), dtype=np.int64)
         fold_of = self.base.read_folds()
-        return np.array([fold_of[key] for key in _keys(self.examples)], dtype=np.int64)
+        return np.array([fold_of[key] for key in self.examples.keys], dtype=np.int64)
 
     @cached_property
     def judged(self) -> Examples:
@@ -141,7 +143,7 @@ class Team:
     def probs(self) -> dict[str, Floats]:
         """The probs `(n, C)` of the judged rows, of every member that speaks."""
         return {
-            name: self.align(name, self._read_known(run), _keys(self.judged))
+            name: self.align(name, self._read_known(run), self.judged.keys)
             for name, run in self.runs.items()
             if name not in self.silent
         }
@@ -158,7 +160,7 @@ class Team:
             folds=self.folds[self.folds >= 0],
         )
 
-    def align(self, name: str, probs: Probs, keys: Sequence[Key]) -> Floats:
+    def align(self, name: str, probs: Probs, keys: tuple[Key, ...]) -> Floats:
         """A member's probs of given rows and of the blend's targets, `(n, C)`.
 
         Raises:
@@ -166,16 +168,18 @@ class Team:
         """
         run, wanted = self.runs[name], target_names(self.task)
         missing = [target for target in wanted if target not in probs.target_names]
-        own = [target for target in probs.target_names if target in wanted]
-        if missing or own != list(wanted):
-            reason = f"lacks {', '.join(missing)}" if missing else f"are in the order {own}"
+        shared = [target for target in probs.target_names if target in wanted]
+        if missing or shared != list(wanted):
+            reason = f"lacks {', '.join(missing)}" if missing else f"are in the order {shared}"
             raise KitError(
                 f"{run.path}: its targets {reason}; the blend's are {list(wanted)}. "
                 "Members must be of the same task and languages."
             )
         columns = [probs.target_names.index(target) for target in wanted]
-        if probs.keys == tuple(keys):
-            values = probs.values if own == list(probs.target_names) else probs.values[:, columns]
+        if probs.keys == keys:
+            values = (
+                probs.values if shared == list(probs.target_names) else probs.values[:, columns]
+            )
         else:
             values = probs.values[np.ix_(self._find_rows(run, probs, keys), columns)]
         return values
@@ -184,7 +188,7 @@ class Team:
         """Say which members held out the same rows in other folds."""
         if self.basis == "dev":
             return
-        fold_of = dict(zip(_keys(self.examples), self.folds.tolist(), strict=True))
+        fold_of = dict(zip(self.examples.keys, self.folds.tolist(), strict=True))
         for name, run in self.runs.items():
             if name in self.silent or run is self.base:
                 continue
@@ -194,15 +198,15 @@ class Team:
 
     def fingerprint(self) -> dict[str, str]:
         """A sha256 for each member, of all probabilities that the blend reads."""
-        found = {}
+        digests = {}
         for name, run in self.runs.items():
             digest = hashlib.sha256()
-            known = [run.oof_file(f) for f in range(run.n_models)] if _has_rows(run, "oof") else []
-            for path in (*known, *(run.probs_file(s, g) for s in SPLITS for g in self.languages)):
+            oofs = [run.oof_file(f) for f in range(run.n_models)] if _has_rows(run, "oof") else []
+            for path in (*oofs, *(run.probs_file(s, g) for s in SPLITS for g in self.languages)):
                 if path.is_file():
                     digest.update(path.read_bytes())
-            found[name] = digest.hexdigest()
-        return found
+            digests[name] = digest.hexdigest()
+        return digests
 
     def _read_known(self, run: Run) -> Probs:
         if self.basis == "train":
@@ -211,9 +215,9 @@ class Team:
             oof = run.read_oof()
             ids = tuple(id_.removeprefix("dev:") for id_ in oof.ids)
             return Probs(ids, oof.languages, oof.target_names, oof.values)
-        return join_probs([run.read_probs("dev", language) for language in self.languages])
+        return Probs.concat([run.read_probs("dev", language) for language in self.languages])
 
-    def _find_rows(self, run: Run, probs: Probs, keys: Sequence[Key]) -> list[int]:
+    def _find_rows(self, run: Run, probs: Probs, keys: tuple[Key, ...]) -> list[int]:
         position = {key: row for row, key in enumerate(probs.keys)}
         missing = [key for key in keys if key not in position]
         if not missing:
@@ -230,20 +234,6 @@ class Team:
             f"{run.path}: lacks {len(missing)} of the {len(keys)} rows of {self.base.name} "
             f"({shown}). Members must speak of the same rows."
         )
-
-
-def join_probs(parts: Sequence[Probs]) -> Probs:
-    """The rows of the parts, one after the other."""
-    return Probs(
-        tuple(id_ for part in parts for id_ in part.ids),
-        tuple(language for part in parts for language in part.languages),
-        parts[0].target_names,
-        np.concatenate([part.values for part in parts]),
-    )
-
-
-def _keys(examples: Examples) -> list[Key]:
-    return list(zip(examples.languages, examples.ids, strict=True))
 
 
 def _name_runs(runs: Sequence[Run]) -> dict[str, Run]:

@@ -22,7 +22,7 @@ from semeval_kit.decision.stopping import mean_cells
 from semeval_kit.errors import KitError
 from semeval_kit.files import hold_lock
 from semeval_kit.run.lease import hold_place, read_place
-from semeval_kit.run.prepare import Say
+from semeval_kit.run.plan import Say
 from semeval_kit.training.space import Dimension, Space
 
 JOURNAL = "journal.log"
@@ -99,10 +99,10 @@ class Trials:
         Raises:
             KitError: it is of another.
         """
-        known = self._study.user_attrs.get("digest")
-        if known is None:
+        digest_of_study = self._study.user_attrs.get("digest")
+        if digest_of_study is None:
             self._study.set_user_attr("digest", digest)
-        elif known != digest:
+        elif digest_of_study != digest:
             raise KitError(
                 "the storage holds a search with other data, recipe, space or objective. Give "
                 "another --storage, or the old settings."
@@ -115,13 +115,7 @@ class Trials:
 
     @contextmanager
     def take(self, most: int, start: Mapping[str, Any], say: Say) -> Iterator[Trial | None]:
-        """Hold a trial: one whose process is gone, or a new one; None where there is none to do.
-
-        Args:
-            most: trials in all.
-            start: params of the first trial.
-            say: is told which trial is taken up again.
-        """
+        """Hold a trial: one whose process is gone, or a new one; None where there is none to do."""
         with ExitStack() as held:
             with hold_lock(self.folder, LOCK_SECONDS):
                 trial = self._find_orphan(say) or self._propose(most, start)
@@ -196,11 +190,7 @@ class Trials:
             self.stop(trial, f"{why}: {other.why}")
 
     def rank_fields(self, values: Mapping[int, float]) -> dict[str, float]:
-        """How much each field mattered, in shares of 1, by fANOVA over the given trials.
-
-        Args:
-            values: by number of trial.
-        """
+        """How much each field mattered, in shares of 1, by fANOVA over the given trials."""
         optuna = self._optuna
         study = optuna.create_study()
         distributions = self._distributions()
@@ -235,15 +225,15 @@ class Trials:
         return None
 
     def _propose(self, most: int, start: Mapping[str, Any]) -> Trial | None:
-        optuna, known = self._optuna, self.read_all()
-        if sum(trial.state != "waiting" for trial in known) >= most:
+        optuna, every_trial = self._optuna, self.read_all()
+        if sum(trial.state != "waiting" for trial in every_trial) >= most:
             return None
         with self._explained():
-            if not known:
+            if not every_trial:
                 self._study.enqueue_trial(dict(start))
             # A seed of its own for each trial: processes that share a search never propose alike.
             self._study.sampler = optuna.samplers.TPESampler(
-                seed=zlib.crc32(f"{self.seed} {len(known)}".encode()), multivariate=True
+                seed=zlib.crc32(f"{self.seed} {len(every_trial)}".encode()), multivariate=True
             )
             number = int(self._study.ask(self._distributions()).number)
             self._own(number, 1)

@@ -57,7 +57,7 @@ class Answers:
     @property
     def keys(self) -> tuple[tuple[str, str], ...]:
         """Language and id of every row."""
-        return tuple(zip(self.examples.languages, self.examples.ids, strict=True))
+        return self.examples.keys
 
     def preds(self, rule: str) -> IntArray:
         """Preds `(n, L)` of the rule "half" or "tuned"."""
@@ -81,13 +81,7 @@ def read_answers(run: Run, split: str) -> Answers | None:
     if any(part is None for part in parts):
         return None
     examples = Examples.concat([part for part in parts if part is not None])
-    read = [run.read_probs(split, language) for language in languages]
-    probs = Probs(
-        ids=tuple(i for p in read for i in p.ids),
-        languages=tuple(g for p in read for g in p.languages),
-        target_names=read[0].target_names,
-        values=np.concatenate([p.values for p in read]),
-    )
+    probs = Probs.concat([run.read_probs(split, language) for language in languages])
     examples = _align(run, examples, probs)
     rules = rules_from_json(run.task, read_json(run.thresholds_file))
     tuned = decide_labels(run.task, rules, probs.values, probs.languages)
@@ -209,12 +203,11 @@ def _groups(examples: Examples) -> tuple[int, ...]:
 
 def _align(run: Run, examples: Examples, probs: Probs) -> Examples:
     """The examples in the order of the probs."""
-    row_of = {key: r for r, key in enumerate(zip(examples.languages, examples.ids, strict=True))}
-    keys = list(zip(probs.languages, probs.ids, strict=True))
-    missing = [key for key in keys if key not in row_of]
+    row_of = {key: row for row, key in enumerate(examples.keys)}
+    missing = [key for key in probs.keys if key not in row_of]
     if missing:
         raise KitError(
             f"{run.settings['data']}: {len(missing)} rows of run {run.name} are not there any more "
             f"(first: {missing[0][1]}). Restore the data folder that the run was made with."
         )
-    return examples.take([row_of[key] for key in keys])
+    return examples.take([row_of[key] for key in probs.keys])

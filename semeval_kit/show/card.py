@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from semeval_kit.decision.rule import Thresholds
-from semeval_kit.errors import KitError
+from semeval_kit.errors import import_extra
 from semeval_kit.run.directory import Run, write_atomic
 from semeval_kit.show.answers import read_rule
+from semeval_kit.show.citations import collect_citations
 from semeval_kit.show.folded_head import Layout, choose_layout
-from semeval_kit.show.paper import collect_citations, collect_facts, fill_template
+from semeval_kit.show.pages import fill_template
+from semeval_kit.show.paper import collect_facts
 from semeval_kit.show.results import RunResults, read_results
 from semeval_kit.show.tables_of_scores import (
     describe_use,
@@ -120,12 +122,7 @@ def make_card(
     Raises:
         KitError: a stage has not run, or huggingface_hub or jinja2 is missing.
     """
-    try:
-        from huggingface_hub import ModelCard
-    except ImportError as error:
-        raise KitError(
-            "Model cards need huggingface_hub. Install it with: pip install 'semeval-kit[analysis]'"
-        ) from error
+    hub = import_extra("huggingface_hub", "analysis", "Model cards need")
     results = results or read_results(run, n_resamples=n_resamples)
     thresholds = read_rule(run)
     metadata = _describe_model(run, results, licence).to_yaml(line_break="\n")
@@ -137,7 +134,7 @@ def make_card(
     }
     facts = _collect_facts(run, results, thresholds, fold, licence)
     body = fill_template("card.md.j2", facts, tables)
-    return str(ModelCard(f"---\n{metadata}\n---\n\n{body}", ignore_metadata_errors=False))
+    return str(hub.ModelCard(f"---\n{metadata}\n---\n\n{body}", ignore_metadata_errors=False))
 
 
 def write_snippet(run: Run, thresholds: Thresholds, fold: int | None) -> str:

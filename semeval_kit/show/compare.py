@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,14 +12,9 @@ from semeval_kit.decision.resampling import Board, Comparison, compare_systems
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run
 from semeval_kit.show.answers import Answers, read_answers
-from semeval_kit.show.results import (
-    RunResults,
-    SplitResult,
-    read_results,
-    score_answers,
-    scored_labels,
-)
-from semeval_kit.show.tabulate import Table, escape_cell, show_number
+from semeval_kit.show.results import RunResults, read_results
+from semeval_kit.show.scores import SplitResult, score_answers, scored_labels
+from semeval_kit.show.tabulate import Table, show_number, spell_csv
 from semeval_kit.show.wording import find_wording
 
 SPLITS = ("oof", "dev")
@@ -138,13 +131,7 @@ class RunComparison:
         """One line per run with all values in full precision."""
         rows = [entry.cells() for entry in self.entries]
         columns = list(dict.fromkeys(name for row in rows for name in row))
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(escape_cell(name) for name in columns)
-        for row in rows:
-            cells = [row.get(name) for name in columns]
-            writer.writerow("" if c is None else escape_cell(str(c)) for c in cells)
-        return buffer.getvalue()
+        return spell_csv(columns, ([row.get(name) for name in columns] for row in rows))
 
 
 def compare_runs(

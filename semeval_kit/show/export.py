@@ -8,10 +8,11 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from semeval_kit.decision.estimate import choose_metric
 from semeval_kit.decision.resampling import Board
 from semeval_kit.decision.rule import Thresholds
 from semeval_kit.errors import KitError
@@ -19,12 +20,8 @@ from semeval_kit.run.directory import Run, read_json, write_atomic, write_json
 from semeval_kit.show.answers import read_answers
 from semeval_kit.show.card import config_entries, make_card
 from semeval_kit.show.folded_head import choose_layout, fold_mean_head
-from semeval_kit.show.results import headline_metric, scored_labels
+from semeval_kit.show.scores import scored_labels
 from semeval_kit.task.codec import NUMERIC
-
-if TYPE_CHECKING:
-    pass
-
 
 # Weights are safetensors; whatever else could run code when it is loaded stays behind.
 _LEFT_BEHIND = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".py"}
@@ -94,7 +91,9 @@ def choose_best_fold(run: Run) -> int:
     def score(fold: int) -> float:
         rows = np.flatnonzero(folds == fold)
         languages = [answers.examples.languages[row] for row in rows]
-        board = Board.of(headline_metric(run.task), answers.gold[rows], languages, scored)
+        board = Board.of(
+            choose_metric(run.task, run.task.kind), answers.gold[rows], languages, scored
+        )
         return board.score(answers.tuned[rows])
 
     return max(range(run.n_folds), key=lambda fold: (score(fold), -fold))
@@ -103,11 +102,8 @@ def choose_best_fold(run: Run) -> int:
 def push_model(folder: Path, repo_id: str, *, private: bool = False, api: Any = None) -> str:
     """Upload an exported folder to the hub and return its address.
 
-    Args:
-        folder: made by `export_model`.
-        repo_id: OWNER/NAME.
-        private: whether a new repository is private; an old one stays as it is.
-        api: stands in for `huggingface_hub.HfApi` in tests.
+    `api` stands in for `huggingface_hub.HfApi` in tests; an old repository stays as private as it
+    is.
 
     Raises:
         KitError: no token in the environment, offline, a bad name, or the hub refuses.

@@ -1,4 +1,4 @@
-"""What would score higher, and where a run goes wrong: the rows behind it."""
+"""What would score higher: what is found in a run, with the command that tries it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from semeval_kit.decision.oof import OofRows
 from semeval_kit.decision.rule import decode_probs
@@ -15,11 +14,10 @@ from semeval_kit.decision.tuning import untuned_rule
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run
 from semeval_kit.show.answers import Answers, read_rule
-from semeval_kit.show.figures.pictures import count_tokens
-from semeval_kit.show.results import LabelResult, RunResults, score_answers
-from semeval_kit.show.tabulate import Table, shorten
-from semeval_kit.show.wording import SPLIT_TITLES, find_wording, name_encoder, name_measure
-from semeval_kit.submission.metrics import count_labels
+from semeval_kit.show.figures.data import count_tokens
+from semeval_kit.show.results import RunResults
+from semeval_kit.show.scores import LabelResult, score_answers
+from semeval_kit.show.wording import name_encoder, name_measure
 from semeval_kit.task.codec import encode_labels
 from semeval_kit.task.task import Task, list_tasks
 
@@ -32,12 +30,6 @@ _LEAST_GAIN = 0.002
 _FEW_POSITIVES = 100
 _FAR = 0.2
 _MOST_SIBLINGS = 12
-FloatArray = NDArray[np.float64]
-
-# A prob of 0 or 1 would cost infinitely much.
-_CLIP = 1e-7
-_TEXT_LENGTH = 180
-_N_EXAMPLES = 5
 
 
 @dataclass(frozen=True)
@@ -78,181 +70,6 @@ def write_command(run: Run, name: str, flags: str) -> str:
         f"semeval-kit run --task {task} --data DATA --langs {','.join(run.languages)} "
         f"--recipe submissions/{run.name}/{run.recipe_file.name} --run {run.name}-{name} {flags}"
     )
-
-
-@dataclass(frozen=True)
-class HardExample:
-    """An example that the model gets wrong as a whole.
-
-    Attributes:
-        gold: its labels in words, such as "anger, fear" or "anger 2".
-        pred: the decided labels in words.
-        loss: mean over annotated targets of the cross-entropy, in nats.
-    """
-
-    id: str
-    language: str
-    text: str
-    gold: str
-    pred: str
-    loss: float
-
-
-@dataclass(frozen=True)
-class WrongAnswer:
-    """One target of an example, answered with much confidence and wrongly.
-
-    Attributes:
-        target: a label, or an event such as "anger>=2".
-        is_gold: whether the example has it.
-        prob: what the model gives it.
-    """
-
-    id: str
-    language: str
-    text: str
-    target: str
-    is_gold: bool
-    prob: float
-
-
-def measure_losses(task: Task, answers: Answers) -> FloatArray:
-    """Cross-entropy of every example, `(n,)`, in nats: mean over its annotated targets.
-
-    For single-label tasks it is that of the gold class; for numbers the mean squared error. NaN for
-    an example without annotation.
-    """
-    targets = encode_labels(task, answers.gold)
-    if find_wording(task).numeric:
-        squares: FloatArray = np.nanmean((answers.tuned - answers.gold) ** 2, axis=1)
-        return squares
-    probs = np.clip(answers.probs.values, _CLIP, 1 - _CLIP)
-    if task.kind == "singlelabel":
-        known = ~np.isnan(targets).all(axis=1)
-        chosen = np.where(np.nan_to_num(targets) > 0, np.log(probs), 0.0).sum(axis=1)
-        return np.where(known, -chosen, np.nan)
-    cells = -(targets * np.log(probs) + (1 - targets) * np.log(1 - probs))
-    n_known = (~np.isnan(cells)).sum(axis=1)
-    return np.where(n_known > 0, np.nansum(cells, axis=1) / np.maximum(n_known, 1), np.nan)
-
-
-def find_hardest(task: Task, answers: Answers, n: int = 10) -> list[HardExample]:
-    """The examples with the highest loss, worst first; of copies of a text only the worst."""
-    losses = measure_losses(task, answers)
-    examples = answers.examples
-    found: list[HardExample] = []
-    seen: set[int] = set()
-    for row in np.argsort(-np.nan_to_num(losses, nan=-1.0), kind="stable"):
-        if len(found) == n or np.isnan(losses[row]):
-            break
-        if answers.groups[row] in seen:
-            continue
-        seen.add(answers.groups[row])
-        found.append(
-            HardExample(
-                examples.ids[row],
-                examples.languages[row],
-                examples.texts[row],
-                name_labels(task, answers.gold[row]),
-                name_labels(task, answers.tuned[row].astype(np.float64)),
-                float(losses[row]),
-            )
-        )
-    return found
-
-
-def find_wrong(task: Task, answers: Answers, n: int = 10) -> list[WrongAnswer]:
-    """The targets with the largest distance of prob from gold, at most one per text.
-
-    At threshold 0.5: only what is more than half wrong. For single-label tasks the classes that are
-    not gold but have the highest prob. None for numbers.
-    """
-    if find_wording(task).numeric:
-        return []
-    targets = encode_labels(task, answers.gold)
-    distance = np.abs(targets - answers.probs.values)
-    if task.kind == "singlelabel":
-        distance = np.where(targets == 0, distance, np.nan)
-    distance = np.where(np.isnan(distance), -1.0, distance)
-    found: list[WrongAnswer] = []
-    seen: set[int] = set()
-    examples = answers.examples
-    for place in np.argsort(-distance, axis=None, kind="stable"):
-        row, column = np.unravel_index(place, distance.shape)
-        if len(found) == n or distance[row, column] <= 0.5:
-            break
-        if answers.groups[row] in seen:
-            continue
-        seen.add(answers.groups[row])
-        found.append(
-            WrongAnswer(
-                examples.ids[row],
-                examples.languages[row],
-                examples.texts[row],
-                answers.probs.target_names[column],
-                bool(targets[row, column] == 1),
-                float(answers.probs.values[row, column]),
-            )
-        )
-    return found
-
-
-def tabulate_confusion(task: Task, answers: Answers) -> Table:
-    """Counts of right and wrong answers per label; no rows for intensities."""
-    rows = []
-    counts = (
-        count_labels(answers.gold, answers.tuned)
-        if task.max_value == 1 and not find_wording(task).numeric
-        else ()
-    )
-    for column, count in enumerate(counts):
-        n_known = int((~np.isnan(answers.gold[:, column])).sum())
-        true_negatives = n_known - count.tp - count.fp - count.fn
-        cells = (count.tp, count.fp, count.fn, true_negatives)
-        rows.append((task.all_labels[column], *map(str, cells)))
-    return Table(
-        "confusion",
-        f"Right and wrong answers per label, {SPLIT_TITLES[answers.split]}",
-        ("label", "true pos.", "false pos.", "false neg.", "true neg."),
-        tuple(rows),
-    )
-
-
-def tabulate_errors(task: Task, answers: Answers) -> list[Table]:
-    """The examples that cost most, and the answers that were surest and wrong."""
-    place = SPLIT_TITLES[answers.split]
-    hardest = [
-        (e.gold, e.pred, f"{e.loss:.2f}", shorten(e.text, _TEXT_LENGTH))
-        for e in find_hardest(task, answers, _N_EXAMPLES)
-    ]
-    wrong = [
-        (w.target, "yes" if w.is_gold else "no", f"{w.prob:.2f}", shorten(w.text, _TEXT_LENGTH))
-        for w in find_wrong(task, answers, _N_EXAMPLES)
-    ]
-    widths = (0.17, 0.17, 0.08, 0.46)
-    return [
-        Table(
-            "hardest", f"Examples with the highest loss, {place}",
-            ("gold", "predicted", "loss", "text"), tuple(hardest), 4, widths,
-        ),
-        Table(
-            "surest", f"Surest wrong answers, {place}",
-            ("label", "gold", "prob", "text"), tuple(wrong), 4, widths,
-        ),
-    ]  # fmt: skip
-
-
-def name_labels(task: Task, levels: FloatArray) -> str:
-    """The labels of a row `(L,)` in words; a dash where there is none; numbers as they are."""
-    if find_wording(task).numeric:
-        pairs = zip(task.all_labels, levels, strict=True)
-        return ", ".join(f"{label} {level:.3g}" for label, level in pairs)
-    names = [
-        f"{label} {int(level)}" if task.max_value > 1 else label
-        for label, level in zip(task.all_labels, levels, strict=True)
-        if level > 0
-    ]
-    return ", ".join(names) or "–"
 
 
 def _judge_learning(run: Run, results: RunResults) -> Iterator[Finding]:
@@ -354,7 +171,7 @@ def _describe_confusion(task: Task, oof: Answers, weakest: LabelResult) -> str:
 def _judge_members(run: Run, results: RunResults, oof: Answers) -> Iterator[Finding]:
     """Another run on the same rows whose mean with this one scores higher, untuned."""
     task, sign = results.task, -1 if results.low_is_better else 1
-    own = _score_untuned(task, oof)
+    score = _score_untuned(task, oof)
     names = oof.probs.target_names
     best_gain, best = _LEAST_GAIN, None
     for sibling in _find_siblings(run):
@@ -362,22 +179,19 @@ def _judge_members(run: Run, results: RunResults, oof: Answers) -> Iterator[Find
             probs = sibling.read_oof()
         except KitError:
             continue
-        position = {
-            key: row for row, key in enumerate(zip(probs.languages, probs.ids, strict=True))
-        }
         columns = [place for place, name in enumerate(probs.target_names) if name in names]
-        if set(position) != set(oof.keys) or len(columns) != len(names):
+        if set(probs.keys) != set(oof.keys) or len(columns) != len(names):
             continue
-        values = probs.values[[position[key] for key in oof.keys]][:, columns]
+        values = probs.order(oof.keys).values[:, columns]
         mean = replace(oof.probs, values=(oof.probs.values + values) / 2)
-        gain = sign * (_score_untuned(task, replace(oof, probs=mean)) - own)
+        gain = sign * (_score_untuned(task, replace(oof, probs=mean)) - score)
         if gain > best_gain:
             best_gain, best = gain, sibling
     if best is not None:
         yield Finding(
             "Another member",
             f"The mean of its probabilities with those of {best.name} scores "
-            f"{own + sign * best_gain:.4f} {results.wording.untuned} instead of {own:.4f}.",
+            f"{score + sign * best_gain:.4f} {results.wording.untuned} instead of {score:.4f}.",
             f"semeval-kit blend submissions/{run.name} submissions/{best.name} "
             f"--to {run.name}-blend",
         )
@@ -457,13 +271,13 @@ def _judge_encoder(run: Run, results: RunResults) -> Iterator[Finding]:
         or results.low_is_better
     ):
         return
-    ((language, own),) = score.languages.items()
-    better = [pair for pair in run.task.baselines_for(language, results.metric) if pair[0] > own]
+    ((language, ours),) = score.languages.items()
+    better = [pair for pair in run.task.baselines_for(language, results.metric) if pair[0] > ours]
     if better:
         value, baseline = min(better, key=lambda pair: pair[0])
         yield Finding(
             "A larger encoder",
             f"{name_encoder(results.encoder)} is small; the next better published result is "
-            f"{value:.4f} ({baseline.system}), {value - own:.4f} above this run.",
+            f"{value:.4f} ({baseline.system}), {value - ours:.4f} above this run.",
             write_command(run, "base", "--model roberta-base"),
         )

@@ -72,9 +72,7 @@ _SMALL = 2.0**-12  # tanh(x) = x to within x^3 / 3
 def can_fold(config: Any, n_targets: int) -> bool:
     """Tell whether a head of so many targets can be folded into an encoder with this config.
 
-    Args:
-        config: a transformers config, or its entries.
-        n_targets: outputs of the head; each takes two dimensions of the layer.
+    Each target takes two dimensions of the layer.
     """
     entries = config if isinstance(config, dict) else config.to_dict()
     width = entries.get("hidden_size") or entries.get("dim") or 0
@@ -136,7 +134,8 @@ def _write_layer(layer: Any, names: dict[str, Any], weight: Tensor) -> None:
     _clear(value)
     if value.weight.shape[0] == 3 * width:  # DeBERTa: query, key and value of a head in one matrix
         size = width // layer.attention.self.num_attention_heads
-        _clear_biases(layer.attention.self)
+        layer.attention.self.q_bias.zero_()
+        layer.attention.self.v_bias.zero_()
         rows = [(r // size) * 3 * size + 2 * size + r % size for r in range(n_targets)]
         value.weight[rows] = weight * _GAIN
     else:
@@ -178,8 +177,3 @@ def _clear(linear: Any) -> None:
     linear.weight.zero_()
     if linear.bias is not None:
         linear.bias.zero_()
-
-
-def _clear_biases(attention: Any) -> None:
-    attention.q_bias.zero_()
-    attention.v_bias.zero_()

@@ -16,7 +16,8 @@ from semeval_kit.show.answers import SPLITS, Answers, read_rule
 from semeval_kit.show.compare import find_before
 from semeval_kit.show.figures.pictures import Picture, draw_figures, read_all_answers
 from semeval_kit.show.report import list_tables, list_tiles
-from semeval_kit.show.results import RunResults, SplitResult, read_results
+from semeval_kit.show.results import RunResults, read_results
+from semeval_kit.show.scores import SplitResult
 from semeval_kit.show.tabulate import Table
 
 if TYPE_CHECKING:

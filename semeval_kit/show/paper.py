@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from semeval_kit.data.examples import Examples
 from semeval_kit.data.texts import find_overlap
-from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run, write_atomic
 from semeval_kit.show.answers import SPLITS, Answers, narrow_examples, read_answers, read_rule
+from semeval_kit.show.citations import collect_citations
 from semeval_kit.show.compare import Resampling, compare_runs
-from semeval_kit.show.findings import tabulate_confusion, tabulate_errors
-from semeval_kit.show.results import N_RESAMPLES, RunResults, read_results
+from semeval_kit.show.mistakes import tabulate_confusion, tabulate_errors
+from semeval_kit.show.pages import fill_template
+from semeval_kit.show.results import RunResults, read_results
+from semeval_kit.show.scores import N_RESAMPLES
+from semeval_kit.show.tables_of_comparisons import group_seeds, tabulate_ablations, tabulate_seeds
 from semeval_kit.show.tables_of_runs import (
-    group_seeds,
     show_field,
-    tabulate_ablations,
     tabulate_data,
     tabulate_folds,
     tabulate_machine,
     tabulate_recipe,
-    tabulate_seeds,
     tabulate_weights,
 )
 from semeval_kit.show.tables_of_scores import (
@@ -41,56 +38,11 @@ from semeval_kit.show.tables_of_scores import (
     tabulate_targets,
     tabulate_uploads,
 )
-from semeval_kit.show.tabulate import (
-    Latex,
-    Markdown,
-    Table,
-    escape_latex,
-    escape_markdown,
-    show_count,
-    show_interval,
-    show_number,
-    show_seconds,
-)
+from semeval_kit.show.tabulate import Table, show_count, show_interval, show_number, show_seconds
 from semeval_kit.show.wording import name_encoder
 
 AnswersBySplit = Mapping[str, Answers | None]
 Tables = dict[str, list[Table]]
-
-# LaTeX is full of braces, so templates use brackets that neither it nor Markdown has.
-_DELIMITERS: dict[str, Any] = {
-    "block_start_string": "<%",
-    "block_end_string": "%>",
-    "variable_start_string": "<<",
-    "variable_end_string": ">>",
-    "comment_start_string": "<#",
-    "comment_end_string": "#>",
-}
-
-# Patterns of an encoder's name -> keys in templates/known.bib; the first that matches decides.
-_ENCODERS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    # Models further trained for African languages have papers of their own.
-    (r"afro|afri", ()),
-    (r"^embedded$|minilm", ("wang2020minilm", "reimers2019sentence")),
-    (r"sentence-transformers/.*mpnet|all-mpnet", ("song2020mpnet", "reimers2019sentence")),
-    (r"mpnet", ("song2020mpnet",)),
-    (r"mdeberta|deberta-?v3", ("he2021debertav3", "he2021deberta")),
-    (r"deberta", ("he2021deberta",)),
-    (r"modernbert", ("warner2024modernbert",)),
-    (r"bertweet", ("nguyen2020bertweet",)),
-    (r"twitter-roberta", ("barbieri2020tweeteval", "liu2019roberta")),
-    (r"xlm-?r", ("conneau2020unsupervised",)),
-    (r"distilroberta", ("sanh2019distilbert", "liu2019roberta")),
-    (r"roberta", ("liu2019roberta",)),
-    (r"distilbert", ("sanh2019distilbert",)),
-    (r"rembert", ("chung2021rethinking",)),
-    (r"labse", ("feng2022labse",)),
-    (r"albert", ("lan2020albert",)),
-    (r"electra", ("clark2020electra",)),
-    (r"(^|/)bert[-_](tiny|mini|small|medium)|bert_uncased_l-", ("turc2019well", "devlin2019bert")),
-    (r"^(google-bert/)?bert-(base|large)", ("devlin2019bert",)),
-)
-METHODS = ("wolf2020transformers", "efron1993introduction", "yeh2000more")
 
 
 def write_paper(
@@ -127,63 +79,6 @@ def write_paper(
     return paths
 
 
-def load_jinja() -> Any:
-    """The library that fills templates.
-
-    Raises:
-        KitError: it is missing.
-    """
-    try:
-        import jinja2
-    except ImportError as error:
-        raise KitError(
-            "Reports, papers and cards need jinja2. Install it with: "
-            "pip install 'semeval-kit[analysis]'"
-        ) from error
-    return jinja2
-
-
-def read_template(name: str) -> str:
-    """A file of this package's templates."""
-    file = resources.files("semeval_kit.show").joinpath("templates", name)
-    return file.read_text(encoding="utf-8")
-
-
-def fill_template(
-    name: str, facts: Mapping[str, Any], tables: Tables, latex: bool = False
-) -> Markdown | Latex:
-    """Fill a template of this package.
-
-    Args:
-        name: of the file under templates/.
-        facts: values by name; text is escaped unless it is `Latex` or `Markdown`.
-        tables: groups of tables by name, given to the template as `tables`.
-        latex: LaTeX instead of Markdown.
-
-    Raises:
-        KitError: jinja2 is missing.
-    """
-    jinja2 = load_jinja()
-    markup: type[Latex] | type[Markdown] = Latex if latex else Markdown
-    escape: Callable[[str], str] = escape_latex if latex else escape_markdown
-    environment = jinja2.Environment(
-        autoescape=False,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        finalize=lambda value: value if isinstance(value, markup) else escape(str(value)),
-        **_DELIMITERS,
-    )
-    environment.globals.update(_LATEX if latex else _MARKDOWN)
-    drawn = {
-        group: markup("\n".join(_draw(table, latex) for table in members))
-        for group, members in tables.items()
-    }
-    text: str = environment.from_string(read_template(name)).render(**facts, tables=drawn)
-    return markup(text)
-
-
 def collect_facts(run: Run, results: RunResults) -> dict[str, Any]:
     """What card and paper say of a run in words."""
     return {
@@ -209,76 +104,6 @@ def collect_facts(run: Run, results: RunResults) -> dict[str, Any]:
         "seconds": show_seconds(results.seconds),
         "notes": results.estimate.get("notes", ()),
     }
-
-
-@dataclass(frozen=True)
-class Bibliography:
-    """Entries of a .bib file, and which of them stand for what.
-
-    Attributes:
-        task_keys: citation keys of the task and its data.
-        encoder_keys: encoder name -> its citation keys; none if the encoder is not known here.
-        method_keys: citation keys of software and statistics.
-    """
-
-    entries: tuple[str, ...]
-    task_keys: tuple[str, ...]
-    encoder_keys: dict[str, tuple[str, ...]]
-    method_keys: tuple[str, ...] = METHODS
-
-    def to_bibtex(self) -> str:
-        """The .bib file; what is not known is a comment that begins with TODO."""
-        missing = [f"% TODO: BibTeX of the encoder {_comment(e)}" for e in self.unknown_encoders]
-        if not self.task_keys:
-            missing.insert(0, "% TODO: BibTeX of the task and its data (the task file has none)")
-        return "\n\n".join([*missing, *self.entries]) + "\n"
-
-    @property
-    def unknown_encoders(self) -> tuple[str, ...]:
-        """Encoders without an entry."""
-        return tuple(name for name, keys in self.encoder_keys.items() if not keys)
-
-
-def collect_citations(task_citations: Sequence[str], encoders: Sequence[str]) -> Bibliography:
-    """Gather the entries that a system paper needs."""
-    known = _read_known()
-    encoder_keys = {name: find_encoder_keys(name) for name in dict.fromkeys(encoders)}
-    task_entries = [entry.strip() for text in task_citations for entry in split_entries(text)]
-    task_keys = [key for entry in task_entries if (key := read_key(entry))]
-    wanted = dict.fromkeys([*(k for keys in encoder_keys.values() for k in keys), *METHODS])
-    entries = [*task_entries, *(known[key] for key in wanted if key not in task_keys)]
-    return Bibliography(tuple(entries), tuple(task_keys), encoder_keys)
-
-
-def find_encoder_keys(encoder: str) -> tuple[str, ...]:
-    """Citation keys of an encoder by its name; empty if it is not known here."""
-    name = encoder.casefold().rstrip("/")
-    # Of a folder only the last part says anything about the model.
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        name = name.rpartition("/")[2]
-    for pattern, keys in _ENCODERS:
-        if re.search(pattern, name):
-            return keys
-    return ()
-
-
-def split_entries(text: str) -> list[str]:
-    """BibTeX entries of a text, each from its @ to where its braces close."""
-    entries = []
-    for start in (match.start() for match in re.finditer(r"^\s*@", text, re.MULTILINE)):
-        depth = 0
-        for place in range(text.index("@", start), len(text)):
-            depth += {"{": 1, "}": -1}.get(text[place], 0)
-            if text[place] == "}" and depth == 0:
-                entries.append(text[start : place + 1].strip())
-                break
-    return entries
-
-
-def read_key(entry: str) -> str:
-    """The citation key of an entry; empty if there is none usable in a citation command."""
-    found = re.match(r"\s*@\w+\s*\{\s*([A-Za-z0-9:._+/-]+)\s*,", entry)
-    return found.group(1) if found else ""
 
 
 def _collect_tables(
@@ -314,10 +139,7 @@ def _if_any(table: Table) -> list[Table]:
 
 
 def _tabulate_others(
-    run: Run,
-    others: Sequence[Run],
-    resampling: Resampling,
-    tell: Callable[[str], None] | None,
+    run: Run, others: Sequence[Run], resampling: Resampling, tell: Callable[[str], None] | None
 ) -> list[Table]:
     tables = []
     for split in ("oof", "dev") if others else ():
@@ -389,52 +211,3 @@ def _show_reading(reading: Mapping[str, Any]) -> str:
     if not reading:
         return ""
     return f"{show_number(reading['score'])} {show_interval((reading['low'], reading['high']))}"
-
-
-def _draw(table: Table, latex: bool) -> str:
-    if latex:
-        return table.to_latex()
-    notes = "".join(f"\n{escape_markdown(note)}\n" for note in table.notes)
-    return f"**{escape_markdown(table.title)}**\n\n{table.to_markdown()}{notes}"
-
-
-def _cite_latex(keys: Sequence[str]) -> Latex:
-    return Latex(rf"~\cite{{{','.join(keys)}}}" if keys else "")
-
-
-def _cite_markdown(keys: Sequence[str]) -> Markdown:
-    return Markdown(f" [{'; '.join(f'@{key}' for key in keys)}]" if keys else "")
-
-
-def _list_latex(sentences: Sequence[str]) -> Latex:
-    items = "\n".join(rf"\item {escape_latex(sentence)}" for sentence in sentences)
-    return Latex(f"\\begin{{itemize}}\n{items}\n\\end{{itemize}}" if sentences else "")
-
-
-_LATEX: dict[str, Any] = {
-    "cite": _cite_latex,
-    "bullets": _list_latex,
-    "heading": lambda text: Latex(rf"\section{{{escape_latex(text)}}}"),
-    "todo": lambda text: Latex(rf"\todo{{{escape_latex(text)}}}"),
-}
-
-
-def _list_markdown(sentences: Sequence[str]) -> Markdown:
-    return Markdown("\n".join(f"- {escape_markdown(sentence)}" for sentence in sentences))
-
-
-_MARKDOWN: dict[str, Any] = {
-    "cite": _cite_markdown,
-    "bullets": _list_markdown,
-    "heading": lambda text: Markdown(f"## {escape_markdown(text)}\n"),
-    "todo": lambda text: Markdown(f"**TODO: {escape_markdown(text)}**"),
-}
-
-
-def _read_known() -> dict[str, str]:
-    file = resources.files("semeval_kit.show").joinpath("templates", "known.bib")
-    return {read_key(entry): entry for entry in split_entries(file.read_text(encoding="utf-8"))}
-
-
-def _comment(text: str) -> str:
-    return " ".join(text.split())

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semeval_kit.show.tabulate import escape_cell, show_controls
+from semeval_kit.show.tabulate import show_controls, spell_csv
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -66,20 +64,17 @@ def predict_items(
 ) -> Iterator[Prediction]:
     """Predict texts as they come, batch by batch, in their order.
 
-    Args:
-        items: (name, text) pairs.
-        probs_of: maps n texts to probabilities `(n, C)`; is not asked about blank texts.
-        decide: maps probabilities `(n, C)` to predictions `(n, L)`.
-        batch_size: texts that are read before the first is answered.
+    Blank texts get no answer. Items are (name, text) pairs; `batch_size` of them are read before
+    the first is answered.
     """
     source = iter(items)
     while batch := list(islice(source, batch_size)):
         worded = [row for row, (_, text) in enumerate(batch) if text.strip()]
         probs = probs_of([batch[row][1] for row in worded]) if worded else np.empty((0, 0))
         preds = decide(probs) if worded else np.empty((0, 0), dtype=np.int64)
-        found = {row: place for place, row in enumerate(worded)}
+        place_of = {row: place for place, row in enumerate(worded)}
         for row, (name, text) in enumerate(batch):
-            place = found.get(row)
+            place = place_of.get(row)
             if place is None:
                 yield Prediction(name, text, None, None)
             else:
@@ -103,7 +98,8 @@ def spell_predictions(
     if format_ == "jsonl":
         yield from (_spell_json(prediction, vocabulary) for prediction in predictions)
     elif format_ == "csv":
-        yield _join_cells(["id", "text", "labels", *vocabulary.target_names])
+        header = ["id", "text", "labels", *vocabulary.target_names]
+        yield spell_csv(header, []).removesuffix("\n")
         yield from (_spell_row(prediction, vocabulary) for prediction in predictions)
     else:
         yield from _spell_table(predictions, vocabulary, width)
@@ -134,13 +130,7 @@ def _spell_row(prediction: Prediction, vocabulary: Vocabulary) -> str:
     else:
         cells.append("|".join(vocabulary.name_labels(prediction.preds)))
         cells += [f"{value:.6f}" for value in prediction.probs]
-    return _join_cells(cells)
-
-
-def _join_cells(cells: Sequence[str]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="").writerow([escape_cell(cell) for cell in cells])
-    return buffer.getvalue()
+    return spell_csv(cells, []).removesuffix("\n")
 
 
 def _spell_table(

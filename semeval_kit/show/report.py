@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from semeval_kit import __version__
 from semeval_kit.decision.rule import Thresholds
-from semeval_kit.run.directory import Run, write_atomic
-from semeval_kit.show.answers import Answers, read_rule
+from semeval_kit.files import sha256_file, write_atomic
+from semeval_kit.run.directory import Run
+from semeval_kit.show.answers import read_rule
 from semeval_kit.show.compare import find_before, tabulate_before
 from semeval_kit.show.figures.charts import embed_figure
 from semeval_kit.show.figures.pictures import draw_figures, read_all_answers
-from semeval_kit.show.findings import N_SHOWN, find_hardest, find_wrong, list_findings
-from semeval_kit.show.paper import load_jinja, read_template
+from semeval_kit.show.findings import N_SHOWN, list_findings
+from semeval_kit.show.mistakes import find_hardest, find_wrong
+from semeval_kit.show.pages import fill_page
 from semeval_kit.show.results import RunResults, read_results
 from semeval_kit.show.tables_of_runs import (
     tabulate_files,
@@ -38,9 +38,7 @@ from semeval_kit.show.tables_of_scores import (
     tabulate_uploads,
 )
 from semeval_kit.show.tabulate import Table, shorten, show_interval, show_number
-from semeval_kit.task.task import Task
 
-_TEXT_LENGTH = 500
 _MOST_NOTES = 8
 _CROSS_ENTROPY = "Cross-entropy per target in nats"
 
@@ -48,10 +46,8 @@ _CROSS_ENTROPY = "Cross-entropy per target in nats"
 def write_report(run: Run, before: Run | None = None) -> Path:
     """Write the page about a finished run and return its path.
 
-    Args:
-        run: with all folds done and thresholds tuned.
-        before: the same encoder without fine-tuning, for the radar chart; None: that inside the
-            run, if there is one.
+    `before` is the same encoder without fine-tuning, for the radar chart; by default that inside
+    the run, if there is one.
 
     Raises:
         KitError: a stage has not run, `before` does not fit, or jinja2 or matplotlib is missing.
@@ -66,10 +62,6 @@ def render_report(run: Run, before: Run | None = None) -> str:
     Raises:
         KitError: as for `write_report`.
     """
-    jinja2 = load_jinja()
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     answers = read_all_answers(run)
     results = read_results(run, answers=answers)
     thresholds = read_rule(run)
@@ -83,8 +75,9 @@ def render_report(run: Run, before: Run | None = None) -> str:
         {"picture": picture, "image": embed_figure(picture.figure, picture.name)}
         for picture in draw_figures(run, train, answers, before)
     ]
-    style = read_template("colours.css") + read_template("report.css")
-    page: str = environment.from_string(read_template("report.html.j2")).render(
+    return fill_page(
+        "report",
+        "report.css",
         name=run.name,
         task=run.task.title,
         summary=_summarize(run, results),
@@ -95,18 +88,16 @@ def render_report(run: Run, before: Run | None = None) -> str:
         notes=results.estimate.get("notes", ()),
         zip=_describe_zip(run),
         most=_MOST_NOTES,
-        tables={table.key.partition("-")[0]: _trust(table.to_html()) for table in tables},
+        tables={table.key.partition("-")[0]: table for table in tables},
         warnings=thresholds.warnings,
         pictures=pictures,
         loss_name="Mean squared error" if results.wording.numeric else _CROSS_ENTROPY,
-        hardest=_show_hardest(results.task, oof),
-        wrong=_show_wrong(results.task, oof),
+        hardest=find_hardest(results.task, oof) if oof else (),
+        wrong=find_wrong(results.task, oof) if oof else (),
+        shorten=shorten,
         readings=_show_notes(run, train.notes),
         version=__version__,
-        style=_trust(style),
-        style_hash=_hash(style),
     )
-    return page
 
 
 def list_tables(results: RunResults, thresholds: Thresholds) -> list[Table]:
@@ -185,11 +176,10 @@ def _describe_zip(run: Run) -> dict[str, str]:
     """Where the zip lies, and how to know it again."""
     if not run.zip_file.is_file():
         return {}
-    content = run.zip_file.read_bytes()
     return {
         "path": f"submissions/{run.name}/{run.zip_file.name}",
-        "size": f"{len(content)}",
-        "sha256": hashlib.sha256(content).hexdigest(),
+        "size": f"{run.zip_file.stat().st_size}",
+        "sha256": sha256_file(run.zip_file),
     }
 
 
@@ -223,32 +213,6 @@ def _tile(
     }
 
 
-def _show_hardest(task: Task, oof: Answers | None) -> list[dict[str, str]]:
-    return [
-        {
-            "text": shorten(example.text, _TEXT_LENGTH),
-            "gold": example.gold,
-            "pred": example.pred,
-            "loss": f"{example.loss:.2f}",
-            "where": f"{example.language} · {example.id}",
-        }
-        for example in (find_hardest(task, oof) if oof is not None else ())
-    ]
-
-
-def _show_wrong(task: Task, oof: Answers | None) -> list[dict[str, str]]:
-    return [
-        {
-            "text": shorten(example.text, _TEXT_LENGTH),
-            "target": example.target,
-            "prob": f"{example.prob:.3f}",
-            "gold": "yes" if example.is_gold else "no",
-            "where": f"{example.language} · {example.id}",
-        }
-        for example in (find_wrong(task, oof) if oof is not None else ())
-    ]
-
-
 def _show_notes(run: Run, notes: Sequence[str]) -> list[str]:
     """What was noticed while reading; without this machine's folders, as the page is mailed."""
     folder = run.data
@@ -259,15 +223,3 @@ def _show_notes(run: Run, notes: Sequence[str]) -> list[str]:
             note = note.replace(prefix, "")
         shown.append(note)
     return shown
-
-
-def _trust(text: str) -> Any:
-    """Mark what this module made itself, so that it is not escaped again."""
-    import markupsafe
-
-    return markupsafe.Markup(text)
-
-
-def _hash(text: str) -> str:
-    digest = hashlib.sha256(text.encode("utf-8")).digest()
-    return f"sha256-{base64.b64encode(digest).decode('ascii')}"

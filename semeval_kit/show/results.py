@@ -1,4 +1,4 @@
-"""A run as numbers: the one place that reads its files for tables, and scores its answers."""
+"""A run as numbers: the one place that reads its files for tables."""
 
 from __future__ import annotations
 
@@ -6,23 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from semeval_kit.decision.estimate import DEFAULT_METRIC
-from semeval_kit.decision.oof import split_languages
-from semeval_kit.decision.resampling import Board, find_interval
-from semeval_kit.run.directory import OPEN_FIELDS, Run, read_json
+from semeval_kit.decision.estimate import choose_metric
+from semeval_kit.run.directory import Run, read_json
+from semeval_kit.run.layout import OPEN_FIELDS
 from semeval_kit.show.answers import SPLITS, Answers, read_answers, shown_task
+from semeval_kit.show.scores import N_RESAMPLES, SplitResult, score_answers
 from semeval_kit.show.wording import Wording, find_wording, name_measure
-from semeval_kit.submission.measure import find_beside_rows, is_unmet
-from semeval_kit.submission.metrics import METRICS, Beside, count_labels, macro_auc
 from semeval_kit.submission.upload import Upload, read_uploads
 from semeval_kit.task.metric_facts import METRIC_FACTS
 from semeval_kit.task.task import Task
-
-Interval = tuple[float, float] | None
-N_RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -204,13 +196,13 @@ def read_results(
     given |= {split: read_answers(run, split) for split in splits if split not in given}
     scores = {
         split: {
-            rule: score_answers(task, own, rule, n_resamples=n_resamples, by_label=by_label)
+            rule: score_answers(task, answered, rule, n_resamples=n_resamples, by_label=by_label)
             for rule in ("half", "tuned")
         }
         for split in splits
-        if (own := given[split]) is not None
+        if (answered := given[split]) is not None
     }
-    metric = headline_metric(task)
+    metric = choose_metric(task, task.kind)
     estimate = read_json(run.estimate_file) if run.estimate_file.is_file() else {}
     if "oof" in scores and estimate.get("metric") == metric:
         scores["oof"] = _quote_estimate(scores["oof"], estimate, with_interval=n_resamples > 0)
@@ -225,7 +217,7 @@ def read_results(
         },
         settings=run.settings,
         learnt_splits=run.learnt_splits,
-        member=str(run.settings.get("member", "encoder")),
+        member=run.member,
         encoder=str(run.recipe.get("encoder") or run.settings.get("member", "")),
         parameters=done[0].get("parameters"),
         trainable_parameters=done[0].get("trainable_parameters"),
@@ -240,185 +232,16 @@ def read_results(
     )
 
 
-@dataclass(frozen=True)
-class LabelResult:
-    """One label on one split, as the mean over the languages that have it.
-
-    Attributes:
-        positives: gold rows that have it, over all languages; None for numbers.
-        score: F1, Pearson's r for intensities, for numbers as the wording says.
-        interval: 95% interval of the score by group bootstrap.
-        precision: None where there is no F1.
-    """
-
-    label: str
-    positives: int | None
-    score: float
-    interval: Interval
-    precision: float | None = None
-    recall: float | None = None
-
-
-@dataclass(frozen=True)
-class SplitResult:
-    """A run on one split.
-
-    Attributes:
-        split: "oof", "dev" or "test".
-        rule: "half" (0.5, argmax) or "tuned".
-        n_groups: groups of copies, the unit of the bootstrap.
-        measures: metric -> mean over languages.
-        interval: 95% interval of the headline metric by group bootstrap.
-    """
-
-    split: str
-    rule: str
-    n_examples: int
-    n_groups: int
-    metric: str
-    measures: dict[str, float]
-    interval: Interval
-    languages: dict[str, float]
-    labels: tuple[LabelResult, ...]
-
-    @property
-    def score(self) -> float:
-        """The headline metric."""
-        return self.measures[self.metric]
-
-
-def headline_metric(task: Task) -> str:
-    """The first metric that ranks and that answers to the task can be scored by, as in `tune`."""
-    fitting = (
-        name
-        for name in task.scoring.metrics
-        if name in METRICS and task.kind in METRIC_FACTS[name].kinds
-    )
-    return next(fitting, DEFAULT_METRIC[task.kind])
-
-
-def scored_labels(task: Task) -> NDArray[np.bool_]:
-    """`(L,)`: which labels count in the score."""
-    excluded = task.scoring.excluded_labels
-    return np.array([label not in excluded for label in task.all_labels], dtype=bool)
-
-
-def score_answers(
-    task: Task,
-    answers: Answers,
-    rule: str,
-    *,
-    n_resamples: int = N_RESAMPLES,
-    by_label: bool = True,
-    seed: int = 0,
-) -> SplitResult:
-    """Score the answers of a run on a split."""
-    scored = scored_labels(task)
-    beside = find_beside_rows(task, task.main_targets[0], answers.examples)
-    bench = _Bench(task, answers, answers.preds(rule), n_resamples, seed, beside)
-    metric = headline_metric(task)
-    rows_of = split_languages(answers.examples.languages)
-    columns = {  # those that a language has and that count
-        code: np.flatnonzero(scored & ~np.isnan(answers.gold[rows]).all(axis=0))
-        for code, rows in rows_of.items()
-    }
-    values = {
-        name: {code: bench.measure(name, rows, columns[code]) for code, rows in rows_of.items()}
-        for name in dict.fromkeys((metric, *find_wording(task).measures))
-    }
-    by_label_bench = replace(bench, n_resamples=n_resamples * by_label)
-    return SplitResult(
-        split=answers.split,
-        rule=rule,
-        n_examples=len(answers),
-        n_groups=len(set(answers.groups)),
-        metric=metric,
-        measures={name: float(np.mean(list(means.values()))) for name, means in values.items()},
-        interval=bench.bootstrap(metric, scored, np.arange(len(answers))),
-        languages=values[metric],
-        labels=tuple(
-            by_label_bench.score_label(column)
-            for column in range(len(task.all_labels))
-            if not np.isnan(answers.gold[:, column]).all()
-        ),
-    )
-
-
-@dataclass(frozen=True)
-class _Bench:
-    """Answers decided by a rule, and how often they are resampled."""
-
-    task: Task
-    answers: Answers
-    preds: NDArray[np.int64]
-    n_resamples: int
-    seed: int
-    beside: Beside
-
-    def measure(self, name: str, rows: NDArray[np.int64], columns: NDArray[np.intp]) -> float:
-        cells = np.ix_(rows, columns)
-        if name == "macro_auc":
-            return macro_auc(self.answers.gold[cells], self.answers.probs.values[cells])
-        beside = self.beside
-        if is_unmet(name, beside):  # the split's files say no more than gold
-            return float("nan")
-        gold, preds = self.answers.gold[cells], self.preds[cells]
-        return METRICS[name](gold, preds, beside=beside.take(rows))
-
-    def score_label(self, column: int) -> LabelResult:
-        gold, label = self.answers.gold, self.task.all_labels[column]
-        rows_of = [
-            rows
-            for rows in split_languages(self.answers.examples.languages).values()
-            if not np.isnan(gold[rows, column]).all()
-        ]
-        everything = np.sort(np.concatenate(rows_of))
-        cells = [(gold[rows][:, [column]], self.preds[rows][:, [column]]) for rows in rows_of]
-        alone = np.arange(gold.shape[1]) == column
-        metric = find_wording(self.task).label_metric
-        interval = self.bootstrap(metric, alone, everything)
-        if metric != "macro_f1":
-            score = float(np.mean([METRICS[metric](*pair) for pair in cells]))
-            return LabelResult(label, self.count_positives(column), score, interval)
-        counts = [count_labels(*pair)[0] for pair in cells]
-        f1, precision, recall = (
-            float(np.mean([getattr(count, name) for count in counts]))
-            for name in ("f1", "precision", "recall")
-        )
-        positives = self.count_positives(column)
-        return LabelResult(label, positives, f1, interval, precision, recall)
-
-    def count_positives(self, column: int) -> int | None:
-        if find_wording(self.task).numeric:
-            return None
-        return int((self.answers.gold[:, column] > 0).sum())
-
-    def bootstrap(self, name: str, scored: NDArray[np.bool_], rows: NDArray[np.intp]) -> Interval:
-        """The 95% interval of a metric on some rows, over groups of equal texts."""
-        if self.n_resamples < 1 or name == "macro_auc" or is_unmet(name, self.beside):
-            return None
-        board = Board.of(
-            name,
-            self.answers.gold[rows],
-            [self.answers.examples.languages[row] for row in rows],
-            scored,
-            np.array(self.answers.groups, dtype=np.int64)[rows],
-        )
-        board = replace(board, beside=self.beside.take(rows))
-        drawn = board.resample([self.preds[rows]], self.n_resamples, self.seed)
-        return find_interval(drawn[:, 0])
-
-
 def _quote_estimate(
     scores: Mapping[str, SplitResult], estimate: Mapping[str, Any], *, with_interval: bool
 ) -> dict[str, SplitResult]:
     """The same with the figures of the estimate: one figure has one interval, one set of digits."""
     quoted = {}
     for rule, name in (("half", "at_half"), ("tuned", "cross_fitted")):
-        own, reading = scores[rule], estimate[name]
+        scored, reading = scores[rule], estimate[name]
         quoted[rule] = replace(
-            own,
-            measures={**own.measures, own.metric: float(reading["score"])},
+            scored,
+            measures={**scored.measures, scored.metric: float(reading["score"])},
             languages={code: float(value) for code, value in reading["languages"].items()},
             interval=(reading["low"], reading["high"]) if with_interval else None,
         )

@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from semeval_kit import __version__
 from semeval_kit.run.directory import write_atomic
-from semeval_kit.show.figures.charts import embed_figure
-from semeval_kit.show.figures.search import draw_fields, draw_importances, draw_trials
-from semeval_kit.show.paper import load_jinja, read_template
+from semeval_kit.show.figures.charts import (
+    BLUE,
+    FAINT,
+    INK,
+    VERMILION,
+    break_name,
+    embed_figure,
+    grid_panels,
+    name_bars,
+    new_figure,
+    styled,
+)
+from semeval_kit.show.pages import fill_page
 from semeval_kit.show.tabulate import Table, show_interval, show_number, show_p, show_seconds
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 FEW_TRIALS = 20
 """With fewer trials than these, what mattered is a guess."""
 _OBJECTIVES = {"score": "cross-fitted {metric}", "map": "mean average precision"}
 
 Results = Mapping[str, Any]
+Trials = Sequence[Mapping[str, Any]]
 
 
 def describe_search(results: Results) -> list[str]:
@@ -114,39 +129,116 @@ def write_search_page(folder: Path, results: Results) -> Path:
     Raises:
         KitError: jinja2 or matplotlib is missing.
     """
-    jinja2 = load_jinja()
-    trust = jinja2.utils.markupsafe.Markup
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    style = read_template("colours.css") + read_template("report.css")
-    digest = hashlib.sha256(style.encode("utf-8")).digest()
     tables = [tabulate_trials(results), tabulate_importances(results)]
-    page = environment.from_string(read_template("search.html.j2")).render(
+    page = fill_page(
+        "search",
+        "report.css",
         name=folder.resolve().name,
         version=__version__,
         sentences=describe_search(results),
-        tables=[trust(table.to_html()) for table in tables if table.rows],
+        tables=[table for table in tables if table.rows],
         pictures=_draw_pictures(results),
-        style=trust(style),
-        style_hash=f"sha256-{base64.b64encode(digest).decode('ascii')}",
     )
     write_atomic(folder / "search.csv", tables[0].to_csv())
     write_atomic(folder / "search.html", page)
     return folder / "search.html"
 
 
+@styled
+def draw_trials(trials: Trials, n_folds: int) -> Figure:
+    """Mean average precision of the trials in order, on the folds that each has trained."""
+    figure = new_figure(2.8)
+    axes = figure.subplots()
+    numbers = np.arange(len(trials))
+    values = np.array([np.nan if t["map"] is None else t["map"] for t in trials])
+    whole = np.array([t["folds"] >= n_folds for t in trials])
+    axes.plot(numbers[whole], values[whole], "o", color=BLUE, label=f"all {n_folds} folds")
+    short = ~whole & ~np.isnan(values)
+    axes.plot(numbers[short], values[short], "x", color=VERMILION, label="stopped, or not ended")
+    for number in numbers[short]:
+        axes.annotate(
+            str(trials[number]["folds"]),
+            (number, values[number]),
+            xytext=(3, 3),
+            textcoords="offset points",
+            fontsize=6,
+            color=FAINT,
+        )
+    if len(values) and not np.isnan(values[0]):
+        axes.axhline(values[0], color=INK, linewidth=0.8, linestyle="--", label="the recipe itself")
+    axes.set_xlabel("trial (beside a cross: its folds)")
+    axes.set_ylabel("mean average precision")
+    axes.set_xticks(numbers[:: max(len(trials) // 12, 1)])
+    figure.legend(loc="outside upper left", ncols=3)
+    return figure
+
+
+@styled
+def draw_importances(importances: Mapping[str, float]) -> Figure:
+    """Bars: the share of the differences between trials that each field accounts for."""
+    names = sorted(importances, key=lambda name: -importances[name])
+    figure = new_figure(max(1.6, 0.26 * len(names) + 0.7))
+    axes = figure.subplots()
+    shares = [100 * importances[name] for name in names]
+    bars = axes.barh(range(len(names)), shares, 0.7, color=BLUE)
+    axes.bar_label(bars, [f"{share:.0f}%" for share in shares], padding=2, fontsize=8)
+    name_bars(axes, names)
+    axes.margins(x=0.15)
+    axes.set_xlabel("share of what differs between trials (fANOVA)")
+    return figure
+
+
+@styled
+def draw_fields(trials: Trials, log_fields: Sequence[str]) -> Figure:
+    """A panel for each field: its values against average precision in the first fold."""
+    shown = [trial for trial in trials if trial["first"] is not None]
+    names = list(shown[0]["params"]) if shown else []
+    figure, panels = grid_panels(max(len(names), 1), columns=3, height=1.5, sharey=True)
+    for name, axes in zip(names, panels, strict=False):
+        _draw_field(axes, [trial["params"][name] for trial in shown], shown)
+        axes.set_title(break_name(name, 22, 1))
+        if name in log_fields:
+            _spell_decades(axes)
+    for axes in panels[::3]:
+        axes.set_ylabel("first fold")
+    return figure
+
+
+def _spell_decades(axes: Axes) -> None:
+    """A logarithmic axis whose numbers are plain: 1e-05, 0.001."""
+    low, high = (np.log10(end) for end in axes.dataLim.intervalx)
+    axes.set_xscale("log")
+    ends = np.arange(np.floor(low), np.ceil(high) + 1)
+    shown = 10.0 ** ends[:: max(len(ends) // 2, 1)]
+    axes.set_xticks(shown, [f"{value:g}" for value in shown])
+    axes.minorticks_off()
+
+
+def _draw_field(axes: Axes, values: Sequence[Any], shown: Trials) -> None:
+    words = any(isinstance(value, (str, bool)) for value in values)
+    names = sorted({str(value) for value in values}) if words else []
+    places = [names.index(str(value)) if words else value for value in values]
+    for place, trial in zip(places, shown, strict=True):
+        colour = VERMILION if trial["state"] == "stopped" else BLUE
+        axes.plot(place, trial["first"], "o", color=colour, markersize=3)
+    if words:
+        axes.set_xticks(range(len(names)), [break_name(name, 10, 1) for name in names])
+        axes.set_xlim(-0.5, len(names) - 0.5)
+
+
 def _describe_confirmed(results: Results) -> list[str]:
     facts, metric = results["confirmed"], results["metric"]
     if facts is None:
         return ["Nothing is confirmed yet: the figures of the trials chose the winner themselves."]
-    own, start, test = facts["figures"], facts["start"], facts["difference"]
-    shown = f"{own['score']:.4f} {show_interval((own['low'], own['high']))}"
+    winner, start, test = facts["figures"], facts["start"], facts["difference"]
+    shown = f"{winner['score']:.4f} {show_interval((winner['low'], winner['high']))}"
     place = f"on a new partition of the rows (seed {facts['seed']})"
     if test is None:
         return [f"No trial was better than the recipe itself, which has {metric} {shown} {place}."]
     trial = next(trial for trial in results["trials"] if trial["name"] == facts["winner"])
-    chosen = "" if trial["value"] is None else f" ({_name_objective(results)} {trial['value']:.4f})"
+    in_search = (
+        "" if trial["value"] is None else f" ({_name_objective(results)} {trial['value']:.4f})"
+    )
     sentences = [
         f"{facts['winner']} has {metric} {shown} {place}; the recipe that the search began with "
         f"has {start['score']:.4f} there. Difference {test['difference']:+.4f} "
@@ -157,7 +249,7 @@ def _describe_confirmed(results: Results) -> list[str]:
         sentences.append("The interval holds 0: the search has shown no gain.")
     sentences.append(
         f"This is the figure to report, not the best of {len(results['trials'])} on the folds that "
-        f"chose it{chosen}. The rows are the same, so a little optimism may remain."
+        f"chose it{in_search}. The rows are the same, so a little optimism may remain."
     )
     return sentences
 

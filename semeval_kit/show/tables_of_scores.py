@@ -9,7 +9,8 @@ import numpy as np
 
 from semeval_kit.decision.oof import FloatArray
 from semeval_kit.decision.rule import Thresholds
-from semeval_kit.show.results import Interval, LabelResult, RunResults, SplitResult
+from semeval_kit.show.results import RunResults
+from semeval_kit.show.scores import Interval, SplitResult
 from semeval_kit.show.tabulate import Table, show_interval, show_number
 from semeval_kit.show.wording import SPLIT_TITLES, name_measure
 
@@ -59,11 +60,11 @@ def describe_use(results: RunResults, split: str) -> str:
     if split in results.learnt_splits:
         return "trained on"
     if split == results.recipe.get("holdout_split"):
-        chosen = [
+        choices = [
             *(["the epoch"] if results.recipe.get("select_by") != "last" else []),
             *(["the thresholds"] if results.wording.tuned else []),
         ]
-        return f"held out; chose {' and '.join(chosen)}" if chosen else "held out"
+        return f"held out; chose {' and '.join(choices)}" if choices else "held out"
     return ""
 
 
@@ -86,9 +87,7 @@ def tabulate_labels(
         score.labels, key=lambda one: one.score, reverse=not results.wording.numeric
     )
     labels = {label.label: label for label in best_first}
-    columns: dict[str, Mapping[str, str]] = {
-        name: _show_scores(score),
-    }
+    columns: dict[str, Mapping[str, str]] = {name: _show_scores(score)}
     if not results.wording.numeric:
         columns["positives"] = {label: str(result.positives) for label, result in labels.items()}
     if thresholds is not None and results.wording.tuned:
@@ -97,7 +96,7 @@ def tabulate_labels(
     if any(label.precision is not None for label in score.labels):
         columns["P"] = {label: show_number(r.precision, 3) for label, r in labels.items()}
         columns["R"] = {label: show_number(r.recall, 3) for label, r in labels.items()}
-    columns["95% interval"] = {label: _show_interval(r) for label, r in labels.items()}
+    columns["95% interval"] = {label: show_interval(r.interval, 3) for label, r in labels.items()}
     columns |= {
         f"{split} {name}": _show_scores(results.split_score(split))
         for split in splits[1:]
@@ -307,10 +306,10 @@ def tabulate_baselines(results: RunResults) -> Table:
     own_title = f"this run ({'expected' if test is None else 'test'})"
     nearest = {}
     for language in results.settings["languages"]:
-        own = scores.get(language)
+        score = scores.get(language)
         published = results.task.baselines_for(language, results.metric)
-        if own is not None and published:
-            nearest[language] = own, sorted(published, key=lambda pair: abs(pair[0] - own))
+        if score is not None and published:
+            nearest[language] = score, sorted(published, key=lambda pair: abs(pair[0] - score))
     notes = ("Published values are on the official test split.",)
     if len(results.settings["languages"]) > 1:
         return Table(
@@ -318,17 +317,17 @@ def tabulate_baselines(results: RunResults) -> Table:
             "Nearest published results",
             ("language", own_title, results.metric_name, "system", "source"),
             tuple(
-                (language, show_number(own), show_number(value), baseline.system, baseline.source)
-                for language, (own, ((value, baseline), *_)) in nearest.items()
+                (language, show_number(score), show_number(value), baseline.system, baseline.source)
+                for language, (score, ((value, baseline), *_)) in nearest.items()
             ),
             n_text=5,
             notes=notes,
         )
     lines = [
         line
-        for own, published in nearest.values()
+        for score, published in nearest.values()
         for line in [
-            (own, own_title, "–"),
+            (score, own_title, "–"),
             *((value, b.system, b.source) for value, b in published[:_N_BASELINES]),
         ]
     ]
@@ -346,10 +345,6 @@ def tabulate_baselines(results: RunResults) -> Table:
 
 def _show_scores(score: SplitResult | None) -> dict[str, str]:
     return {label.label: show_number(label.score, 3) for label in score.labels} if score else {}
-
-
-def _show_interval(label: LabelResult) -> str:
-    return show_interval(label.interval, 3)
 
 
 def _show_cuts(

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import html
 import io
 import re
 import shutil
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    pass
-
+from semeval_kit.files import to_csv
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -121,11 +117,7 @@ class Table:
 
     def to_csv(self) -> str:
         """Comma-separated values with a header line; no cell is a formula."""
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(self.columns)
-        writer.writerows([escape_cell(cell) for cell in row] for row in self.rows)
-        return buffer.getvalue()
+        return spell_csv(self.columns, self.rows)
 
     def to_markdown(self) -> str:
         """A pipe table."""
@@ -184,7 +176,7 @@ class Table:
         ]
         return "\n".join(lines)
 
-    _repr_html_ = to_html
+    _repr_html_ = __html__ = to_html
 
     def _html_row(self, number: int) -> str:
         first, *others = self.rows[number]
@@ -192,8 +184,8 @@ class Table:
             f"<td{self._html_class(place)}>{html.escape(cell)}</td>"
             for place, cell in enumerate(others, start=1)
         )
-        own = ' class="own"' if number in self.marked else ""
-        return f'<tr{own}><th scope="row" class="word">{html.escape(first)}</th>{cells}</tr>'
+        mark = ' class="own"' if number in self.marked else ""
+        return f'<tr{mark}><th scope="row" class="word">{html.escape(first)}</th>{cells}</tr>'
 
     def _html_class(self, place: int) -> str:
         return ' class="word"' if place < self.n_text else ""
@@ -316,7 +308,8 @@ def escape_latex(text: str) -> Latex:
         return text
     parts: list[str] = []
     foreign = ""
-    for place, char in enumerate(_mark_breaks(show_controls(text))):
+    breakable = re.sub(rf"(\S{{{_LONG_WORD}}})(?=\S)", rf"\1{_BREAK}", show_controls(text))
+    for place, char in enumerate(breakable):
         if char == _BREAK or char in _LATEX or char.isascii() or _SETTABLE.match(char):
             if foreign and char == " ":
                 foreign += char
@@ -340,6 +333,14 @@ def escape_markdown(text: str) -> Markdown:
     return Markdown(shown.replace("://", ":&#47;&#47;"))
 
 
+def spell_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A CSV for people, who open it in spreadsheets: no cell is a formula; None is blank."""
+    return to_csv(
+        [escape_cell(name) for name in columns],
+        [["" if cell is None else escape_cell(str(cell)) for cell in row] for row in rows],
+    )
+
+
 def escape_cell(text: str) -> str:
     """Keep a spreadsheet from reading a CSV cell as a formula."""
     try:
@@ -355,10 +356,6 @@ def _pipe(cells: Sequence[str]) -> str:
 
 def _ampersand(cells: Sequence[str]) -> str:
     return " & ".join(escape_latex(cell) for cell in cells) + r" \\"
-
-
-def _mark_breaks(text: str) -> str:
-    return re.sub(rf"(\S{{{_LONG_WORD}}})(?=\S)", rf"\1{_BREAK}", text)
 
 
 def _escape_char(char: str, place: int) -> str:

@@ -107,29 +107,27 @@ _WORDINGS = {
             ("macro_auc", "AUC"),
         ),
     ),
+    "regression": Wording(
+        measures=("spearman", "pearson", "rmse", "mae"),
+        label_score="RMSE",
+        label_metric="rmse",
+        tuned=False,
+        untuned="as predicted",
+        decision="The mean of the models' numbers is predicted.",
+        compared="RMSE per number",
+        numeric=True,
+    ),
+    "distribution": Wording(
+        measures=("jensen_shannon", "rmse", "mae"),
+        label_score="RMSE",
+        label_metric="rmse",
+        tuned=False,
+        untuned="as predicted",
+        decision="The mean of the models' shares is predicted, made to sum to 1.",
+        compared="RMSE per share",
+        numeric=True,
+    ),
 }
-
-
-_WORDINGS["regression"] = Wording(
-    measures=("spearman", "pearson", "rmse", "mae"),
-    label_score="RMSE",
-    label_metric="rmse",
-    tuned=False,
-    untuned="as predicted",
-    decision="The mean of the models' numbers is predicted.",
-    compared="RMSE per number",
-    numeric=True,
-)
-_WORDINGS["distribution"] = Wording(
-    measures=("jensen_shannon", "rmse", "mae"),
-    label_score="RMSE",
-    label_metric="rmse",
-    tuned=False,
-    untuned="as predicted",
-    decision="The mean of the models' shares is predicted, made to sum to 1.",
-    compared="RMSE per share",
-    numeric=True,
-)
 
 
 def find_wording(task: Task) -> Wording:

@@ -87,15 +87,15 @@ def lay_out(task: Task, layout: Member, labels: tuple[str, ...]) -> tuple[Block,
     blocks = []
     for name in names:
         target, marks = main[name], dict[str, str]()
-        own = labels if len(main) == 1 else target.labels
-        spelling = {label: layout.values.get(label, label) for label in own}
+        columns = labels if len(main) == 1 else target.labels
+        spelling = {label: layout.values.get(label, label) for label in columns}
         kind_of_layout, column = target.layout, target.column
         if len(names) == 1 and layout.label_layout in LAYOUTS[target.kind]:
             kind_of_layout, column = layout.label_layout, layout.label_column
             marks = {"joiner": layout.label_joiner, "none_word": layout.none_word}
         header: tuple[str, ...] = (layout.columns.get(name, column),)
         if kind_of_layout == "columns":
-            header = tuple(layout.columns.get(label, label) for label in own)
+            header = tuple(layout.columns.get(label, label) for label in columns)
         spelled: dict[str, Any] = {
             "labels": tuple(spelling.values()),
             "scopes": tuple(spelling.get(scope, scope) for scope in target.scopes),

@@ -39,17 +39,20 @@ def measure_answers(
     start = 0
     for target in main:
         width = len(reference.labels) if len(main) == 1 else len(target.labels)
-        own = slice(start, start + width)
+        columns = slice(start, start + width)
         start += width
-        scored = scored_labels(task, reference)[own]
-        if np.isnan(preds[:, own]).all():
+        scored = scored_labels(task, reference)[columns]
+        if np.isnan(preds[:, columns]).all():
             continue
         for name in _metrics_of(task, target):
             if name in metrics.METRICS and not is_unmet(name, beside):
                 key = name if len(main) == 1 else f"{target.name}_{name}"
                 metric = metrics.find(name)
                 rows = _group_rows(task, reference, len(gold))
-                parts = [metric(gold[r, own], preds[r, own], scored, beside.take(r)) for r in rows]
+                parts = [
+                    metric(gold[r, columns], preds[r, columns], scored, beside.take(r))
+                    for r in rows
+                ]
                 values[key] = sum(parts) / len(parts)
     if len(main) > 1:
         for name in task.scoring.metrics:

@@ -55,8 +55,8 @@ class Counts:
 def count_labels(gold: Matrix, preds: Matrix) -> list[Counts]:
     """Counts per label; both are (n_examples, n_labels), positive above 0, NaN gold left out."""
     gold, preds = np.asarray(gold, dtype=np.float64), np.asarray(preds)
-    known = ~np.isnan(gold)
-    is_gold, is_pred = (gold > 0) & known, (preds > 0) & known
+    annotated = ~np.isnan(gold)
+    is_gold, is_pred = (gold > 0) & annotated, (preds > 0) & annotated
     tp = (is_gold & is_pred).sum(axis=0)
     fp = (~is_gold & is_pred).sum(axis=0)
     fn = (is_gold & ~is_pred).sum(axis=0)
@@ -212,11 +212,7 @@ class Metric:
         return METRIC_FACTS[self.name]
 
     def __call__(
-        self,
-        gold: Matrix,
-        answers: Matrix,
-        scored: Matrix | None = None,
-        beside: Beside = NOTHING,
+        self, gold: Matrix, answers: Matrix, scored: Matrix | None = None, beside: Beside = NOTHING
     ) -> float:
         """The score.
 
@@ -283,17 +279,17 @@ def _weighted(gold: Matrix, preds: Matrix, value: Callable[[Counts], float]) -> 
 
 
 def _exact_rows(gold: Matrix, answers: Matrix, beside: Beside) -> Matrix:
-    known = ~np.isnan(gold)
-    right = ((gold == answers) | ~known).all(axis=1)
-    return np.where(known.any(axis=1), right, np.nan)
+    annotated = ~np.isnan(gold)
+    right = ((gold == answers) | ~annotated).all(axis=1)
+    return np.where(annotated.any(axis=1), right, np.nan)
 
 
 def _jaccard_rows(gold: Matrix, answers: Matrix, beside: Beside) -> Matrix:
-    known = ~np.isnan(gold)
-    is_gold, is_answer = known & (gold > 0), known & (answers > 0)
+    annotated = ~np.isnan(gold)
+    is_gold, is_answer = annotated & (gold > 0), annotated & (answers > 0)
     both, either = (is_gold & is_answer).sum(axis=1), (is_gold | is_answer).sum(axis=1)
     shares = np.where(either == 0, 1.0, both / np.maximum(either, 1))
-    return np.where(known.any(axis=1), shares, np.nan)
+    return np.where(annotated.any(axis=1), shares, np.nan)
 
 
 def _within_rows(gold: Matrix, answers: Matrix, beside: Beside) -> Matrix:
@@ -343,8 +339,10 @@ def _spread_agreement(gold: Matrix, answers: Matrix, beside: Beside) -> float:
     groups = np.asarray(beside.groups)
     found = []
     for truth, answer in zip(gold.T, answers.T, strict=True):
-        known = ~np.isnan(truth)
-        rows = [np.flatnonzero(known & (groups == group)) for group in np.unique(groups[known])]
+        annotated = ~np.isnan(truth)
+        rows = [
+            np.flatnonzero(annotated & (groups == group)) for group in np.unique(groups[annotated])
+        ]
         spreads = [(truth[r].std(ddof=1), answer[r].std(ddof=1)) for r in rows if len(r) > 1]
         if not spreads:
             return math.nan
@@ -371,11 +369,11 @@ def _of_columns(name: str, measure: Callable[[Any, Any], float]) -> Metric:
     """The mean over columns of a measure of the rows that are annotated."""
 
     def compute(gold: Matrix, answers: Matrix, beside: Beside) -> float:
-        known = ~np.isnan(gold)
+        annotated = ~np.isnan(gold)
         return mean_of(
             [
                 measure(gold[rows, column].tolist(), answers[rows, column].tolist())
-                for column, rows in enumerate(known.T)
+                for column, rows in enumerate(annotated.T)
             ]
         )
 

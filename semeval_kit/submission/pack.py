@@ -125,9 +125,7 @@ def pack_submission(
 def merge_zips(paths: Sequence[str | Path], zip_path: str | Path) -> list[str]:
     """Put the files of several zips into one, for a competition whose subtasks are tasks here.
 
-    Args:
-        paths: zips or folders; each file is in one of them, or the same in several.
-        zip_path: the zip to be written.
+    Each file is in one of the zips or folders, or the same in several.
 
     Returns:
         The names of its files. Check it by the rules of each task.
@@ -174,11 +172,11 @@ def _write_member(
     blocks = lay_out(task, layout, reference.labels)
     answers = values.astype(np.float64)
     for block in blocks:
-        own = answers[:, block.columns]
-        _check_values(path, reference.ids, block, own)
-        if block.target.layout == "joined" and block.target.none_word in block.target.labels:
+        rows, target = answers[:, block.columns], block.target
+        _check_values(path, reference.ids, block, rows)
+        if target.layout == "joined" and target.none_word in target.labels:
             # The word for "nothing" may be a label itself, such as neutral.
-            own[~own.any(axis=1), block.target.labels.index(block.target.none_word)] = 1
+            rows[~rows.any(axis=1), target.labels.index(target.none_word)] = 1
     data = _format_predictions(task, layout, blocks, reference, answers)
     expected = reference
     if not layout.id_column:
@@ -200,7 +198,7 @@ def _check_values(
     path: Path, ids: tuple[str, ...], block: Block, values: NDArray[np.float64]
 ) -> None:
     target = block.target
-    largest = target.max_intensity if target.kind == "intensity" else 1
+    largest = target.largest
     with np.errstate(invalid="ignore"):
         allowed = np.isfinite(values)
         if not block.numeric:

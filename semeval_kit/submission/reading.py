@@ -118,12 +118,12 @@ class _RowReader:
         self.n_changed_texts += self.echoes.get(row_id, cells[start:end]) != cells[start:end]
         values: list[float] = []
         for block in self.blocks:
-            own = cells[end : end + len(block.header)]
+            cells_of_block = cells[end : end + len(block.header)]
             end += len(block.header)
             if block.target.layout == "columns":
-                values += self._read_numbers(block, row_id, own, record.line)
+                values += self._read_numbers(block, row_id, cells_of_block, record.line)
             else:
-                values += self._read_names(block, own[0], record.line)
+                values += self._read_names(block, cells_of_block[0], record.line)
         self.values.append(values)
 
     def check_ids(self) -> None:
@@ -197,7 +197,7 @@ class _RowReader:
         """The cells of the layout columns: exactly 0, 1, ..., or real numbers."""
         values = []
         target = block.target
-        largest = target.max_intensity if target.kind == "intensity" else 1
+        largest = target.largest
         low, high = target.range or (0.0, 1.0)
         for label, cell in zip(block.header, cells, strict=True):
             text = cell.strip(_SPACES)

@@ -81,7 +81,7 @@ class Score:
     def from_json(cls, stored: Mapping[str, Any]) -> Score:
         """The score that `to_json` gave; other keys are passed over, null stays None."""
         fields = cls.__dataclass_fields__
-        known: dict[str, Any] = {key: value for key, value in stored.items() if key in fields}
+        kept: dict[str, Any] = {key: value for key, value in stored.items() if key in fields}
         languages = tuple(
             LanguageScore(
                 language=entry["language"],
@@ -89,10 +89,10 @@ class Score:
                 metrics=dict(entry["metrics"]),
                 labels=tuple(LabelScore(**label) for label in entry["labels"]),
             )
-            for entry in known.pop("languages", ())
+            for entry in kept.pop("languages", ())
         )
-        known |= {key: tuple(known[key]) for key in ("missing", "unscored", "warnings")}
-        return cls(**known, languages=languages)
+        kept |= {key: tuple(kept[key]) for key in ("missing", "unscored", "warnings")}
+        return cls(**kept, languages=languages)
 
 
 def score_submission(
@@ -230,11 +230,11 @@ def _read_shared(
         preds = _read_generic(task, contents.files[member], member, whole, layout)
         start = 0
         for reference in ordered:
-            own = preds[start : start + len(reference.ids)]
-            start += len(own)
+            part = preds[start : start + len(reference.ids)]
+            start += len(part)
             earlier = answers.get(reference.language)
-            own = own if earlier is None else _merge(earlier.preds, own)
-            answers[reference.language] = _Answers(reference, require_gold(reference), own)
+            part = part if earlier is None else _merge(earlier.preds, part)
+            answers[reference.language] = _Answers(reference, require_gold(reference), part)
     return answers
 
 

@@ -161,12 +161,7 @@ def resume_upload(log: Path, upload: Upload, site: Codabench) -> Upload:
 
 
 def wait_for_score(
-    log: Path,
-    upload: Upload,
-    site: Codabench,
-    *,
-    minutes: float,
-    tell: Callable[[str], None],
+    log: Path, upload: Upload, site: Codabench, *, minutes: float, tell: Callable[[str], None]
 ) -> Upload:
     """Ask until the site is done or the time is over; every new state is kept and told.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from semeval_kit.task.task import Task
 
 PLACEHOLDERS = ("lang", "Lang")
+_NOT_PREDICTED = "is no target that is predicted. Correct it."
 
 
 def find_errors(task: Task) -> tuple[str, ...]:
@@ -40,6 +41,19 @@ def find_errors(task: Task) -> tuple[str, ...]:
     )
 
 
+def _strangers(
+    key: str, names: Iterable[str], allowed: Container[str], wrong: str
+) -> Iterator[str]:
+    """Names under a key that are not among those allowed, and what is wrong with them."""
+    return (f"{key}: '{name}' {wrong}" for name in names if name not in allowed)
+
+
+def _doubles(key: str, names: Iterable[str]) -> Iterator[str]:
+    for name, count in Counter(names).items():
+        if count > 1:
+            yield f"{key}: '{name}' is named {count} times. Keep one."
+
+
 def _pattern_errors(task: Task) -> Iterator[str]:
     files = task.data.files
     for key, patterns in dict(files).items():
@@ -48,9 +62,9 @@ def _pattern_errors(task: Task) -> Iterator[str]:
         for pattern, count in Counter(patterns).items():
             if count > 1:
                 yield f"data.files.{key}: '{pattern}' is named twice. Keep one."
-    for pattern in task.data.spelling:
-        if all(pattern not in patterns for patterns in dict(files).values()):
-            yield f"data.spelling: '{pattern}' is no pattern of data.files. Correct it."
+    every = [pattern for patterns in dict(files).values() for pattern in patterns]
+    wrong = "is no pattern of data.files. Correct it."
+    yield from _strangers("data.spelling", task.data.spelling, every, wrong)
     several = len(task.languages) > 1 and not task.data.language_column
     patterns = (*files.train, *files.dev, *files.test)
     if several and not all("{lang}" in pattern.lower() for pattern in patterns):
@@ -91,24 +105,18 @@ def _member_errors(task: Task) -> Iterator[str]:
                 yield f"submission.member: '{name}' serves {count} languages. Put {{lang}} in it."
             if count > 1 and together and not layout.id_column:
                 yield f"submission.member: '{name}' serves {count} languages and needs ids."
-        for name in layout.targets:
-            if name not in main:
-                yield f"submission.targets: '{name}' is no target that is predicted. Correct it."
-        for error in _format_errors(layout.number_format):
-            yield f"submission.number_format: '{layout.number_format}' {error}. Correct it."
+        yield from _strangers("submission.targets", layout.targets, main, _NOT_PREDICTED)
+        try:
+            float(layout.number_format.format(0.123))
+        except (ValueError, IndexError, KeyError, AttributeError):
+            wrong = f"'{layout.number_format}' is no format of a number, such as '{{:.2f}}'"
+            yield f"submission.number_format: {wrong}. Correct it."
     for name, count in paths.items():
         if count > 1:
             yield f"submission.members: '{name}' is there {count} times. Name each once."
     zip_name = task.submission.zip_name
     if zip_name and (not zip_name.endswith(".zip") or "/" in zip_name):
         yield f"submission.zip_name: '{zip_name}' is no file name that ends in .zip. Correct it."
-
-
-def _format_errors(number_format: str) -> Iterator[str]:
-    try:
-        float(number_format.format(0.123))
-    except (ValueError, IndexError, KeyError, AttributeError):
-        yield "is no format of a number, such as '{:.2f}'"
 
 
 def _path_errors(key: str, pattern: str) -> Iterator[str]:
@@ -128,8 +136,9 @@ def _path_errors(key: str, pattern: str) -> Iterator[str]:
 
 def _label_errors(task: Task) -> Iterator[str]:
     labels = task.labels
-    for language in {*labels.by_language, *labels.optional} - set(task.languages):
-        yield f"labels: '{language}' is no language of this task. Correct it."
+    codes = dict.fromkeys((*labels.by_language, *labels.optional))
+    wrong = "is no language of this task. Correct it."
+    yield from _strangers("labels", codes, task.languages, wrong)
     for language, names in labels.optional.items():
         if not set(names) <= set(task.labels_for(language)):
             yield (
@@ -185,9 +194,8 @@ def _spelling_errors(target: Target, key: str) -> Iterator[str]:
         yield f"{key}binarize: only for kind 'multilabel'. Remove it."
     if target.layout == "columns" and len(target.columns) != len(target.labels):
         yield f"{key}{label_key}columns: as many as there are labels are needed. Correct them."
-    for scope in target.scopes:
-        if scope not in target.labels:
-            yield f"{key}scopes: '{scope}' is no label of this target. Add it there."
+    wrong = "is no label of this target. Add it there."
+    yield from _strangers(f"{key}scopes", target.scopes, target.labels, wrong)
     if (target.layout == "scoped") != bool(target.scopes):
         yield f"{key}scopes: go with the layout 'scoped', and only with it."
     for spelling, label in target.values.items():
@@ -247,9 +255,9 @@ def _echo_errors(task: Task, member: Member) -> Iterator[str]:
     """What a file of the zip repeats of the data files."""
     if member.id_column and not task.data.id_column:
         yield "submission.id_column: the data files have no id column. Set it to ''."
-    for column in member.text_columns:
-        if column not in task.data.text_columns:
-            yield f"submission.text_columns: '{column}' is not in data.text_columns. Add it there."
+    wrong = "is not in data.text_columns. Add it there."
+    columns = task.data.text_columns
+    yield from _strangers("submission.text_columns", member.text_columns, columns, wrong)
 
 
 def _input_errors(task: Task) -> Iterator[str]:
@@ -282,12 +290,9 @@ def _column_errors(task: Task) -> Iterator[str]:
             yield f"data: column '{column}' has {count} roles (id, text, label, ignored). Keep one."
     if data.header:
         return
-    for column in (*columns, *labels):
-        if column not in data.columns:
-            yield f"data.columns: '{column}' is missing, and the file has no header. Add it."
-    for column, count in Counter(data.columns).items():
-        if count > 1:
-            yield f"data.columns: '{column}' is named {count} times. Keep one."
+    wrong = "is missing, and the file has no header. Add it."
+    yield from _strangers("data.columns", (*columns, *labels), data.columns, wrong)
+    yield from _doubles("data.columns", data.columns)
 
 
 def _language_errors(task: Task) -> Iterator[str]:
@@ -296,9 +301,8 @@ def _language_errors(task: Task) -> Iterator[str]:
         ("predict_languages", task.predict_languages),
         ("scoring.languages", task.scoring.languages),
     ):
-        for language, count in Counter(languages).items():
-            if count > 1:
-                yield f"{key}: '{language}' is named {count} times. Keep one."
+        yield from _doubles(key, languages)
+        for language in dict.fromkeys(languages):
             if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", language):
                 yield f"{key}: '{language}' is no language code (letters, digits, - and _)."
     if task.cross_lingual:
@@ -322,10 +326,11 @@ def _scoring_errors(task: Task) -> Iterator[str]:
     several = len(task.main_targets) > 1 or len(task.submission.layouts) > 1
     if scoring.rules != "generic" and several:
         yield f"scoring.rules: '{scoring.rules}' knows one target and file. Choose 'generic'."
-    for language in set(scoring.languages) - set(task.predict_languages):
-        yield f"scoring.languages: '{language}' is not in predict_languages. Correct it."
-    for label in set(scoring.excluded_labels) - set(task.all_labels):
-        yield f"scoring.excluded_labels: '{label}' is no label of this task. Remove it."
+    codes, excluded = task.predict_languages, scoring.excluded_labels
+    wrong = "is not in predict_languages. Correct it."
+    yield from _strangers("scoring.languages", scoring.languages, codes, wrong)
+    wrong = "is no label of this task. Remove it."
+    yield from _strangers("scoring.excluded_labels", excluded, task.all_labels, wrong)
     if scoring.excluded_labels and not set(task.all_labels) - set(scoring.excluded_labels):
         yield "scoring.excluded_labels: no label is left to score. Shorten the list."
     if scoring.rules != "generic" and task.submission.label_layout != "columns":
@@ -347,9 +352,8 @@ def _scoring_errors(task: Task) -> Iterator[str]:
 
 def _by_target_errors(task: Task) -> Iterator[str]:
     by_name = {target.name: target for target in task.main_targets}
+    yield from _strangers("scoring.by_target", task.scoring.by_target, by_name, _NOT_PREDICTED)
     for name, named in task.scoring.by_target.items():
-        if name not in by_name:
-            yield f"scoring.by_target: '{name}' is no target that is predicted. Correct it."
         for metric in named if name in by_name else ():
             if by_name[name].kind not in METRIC_FACTS[metric].kinds:
                 kind = by_name[name].kind
@@ -359,20 +363,17 @@ def _by_target_errors(task: Task) -> Iterator[str]:
 def _hub_errors(task: Task) -> Iterator[str]:
     if task.hub is None:
         return
-    for language in (*task.hub.languages, *task.hub.configs):
-        if language not in task.languages:
-            yield f"hub: '{language}' is no language of this task. Remove it."
-    for split in task.hub.splits:
-        if split not in SPLITS:
-            yield f"hub.splits: '{split}' is none of {', '.join(SPLITS)}. Correct it."
+    codes, wrong = (*task.hub.languages, *task.hub.configs), "is no language of this task."
+    yield from _strangers("hub", codes, task.languages, f"{wrong} Remove it.")
+    wrong = f"is none of {', '.join(SPLITS)}. Correct it."
+    yield from _strangers("hub.splits", task.hub.splits, SPLITS, wrong)
 
 
 def _source_errors(task: Task) -> Iterator[str]:
     for place, baseline in enumerate(task.baselines):
         key = f"baselines[{place}] ({baseline.system})"
-        for language in baseline.values:
-            if language not in task.predict_languages:
-                yield f"{key}: '{language}' is not in predict_languages. Remove it."
+        wrong = "is not in predict_languages. Remove it."
+        yield from _strangers(key, baseline.values, task.predict_languages, wrong)
         facts = METRIC_FACTS[baseline.metric]
         values = [*baseline.values.values(), *([baseline.average] if baseline.average else [])]
         for value in values:

@@ -113,9 +113,14 @@ class Target(TargetTable):
         return tuple(f"{self.name}:{label}" for label in self.labels)
 
     @property
+    def largest(self) -> int:
+        """Largest value of a label, for the kinds that count: 1, or the highest intensity."""
+        return self.max_intensity if self.kind == "intensity" else 1
+
+    @property
     def file_max_value(self) -> int:
         """Largest value of a label cell in the data files, for the kinds that count."""
-        return self.max_value or (self.max_intensity if self.kind == "intensity" else 1)
+        return self.max_value or self.largest
 
 
 class Iff(Section):

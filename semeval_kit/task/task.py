@@ -103,22 +103,10 @@ class Task(Section):
         data, labels = self.data, self.all_labels
         columns = dict(zip(self.labels.default, data.label_columns, strict=False))
         main = Target(
-            kind=self.kind,
             labels=labels,
-            max_intensity=self.max_intensity,
-            range=self.range,
-            bounded=self.bounded,
-            layout=data.label_layout,
-            column=data.label_column,
+            **{key: getattr(self, key) for key in _SHARED_KEYS},
+            **{ours: getattr(data, key) for key, ours in _DATA_KEYS.items() if ours != "columns"},
             columns=tuple(columns.get(label, label) for label in labels),
-            joiner=data.label_joiner,
-            none_word=data.none_word,
-            scopes=data.scopes,
-            values=data.values,
-            drop=data.drop,
-            blank_words=data.blank_words,
-            max_value=data.max_value,
-            binarize=data.binarize,
         )
         return (main, *tables)
 
@@ -156,12 +144,11 @@ class Task(Section):
         alone: dict[str, Any] = {"target_tables": {}, "main_table": ""}
         if target.name != "main":
             alone |= {
-                "kind": target.kind,
+                **{key: getattr(target, key) for key in _SHARED_KEYS},
                 "labels": Labels(default=target.labels),
-                "max_intensity": target.max_intensity,
-                "range": target.range,
-                "bounded": target.bounded,
-                "data": self.data.model_copy(update=_data_keys(target)),
+                "data": self.data.model_copy(
+                    update={key: getattr(target, ours) for key, ours in _DATA_KEYS.items()}
+                ),
             }
         return self.model_copy(update=alone)
 
@@ -300,6 +287,12 @@ def nearest(word: str, choices: Iterable[str]) -> str:
 
 
 _SHARED_KEYS = ("kind", "max_intensity", "range", "bounded")
+# Keys of `[data]` that say where labels stand -> the same of a target.
+_DATA_KEYS = {
+    **{f"label_{name}": name for name in ("layout", "column", "columns", "joiner")},
+    **{name: name for name in ("none_word", "scopes", "values", "drop", "blank_words")},
+    **{name: name for name in ("max_value", "binarize")},
+}
 
 
 def _slice(widths: list[tuple[str, int]]) -> dict[str, slice]:
@@ -308,23 +301,6 @@ def _slice(widths: list[tuple[str, int]]) -> dict[str, slice]:
         slices[name] = slice(start, start + width)
         start += width
     return slices
-
-
-def _data_keys(target: Target) -> dict[str, Any]:
-    """The keys of `[data]` that say where a target's labels stand."""
-    return {
-        "label_layout": target.layout,
-        "label_column": target.column,
-        "label_columns": target.columns,
-        "label_joiner": target.joiner,
-        "none_word": target.none_word,
-        "scopes": target.scopes,
-        "values": target.values,
-        "drop": target.drop,
-        "blank_words": target.blank_words,
-        "max_value": target.max_value,
-        "binarize": target.binarize,
-    }
 
 
 def _describe(place: str, error: ValidationError) -> str:

@@ -106,17 +106,17 @@ def count_cut_rows(tokenizer: Any, examples: Examples, max_length: int) -> CutRo
     double = bool(examples.pairs or examples.contexts)
     special = tokenizer.num_special_tokens_to_add(pair=double)
     parts = [_count(tokenizer, texts) for texts in (examples.texts, examples.pairs) if texts]
-    own = [special + sum(row) for row in zip(*parts, strict=True)]
-    beside = _count(tokenizer, examples.contexts) if examples.contexts else [0] * len(own)
-    whole = [a + b for a, b in zip(own, beside, strict=True)]
+    lengths = [special + sum(row) for row in zip(*parts, strict=True)]
+    beside = _count(tokenizer, examples.contexts) if examples.contexts else [0] * len(lengths)
+    whole = [a + b for a, b in zip(lengths, beside, strict=True)]
     # As in encode_texts: a token is kept free at the seam of second text and context.
     room = limit - (1 if examples.contexts else 0)
     return CutRows(
-        n_rows=len(own),
+        n_rows=len(lengths),
         limit=limit,
         longest=max(whole, default=0),
-        n_cut=sum(length > limit for length in own),
-        n_context_cut=sum(b > 0 and a + b > room for a, b in zip(own, beside, strict=True)),
+        n_cut=sum(length > limit for length in lengths),
+        n_context_cut=sum(b > 0 and a + b > room for a, b in zip(lengths, beside, strict=True)),
     )
 
 

@@ -7,7 +7,6 @@ prune, always keeping the two newest that are whole. A checkpoint counts only if
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -21,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from semeval_kit.errors import KitError
+from semeval_kit.files import sha256_file
 from semeval_kit.run.directory import remove_leftovers, remove_tree, sync_dir, write_atomic
 
 _MANIFEST = "MANIFEST.json"
@@ -109,9 +109,10 @@ def staged_dir(target: Path) -> Iterator[Path]:
         yield staging
         manifest = {}
         for path in sorted(p for p in staging.rglob("*") if p.is_file()):
-            _sync_file(path)
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
             name = path.relative_to(staging).as_posix()
-            manifest[name] = {"size": path.stat().st_size, "sha256": _sha256(path)}
+            manifest[name] = {"size": path.stat().st_size, "sha256": sha256_file(path)}
         write_atomic(staging / _MANIFEST, json.dumps(manifest, indent=1))
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
@@ -130,7 +131,7 @@ def find_fault(path: Path) -> str | None:
                 return f"{name} is missing"
             if file.stat().st_size != entry["size"]:
                 return f"{name} has {file.stat().st_size} bytes, expected {entry['size']}"
-            if _sha256(file) != entry["sha256"]:
+            if sha256_file(file) != entry["sha256"]:
                 return f"{name} is damaged (its sha256 differs)"
     except FileNotFoundError:
         return f"{_MANIFEST} is missing"
@@ -165,13 +166,3 @@ def _require_space(folder: Path, parts: Mapping[str, Tensors]) -> None:
             f"{folder}: a checkpoint needs {need / 1e6:.0f} MB free, the disk has "
             f"{free / 1e6:.0f} MB. Make room and run the same command: it goes on from the last."
         )
-
-
-def _sync_file(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -17,13 +17,7 @@ from semeval_kit.data.examples import Examples
 from semeval_kit.data.extra import ExtraRows, text_keys
 from semeval_kit.errors import KitError
 from semeval_kit.files import sha256_file, write_kept
-from semeval_kit.run.directory import (
-    Probs,
-    Run,
-    remove_tree,
-    write_json,
-    write_probs,
-)
+from semeval_kit.run.directory import Probs, Run, remove_tree, write_json, write_probs
 from semeval_kit.task.task import Task
 from semeval_kit.training.batches import NO_BLOCKS, Rows, encode_texts
 from semeval_kit.training.checkpoint import staged_dir
@@ -153,7 +147,7 @@ def _split_rows(run: Run, model: int, tokenizer: Any, recipe: Recipe) -> _FoldRo
     rows = Rows(examples.ids, tokens, gold, blocks=_number_languages(examples, recipe))
     seed, fold = divmod(model, run.n_folds)
     fold_of = run.read_folds(seed)
-    folds = np.array([fold_of[key] for key in zip(examples.languages, examples.ids, strict=True)])
+    folds = np.array([fold_of[key] for key in examples.keys])
     learnt, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
     train, valid, swapped = rows.take(learnt), rows.take(held_out), None
     reversal = find_reversal(run.task)

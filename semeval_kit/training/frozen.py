@@ -57,17 +57,15 @@ class FrozenReader:
     def read(self, texts: Sequence[str], tell: Callable[[int], None] | None = None) -> Floats:
         """Features `(n_texts, n_features)`; of a pair, those of both, their product and distance.
 
-        Args:
-            texts: a pair is two texts with `PAIR` between them.
-            tell: is told how many texts are done.
+        A pair is two texts with `PAIR` between them; `tell` is told how many texts are done.
         """
         halves = [text.split(PAIR) for text in texts]
         single = {half for parts in halves for half in parts}
-        known = self._read_single(sorted(single), tell)
-        first = np.stack([known[parts[0]] for parts in halves])
+        features_of = self._read_single(sorted(single), tell)
+        first = np.stack([features_of[parts[0]] for parts in halves])
         if all(len(parts) == 1 for parts in halves):
             return first
-        second = np.stack([known[parts[-1]] for parts in halves])
+        second = np.stack([features_of[parts[-1]] for parts in halves])
         return np.hstack([first, second, first * second, np.abs(first - second)])
 
     def _read_single(
@@ -78,25 +76,25 @@ class FrozenReader:
         keep_files(self.folder)
         keys = {text: hashlib.sha256(text.encode()).hexdigest() for text in texts}
         with hold_lock(self.folder, _WAIT_SECONDS):  # another fold may be at the same texts
-            known = self._read_kept()
-            missing = [text for text in texts if keys[text] not in known]
+            features_of = self._read_kept()
+            missing = [text for text in texts if keys[text] not in features_of]
             if missing:
                 values = self._compute(missing, tell)
                 names = np.array([list(bytes.fromhex(keys[t])) for t in missing], dtype=np.uint8)
                 content = save({"keys": names, "values": values.astype(np.float32)})
                 digest = hashlib.sha256(content).hexdigest()[:16]
                 write_kept(self.folder / f"{digest}.safetensors", content)
-                known = self._read_kept()
-        return {text: known[keys[text]].astype(np.float64) for text in texts}
+                features_of = self._read_kept()
+        return {text: features_of[keys[text]].astype(np.float64) for text in texts}
 
     def _read_kept(self) -> dict[str, NDArray[np.float32]]:
         assert self.folder is not None
-        found = {}
+        vector_of = {}
         for path in sorted(self.folder.glob("*.safetensors")):
             tensors = load(read_kept(path, _REMEDY))
             for name, values in zip(tensors["keys"], tensors["values"], strict=True):
-                found[name.tobytes().hex()] = values
-        return found
+                vector_of[name.tobytes().hex()] = values
+        return vector_of
 
     def _compute(self, texts: Sequence[str], tell: Callable[[int], None] | None) -> Floats:
         import torch
@@ -105,7 +103,7 @@ class FrozenReader:
 
         tokenizer, model = self._load()
         tokens = encode_texts(tokenizer, texts, self.max_length)
-        found: list[Any] = [None] * len(texts)
+        vectors: list[Any] = [None] * len(texts)
         done = 0
         for rows in plain_batches(tokens.lengths, _BATCH):
             batch = pad_batch(tokens.take(rows), int(tokenizer.pad_token_id or 0))
@@ -119,11 +117,11 @@ class FrozenReader:
             ]
             values = torch.cat(means, dim=1).float().cpu().numpy()
             for row, vector in zip(rows, values, strict=True):
-                found[row] = vector
+                vectors[row] = vector
             done += len(rows)
             if tell is not None:
                 tell(done)
-        return np.asarray(np.stack(found), dtype=np.float64)
+        return np.asarray(np.stack(vectors), dtype=np.float64)
 
     def _load(self) -> tuple[Any, Any]:
         if not self._loaded:

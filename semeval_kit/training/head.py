@@ -60,7 +60,7 @@ class Classifier(nn.Module):
                 network.pooler = None
             self.dropout = nn.Dropout(dropout)
             width = network.config.hidden_size
-            self.head = nn.Linear(_count_features(width) if apart else width, len(targets.columns))
+            self.head = nn.Linear(1 + 4 * width if apart else width, len(targets.columns))
             nn.init.normal_(self.head.weight, std=0.02)
             nn.init.zeros_(self.head.bias)
             if apart:
@@ -133,10 +133,6 @@ def _compare_means(means: Tensor) -> Tensor:
     return torch.cat([cosine, one, two, one * two, (one - two).abs()], dim=-1)
 
 
-def _count_features(width: int) -> int:
-    return 1 + 4 * width
-
-
 def _read_numbers_from_cosine(head: nn.Linear, targets: Targets) -> None:
     """Let the columns of a number be a line over the cosine, from the first step to the last.
 
@@ -145,7 +141,7 @@ def _read_numbers_from_cosine(head: nn.Linear, targets: Targets) -> None:
     """
     learns = torch.ones_like(head.weight)
     with torch.no_grad():
-        for part, columns in zip(targets.parts, targets.slices, strict=True):
+        for part, columns in targets.pairs:
             if part.kind == "regression":
                 head.weight[columns], learns[columns] = 0.0, 0.0
                 head.weight[columns, 0] = 1.0 if part.is_free else _COSINE_SLOPE
@@ -191,7 +187,7 @@ class TargetLoss:
             ratio = np.divide(
                 negatives, positives, out=np.ones_like(positives), where=positives > 0
             )
-            for part, columns in zip(targets.parts, targets.slices, strict=True):
+            for part, columns in targets.pairs:
                 if part.is_number:
                     ratio[columns] = 1.0
             tables.append(np.maximum(ratio, 1e-6) ** power)
@@ -201,8 +197,9 @@ class TargetLoss:
 
     def count_terms(self, gold: Tensor) -> Tensor:
         """Terms that a batch adds, `(n_parts,)`."""
-        parts = zip(self.targets.parts, self.targets.slices, strict=True)
-        return torch.stack([part.count_terms(gold[:, columns]) for part, columns in parts])
+        return torch.stack(
+            [part.count_terms(gold[:, columns]) for part, columns in self.targets.pairs]
+        )
 
     def sum_terms(self, logits: Tensor, gold: Tensor, blocks: Tensor | None = None) -> Tensor:
         """Sums of the terms of a batch `(n_parts,)`.
@@ -217,11 +214,10 @@ class TargetLoss:
         positive = self.positive.to(logits.device)
         positive = positive[0] if blocks is None else positive[blocks].repeat(copies, 1)
         gold = gold.repeat(copies, 1)
-        parts = zip(self.targets.parts, self.targets.slices, strict=True)
         return torch.stack(
             [
                 part.sum_loss(logits[:, s], gold[:, s], positive[..., s], self.options) / copies
-                for part, s in parts
+                for part, s in self.targets.pairs
             ]
         )
 
@@ -236,9 +232,11 @@ class TargetLoss:
         samples = len(both)
         one, two = (both[:, side].flatten(0, 1) for side in (0, 1))
         gold = gold.repeat(samples, 1)
-        parts = zip(self.targets.parts, self.targets.slices, strict=True)
         return torch.stack(
-            [part.sum_divergence(one[:, s], two[:, s], gold[:, s]) / samples for part, s in parts]
+            [
+                part.sum_divergence(one[:, s], two[:, s], gold[:, s]) / samples
+                for part, s in self.targets.pairs
+            ]
         )
 
     def total(self, sums: Tensor, terms: Tensor) -> Tensor:

@@ -75,12 +75,7 @@ class WeightAverage:
             self._add(named, 1 - fade)
 
     def add_epoch(self, named: Iterator[tuple[str, Tensor]], epochs_left: int) -> None:
-        """Take the weights after an epoch into a plain mean, if it is one of the last.
-
-        Args:
-            named: the trainable parameters.
-            epochs_left: after this one.
-        """
+        """Take the weights after an epoch into a plain mean, if it is one of the last."""
         if self.last_epochs > epochs_left:
             self._add(named, 1 / (self.count + 1))
 

@@ -22,7 +22,6 @@ from semeval_kit.errors import KitError
 from semeval_kit.files import keep_files, read_kept, sha256_file, write_kept
 from semeval_kit.run.directory import Probs, Run, write_json, write_probs
 from semeval_kit.task.codec import encode_labels, target_names
-from semeval_kit.task.task import Task
 from semeval_kit.training.frozen import PAIR, FrozenReader, Scaled
 from semeval_kit.training.machine import peak_memory_mb
 from semeval_kit.training.regression import Head, fit_heads, mean_heads
@@ -56,7 +55,7 @@ class Ngrams:
             The features, and the sparse matrix `(n_texts, n_terms)` of the same texts.
         """
         folded = [_fold(text) for text in texts]
-        found, parts = {}, []
+        blocks, parts = {}, []
         for name in _BLOCKS:
             for min_rows in (_MIN_ROWS, 1):  # of very few texts every term counts
                 block = _make_block(name, min_df=min_rows)
@@ -64,9 +63,9 @@ class Ngrams:
                     parts.append(block.fit_transform(folded))
                 except ValueError:  # no term is left
                     continue
-                found[name] = block
+                blocks[name] = block
                 break
-        return cls(found), _join(parts, len(folded))
+        return cls(blocks), _join(parts, len(folded))
 
     def transform(self, texts: Sequence[str]) -> Any:
         """The sparse matrix `(n_texts, n_terms)` of any texts; terms never seen count nothing."""
@@ -82,8 +81,8 @@ class Ngrams:
     def unpack(cls, terms: Mapping[str, Sequence[str]], weights: Mapping[str, Any]) -> Ngrams:
         """The features that `pack` described."""
         blocks = {}
-        for name, own in terms.items():
-            blocks[name] = _make_block(name, vocabulary=list(own))
+        for name, vocabulary in terms.items():
+            blocks[name] = _make_block(name, vocabulary=list(vocabulary))
             blocks[name].idf_ = np.asarray(weights[name], dtype=np.float64)
         return cls(blocks)
 
@@ -119,42 +118,40 @@ class LinearModel:
     ) -> Array:
         """Return probabilities `(n_texts, n_targets)`.
 
-        Args:
-            texts: any number.
-            tell: is told after each language how many texts are done.
-            languages: one per text; None where there is one model only.
+        `tell` is told after each language how many texts are done; languages, one per text, are
+        None where there is one model only.
 
         Raises:
             KitError: a text's language has no model, and there is none of all rows.
         """
-        spoken = np.asarray(languages if languages is not None else [JOINT] * len(texts))
-        found = np.empty((len(texts), len(self.target_names)))
+        language_of = np.asarray(languages if languages is not None else [JOINT] * len(texts))
+        values = np.empty((len(texts), len(self.target_names)))
         done = 0
-        for language in dict.fromkeys(spoken.tolist()):
+        for language in dict.fromkeys(language_of.tolist()):
             features, heads = self._choose(language)
-            rows = np.flatnonzero(spoken == language)
-            own = [texts[row] for row in rows.tolist()]
-            found[rows] = mean_heads(heads, features.transform(own))
+            rows = np.flatnonzero(language_of == language)
+            texts_of_language = [texts[row] for row in rows.tolist()]
+            values[rows] = mean_heads(heads, features.transform(texts_of_language))
             done += len(rows)
             if tell is not None:
                 tell(done)
-        return found
+        return values
 
     def answer(self, examples: Examples, tell: Callable[[int], None] | None = None) -> Array:
         """Probabilities `(n_examples, n_targets)` of examples, see `probs`."""
         return self.probs(join_texts(examples), tell, examples.languages)
 
     def _choose(self, language: str) -> tuple[Features, list[Head]]:
-        own = self._parts.get(language) or self._parts.get(JOINT)
-        if own is None and len(self._parts) == 1 and language == JOINT:
-            own = next(iter(self._parts.values()))
-        if own is None:
+        model = self._parts.get(language) or self._parts.get(JOINT)
+        if model is None and len(self._parts) == 1 and language == JOINT:
+            model = next(iter(self._parts.values()))
+        if model is None:
             named = f"'{language}' has none" if language else "none is named"
             raise KitError(
                 f"this run has one model per language and {named}. "
                 f"Give --language, one of {', '.join(self.languages)}."
             )
-        return own
+        return model
 
     def save(self, folder: Path) -> None:
         """Write `model.json` and `model.safetensors`."""
@@ -185,7 +182,7 @@ class LinearModel:
             words = json.loads(read_kept(folder / "model.json", _AGAIN))
             tensors = load(read_kept(folder / "model.safetensors", _AGAIN))
             parts = {}
-            for language, own in words["languages"].items():
+            for language, described_part in words["languages"].items():
                 prefix = f"{language}/features/"
                 weights = {
                     name.removeprefix(prefix): tensor
@@ -196,14 +193,14 @@ class LinearModel:
                 if reader is not None:
                     features = Scaled(reader, weights["mean"], weights["scale"])
                 else:
-                    features = Ngrams.unpack(own["features"], weights)
+                    features = Ngrams.unpack(described_part["features"], weights)
                 heads = [
                     Head(
                         tensors[f"{language}/coef/{number}"],
                         tensors[f"{language}/intercept/{number}"],
                         **described,
                     )
-                    for number, described in enumerate(own["heads"])
+                    for number, described in enumerate(described_part["heads"])
                 ]
                 parts[language] = (features, heads)
             return cls(words["target_names"], parts)
@@ -217,7 +214,7 @@ def train_fold(run: Run, fold: int, emit: Callable[[Event], None]) -> None:
     examples = run.read_train()
     targets = encode_labels(run.task, examples.labels)
     fold_of = run.read_folds()
-    folds = np.array([fold_of[key] for key in zip(examples.languages, examples.ids, strict=True)])
+    folds = np.array([fold_of[key] for key in examples.keys])
     learnt, held_out = np.flatnonzero(folds != fold), examples.take(np.flatnonzero(folds == fold))
     model = _fit(run, examples.take(learnt), targets[learnt], emit)
     model.save(run.model_dir(fold))
@@ -295,8 +292,8 @@ def _fit(
     reader = _find_reader(run)
     parts, done = {}, 0
     for language, rows in rows_of.items():
-        own = examples.take(rows)
-        texts = join_texts(own)
+        learnt = examples.take(rows)
+        texts = join_texts(learnt)
         features: Features
         if reader is not None:
             features, matrix = Scaled.fit(reader, texts)
@@ -305,8 +302,8 @@ def _fit(
         heads = fit_heads(
             matrix,
             targets[rows],
-            _kinds(run.task),
-            number_groups(own).tolist(),
+            [(target.kind, run.task.target_slices[target.name]) for target in run.task.targets],
+            number_groups(learnt).tolist(),
             int(run.settings["seed"]),
         )
         parts[language] = (features, heads)
@@ -317,8 +314,3 @@ def _fit(
 
 def _find_reader(run: Run) -> FrozenReader | None:
     return FrozenReader.of(run) if run.member == "frozen" else None
-
-
-def _kinds(task: Task) -> list[tuple[str, slice]]:
-    """The kind of each target and its columns."""
-    return [(target.kind, task.target_slices[target.name]) for target in task.targets]

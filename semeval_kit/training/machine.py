@@ -44,11 +44,7 @@ class Slots:
 
 
 def plan_slots(
-    n_folds: int,
-    jobs: int | None,
-    threads: int | None,
-    model_bytes: int,
-    processes: int = 1,
+    n_folds: int, jobs: int | None, threads: int | None, model_bytes: int, processes: int = 1
 ) -> Slots:
     """Choose how many folds run at a time, and with how many threads.
 
@@ -138,10 +134,10 @@ def describe_machine() -> dict[str, Any]:
 
 def describe_versions() -> dict[str, str]:
     """Versions of what the numbers depend on."""
-    found = {"python": sys.version.split()[0], "semeval-kit": __version__}
+    versions = {"python": sys.version.split()[0], "semeval-kit": __version__}
     for name in _RECORDED:
-        found[name] = metadata.version(name)
-    return found
+        versions[name] = metadata.version(name)
+    return versions
 
 
 def fingerprint(threads: int, world_size: int, device_type: str, precision: str) -> dict[str, Any]:

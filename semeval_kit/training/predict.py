@@ -67,13 +67,7 @@ class FoldModel:
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
     ) -> Tensor:
-        """Return logits `(n_texts, n_columns)` of token ids `(n_texts, n_tokens)`.
-
-        Args:
-            input_ids: on any device.
-            attention_mask: 1 for a token and 0 for padding; None: no padding.
-            token_type_ids: see `Classifier.forward`.
-        """
+        """Return logits `(n_texts, n_columns)` of token ids `(n_texts, n_tokens)`."""
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         types = None if token_type_ids is None else token_type_ids.to(self.device)
         logits: Tensor = self.classifier(input_ids.to(self.device), mask.to(self.device), types)
@@ -99,11 +93,8 @@ class FoldModel:
         Where the task says what a label becomes when text and pair are swapped, both directions are
         read and averaged, so that they agree.
 
-        Args:
-            texts: any number; each is cut to the run's `max_length` tokens.
-            tell: is told after each batch how many texts are done.
-            pairs: the second text of each row, if the task has pairs.
-            contexts: what is read beside each row, if the task has contexts.
+        Each text is cut to the `max_length` of the run. `tell` is told after each batch how many
+        texts are done.
         """
         tokenizer, length, apart = self.tokenizer, self.max_length, self.classifier.apart
         options: dict[str, Any] = {"contexts": contexts, "apart": apart}

@@ -19,7 +19,6 @@ Array = NDArray[np.float64]
 Event = dict[str, Any]
 Weights = dict[str, Tensor]
 _BETTER_LOW = ("val_loss", "rmse", "mae")
-"""The environment variable by which the processes of folds know the trackers."""
 
 
 @dataclass

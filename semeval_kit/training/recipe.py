@@ -9,14 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from semeval_kit.errors import KitError
 
@@ -91,8 +84,7 @@ class Recipe(BaseModel):
         description=("lowest layers (with embeddings) kept as they are; -1: all but the last one"),
     )
     positive_weight: Literal["none", "sqrt", "balanced"] = Field(
-        "none",
-        description="loss weight of positives per label: (negatives / positives) ^ 0, .5, 1",
+        "none", description="loss weight of positives per label: (negatives / positives) ^ 0, .5, 1"
     )
     positive_weight_by: Literal["all", "language"] = Field(
         "all", description="rows that the positive weights are counted on: all, or each language's"
@@ -116,10 +108,7 @@ class Recipe(BaseModel):
         0.0, ge=0, le=100, description="weight of two passes' difference by dropout; 0: one pass"
     )
     fgm: float = Field(
-        0.0,
-        ge=0,
-        le=100,
-        description="length of a step on the embeddings up the loss; 0: none",
+        0.0, ge=0, le=100, description="length of a step on the embeddings up the loss; 0: none"
     )
     ema: float = Field(
         0.0, ge=0, lt=1, description="decay per step of the averaged weights that are kept; 0: none"
@@ -153,7 +142,7 @@ class Recipe(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _read_old_sentinels(cls, fields: Any) -> Any:
-        from semeval_kit.run.directory import drop_old_sentinels  # not for --help: numpy is slow
+        from semeval_kit.run.layout import drop_old_sentinels  # not for --help: numpy is slow
 
         return drop_old_sentinels(fields)
 
@@ -244,10 +233,6 @@ def list_shipped(what: str) -> list[str]:
 
 def read_toml(what: str, name_or_path: str) -> tuple[str, dict[str, Any]]:
     """The text of a shipped file by its name, or of one by its path, and what it says.
-
-    Args:
-        what: "recipe" or "space".
-        name_or_path: a path ends in .toml.
 
     Raises:
         KitError: there is no such file, or it is not TOML.

@@ -126,12 +126,12 @@ def _fit_binary(features: Any, targets: Array, strength: float) -> tuple[Array, 
     coef = np.zeros((features.shape[1], targets.shape[1]))
     intercept = np.zeros(targets.shape[1])
     for column, truth in enumerate(targets.T):
-        known = np.flatnonzero(~np.isnan(truth))
-        gold = truth[known] > 0.5
-        if not len(known) or gold.all() or not gold.any():
+        annotated = np.flatnonzero(~np.isnan(truth))
+        gold = truth[annotated] > 0.5
+        if not len(annotated) or gold.all() or not gold.any():
             intercept[column] = _constant(gold)
             continue
-        rows = features if len(known) == len(truth) else features[known]
+        rows = features if len(annotated) == len(truth) else features[annotated]
         coef[:, column], intercept[column] = _fit_logistic(rows, gold, strength)
     return coef, intercept
 
@@ -145,18 +145,18 @@ def _fit_bayes(features: Any, targets: Array, strength: float) -> tuple[Array, A
     present = sparse.csr_matrix(features, copy=True)
     present.data = np.ones_like(present.data)
     for column, truth in enumerate(targets.T):
-        known = np.flatnonzero(~np.isnan(truth))
-        gold = truth[known] > 0.5
-        if not len(known) or gold.all() or not gold.any():
+        annotated = np.flatnonzero(~np.isnan(truth))
+        gold = truth[annotated] > 0.5
+        if not len(annotated) or gold.all() or not gold.any():
             intercept[column] = _constant(gold)
             continue
         logs = []
-        for own in (gold, ~gold):
-            counts = 1.0 + np.asarray(present[known[own]].sum(axis=0)).ravel()
+        for is_class in (gold, ~gold):
+            counts = 1.0 + np.asarray(present[annotated[is_class]].sum(axis=0)).ravel()
             logs.append(np.log(counts / counts.sum()))
         ratio = logs[0] - logs[1]
         ratio /= max(float(np.abs(ratio).max()), 1e-12)
-        scaled = features[known] @ sparse.diags(ratio)
+        scaled = features[annotated] @ sparse.diags(ratio)
         weights, intercept[column] = _fit_logistic(scaled.tocsr(), gold, strength)
         coef[:, column] = weights * ratio
     return coef, intercept
@@ -186,15 +186,15 @@ def _constant(gold: NDArray[np.bool_]) -> float:
 def _fit_multinomial(features: Any, targets: Array, strength: float) -> tuple[Array, Array]:
     coef = np.zeros((features.shape[1], targets.shape[1]))
     intercept = np.full(targets.shape[1], _ABSENT)
-    known = np.flatnonzero(~np.isnan(targets).any(axis=1))
-    gold = targets[known].argmax(axis=1)
+    annotated = np.flatnonzero(~np.isnan(targets).any(axis=1))
+    gold = targets[annotated].argmax(axis=1)
     classes = np.unique(gold)
     if len(classes) == 1:
         intercept[classes] = 0.0
     if len(classes) < 2:
         return coef, intercept
     model = LogisticRegression(C=strength, max_iter=200, tol=1e-3)
-    model.fit(features[known], gold)
+    model.fit(features[annotated], gold)
     if len(classes) == 2:  # of two classes it learns one, the second
         coef[:, classes[1]], intercept[classes[0]] = model.coef_[0], 0.0
         intercept[classes[1]] = model.intercept_[0]
@@ -207,10 +207,10 @@ def _fit_ridge(features: Any, targets: Array, strength: float) -> tuple[Array, A
     coef = np.zeros((features.shape[1], targets.shape[1]))
     intercept = np.zeros(targets.shape[1])
     for column, truth in enumerate(targets.T):
-        known = np.flatnonzero(~np.isnan(truth))
-        if len(known):
+        annotated = np.flatnonzero(~np.isnan(truth))
+        if len(annotated):
             model = Ridge(alpha=strength, solver="lsqr", tol=1e-4)
-            model.fit(features[known], truth[known])
+            model.fit(features[annotated], truth[annotated])
             coef[:, column], intercept[column] = model.coef_, model.intercept_
     return coef, intercept
 
@@ -219,18 +219,18 @@ def _judge_ranking(probs: Array, targets: Array) -> float:
     """Mean average precision of the columns that have both answers."""
     found = []
     for column, truth in zip(probs.T, targets.T, strict=True):
-        known = ~np.isnan(truth)
-        gold = truth[known] > 0.5
+        annotated = ~np.isnan(truth)
+        gold = truth[annotated] > 0.5
         if gold.any() and not gold.all():
-            found.append(float(average_precision_score(gold, column[known])))
+            found.append(float(average_precision_score(gold, column[annotated])))
     return float(np.mean(found)) if found else 0.0
 
 
 def _judge_likelihood(probs: Array, targets: Array) -> float:
     """Mean log-likelihood of the rows that are annotated."""
-    known = ~np.isnan(targets).any(axis=1)
-    logs = np.log(np.maximum(probs[known], 1e-12))
-    return float((targets[known] * logs).sum(axis=1).mean()) if known.any() else 0.0
+    annotated = ~np.isnan(targets).any(axis=1)
+    logs = np.log(np.maximum(probs[annotated], 1e-12))
+    return float((targets[annotated] * logs).sum(axis=1).mean()) if annotated.any() else 0.0
 
 
 def _judge_distance(probs: Array, targets: Array) -> float:

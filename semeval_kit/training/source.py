@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import socket
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from semeval_kit.errors import KitError
+from semeval_kit.files import sha256_file
 from semeval_kit.task.task import nearest
 
 EMBEDDED = "embedded"
@@ -79,10 +79,6 @@ def resolve_encoder(name: str) -> str:
 def pin_revision(name: str, revision: str = "") -> str:
     """The commit of a hub encoder, so that all folds train the same one; else `revision` as it is.
 
-    Args:
-        name: as in a recipe.
-        revision: branch, tag or commit; empty: the main branch.
-
     Raises:
         KitError: the hub cannot be reached, or has no such encoder.
     """
@@ -109,17 +105,14 @@ def hash_encoder(name: str) -> dict[str, str]:
     if name == TFIDF:
         return {}
     folder = Path(resolve_encoder(name))
-    hashes = {}
-    for path in sorted(path for pattern in _LOADED for path in folder.glob(pattern)):
-        with path.open("rb") as file:
-            hashes[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return hashes
+    paths = sorted(path for pattern in _LOADED for path in folder.glob(pattern))
+    return {path.name: sha256_file(path) for path in paths}
 
 
 def explain_failure(name: str, error: Exception) -> KitError:
     """What was raised while an encoder was fetched or loaded, with a remedy."""
     text = str(error).strip().splitlines()
-    hint = nearest(name, [known for known in _KNOWN if known != name])
+    hint = nearest(name, [other for other in _KNOWN if other != name])
     return KitError(
         f"encoder '{name}'{hint} cannot be loaded: {text[0] if text else type(error).__name__}\n"
         "It must be a hub id that this machine can reach (or has in its cache), or a local "
@@ -163,8 +156,7 @@ def _embedded_folder() -> Path:
             "or name another encoder with --model."
         ) from error
     folder = Path(get_model_path())
-    with (folder / "model.safetensors").open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = sha256_file(folder / "model.safetensors")
     if digest != EMBEDDED_SHA256:
         raise KitError(
             f"{folder}: model.safetensors has sha256 {digest}, expected {EMBEDDED_SHA256}. "

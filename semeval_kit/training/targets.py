@@ -5,6 +5,7 @@ The only module of this room that knows the kind of a target.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -31,7 +32,7 @@ def read_targets(task: Task) -> Targets:
             Target(
                 kind=target.kind,
                 names=column_names(plain.get(target.name, target)),
-                n_levels=target.max_intensity if target.kind == "intensity" else 1,
+                n_levels=target.largest,
                 bounded=target.bounded,
                 weight=target.weight,
                 auxiliary=target.auxiliary,
@@ -209,6 +210,11 @@ class Targets:
         """The columns of each target."""
         ends = np.cumsum([len(part.names) for part in self.parts]).tolist()
         return tuple(slice(e - len(p.names), e) for e, p in zip(ends, self.parts, strict=True))
+
+    @property
+    def pairs(self) -> Iterator[tuple[Target, slice]]:
+        """Each target with its columns."""
+        return zip(self.parts, self.slices, strict=True)
 
     @property
     def exclusive(self) -> bool:

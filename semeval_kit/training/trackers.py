@@ -48,11 +48,6 @@ def tracking(
 
     A tracker that fails later is left out with a note: training goes on.
 
-    Args:
-        run: a prepared run.
-        fold: its number, or that of its model where there are several seeds.
-        emit: is told everything, as before.
-
     Raises:
         KitError: a tracker is missing, or cannot begin.
     """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
 
 from semeval_kit.data.examples import Examples
 from semeval_kit.data.folds import assign_folds, assign_holdout, scarce_labels
@@ -37,6 +36,8 @@ def spread(folds: np.ndarray, targets: np.ndarray) -> float:
 
 
 def oracle(targets: np.ndarray, seed: int) -> np.ndarray:
+    from iterstrat.ml_stratifiers import MultilabelStratifiedKFold  # scikit-learn takes a second
+
     folds = np.empty(len(targets), dtype=int)
     splitter = MultilabelStratifiedKFold(n_splits=N_FOLDS, shuffle=True, random_state=seed)
     for fold, (_, held_out) in enumerate(splitter.split(targets, targets)):

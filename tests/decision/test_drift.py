@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 
@@ -41,7 +43,7 @@ def test_a_large_drift_of_few_rows_is_not_notable() -> None:
 def test_no_positives_anywhere() -> None:
     zeros = np.zeros((5, 1))
     (drift,) = measure_drift(zeros, ["eng"] * 5, zeros, ["eng"] * 5, ["joy"])
-    assert drift.to_json() == {
+    assert asdict(drift) == {
         "language": "eng", "label": "joy", "oof_rate": 0.0, "test_rate": 0.0,
         "sigmas": 0.0, "notable": False,
     }  # fmt: skip

@@ -12,7 +12,8 @@ import pytest
 from semeval_kit.errors import KitError
 from semeval_kit.files import hold_lock, note_kept, read_json, write_json, write_kept
 from semeval_kit.probs import read_probs
-from semeval_kit.run.directory import Run
+from semeval_kit.run.directory import Run, spell_folds
+from semeval_kit.run.frozen import Frozen
 from semeval_kit.task.task import read_task_source
 
 RECIPE = {"encoder": "embedded", "folds": 3, "lr": 1e-05, "holdout": 0.0, "freeze": True}
@@ -41,9 +42,7 @@ def create(tmp_path: Path, task_text: str) -> Callable[..., Run]:
     def make(recipe: dict[str, Any] | None = None, text: str = task_text, **settings: Any) -> Run:
         return Run.create(
             tmp_path / "run",
-            task_text=text,
-            recipe={**RECIPE, **(recipe or {})},
-            settings={**SETTINGS, **settings},
+            Frozen(text, {**RECIPE, **(recipe or {})}, {**SETTINGS, **settings}),
         )
 
     return make
@@ -191,7 +190,8 @@ def test_folds_are_read_as_written(create: Callable[..., Run]) -> None:
     run = create()
     with pytest.raises(KitError, match="no folds yet"):
         run.read_folds()
-    run.write_folds(["1", "1", 'a,"b'], ["eng", "deu", "eng"], [0, 2, -1])
+    folds = spell_folds(["1", "1", 'a,"b'], ["eng", "deu", "eng"], [0, 2, -1])
+    write_kept(run.folds_file, folds)
     assert run.read_folds() == {("eng", "1"): 0, ("deu", "1"): 2, ("eng", 'a,"b'): -1}
 
 

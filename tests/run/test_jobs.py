@@ -20,7 +20,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from semeval_kit.cli import main
-from semeval_kit.cli.options import _read_minutes
+from semeval_kit.cli.engines import _read_minutes
 from semeval_kit.errors import KitError
 from semeval_kit.files import write_kept
 from semeval_kit.run import jobs, lease, slurm, stages

@@ -28,7 +28,7 @@ from semeval_kit.run import search as search_module
 from semeval_kit.run.blending import BlendPlan, blend_runs
 from semeval_kit.run.confirm import find_winner, measure_fold
 from semeval_kit.run.directory import Run
-from semeval_kit.run.prepare import Engine, Plan, SearchPlan
+from semeval_kit.run.plan import Engine, Plan, SearchPlan
 from semeval_kit.run.search import search
 from semeval_kit.run.trials import Trial
 from semeval_kit.training.recipe import Recipe, make_recipe

@@ -27,6 +27,7 @@ from semeval_kit.run.directory import (
     write_json,
     write_probs,
 )
+from semeval_kit.run.frozen import Frozen
 from semeval_kit.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -140,12 +141,7 @@ def lay_run(
     settings = _settings(name, kind, languages, data, seed)
     if config.holdout_split:
         settings["train_splits"] = ["train", config.holdout_split]
-    run = Run.create(
-        folder / "submissions" / name,
-        task_text=text,
-        recipe=config.frozen(),
-        settings=settings,
-    )
+    run = Run.create(folder / "submissions" / name, Frozen(text, config.frozen(), settings))
     rng = np.random.default_rng([seed, int(quality * 1000)])
     train, oof = _lay_folds(run, rng, quality, encoder)
     thresholds = _lay_decisions(run, train, oof)
@@ -299,7 +295,7 @@ def _lay_folds(
 ) -> tuple[Examples, Probs]:
     train = run.read_train()
     fold_of = _choose_folds(run, train.ids)
-    run.write_folds(train.ids, train.languages, [int(fold) for fold in fold_of])
+    write_kept(run.folds_file, spell_folds(train.ids, train.languages, fold_of.tolist()))
     probs = _make_probs(run.task, train, rng, quality, train.labels)
     large = encoder == "embedded"
     for model in range(run.n_models):

@@ -9,13 +9,13 @@ import shutil
 import numpy as np
 import pytest
 
+from semeval_kit.decision.estimate import choose_metric
 from semeval_kit.decision.rule import Thresholds, decode_probs
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Probs, Run, read_json
 from semeval_kit.show.answers import read_answers
 from semeval_kit.show.card import config_entries, make_card, python_snippet, write_card
 from semeval_kit.show.export import choose_best_fold, export_model, push_model
-from semeval_kit.show.results import headline_metric
 from semeval_kit.submission.metrics import METRICS
 
 TEXT = "I never thought you would do this to me!"
@@ -210,7 +210,7 @@ def test_the_best_fold_is_best_by_the_metric_of_the_task(made_runs, name):
     run = made_runs[name]
     answers, fold_of = read_answers(run, "oof"), run.read_folds()
     folds = np.array([fold_of[key] for key in answers.keys])
-    metric = METRICS[headline_metric(run.task)]
+    metric = METRICS[choose_metric(run.task, run.task.kind)]
     scores = [metric(answers.gold[folds == k], answers.tuned[folds == k]) for k in range(3)]
     assert choose_best_fold(run) == int(np.argmax(scores))
 

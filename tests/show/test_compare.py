@@ -14,7 +14,7 @@ from semeval_kit.run.directory import read_json
 from semeval_kit.show.answers import read_answers
 from semeval_kit.show.compare import Resampling, compare_runs, measure_difference
 from semeval_kit.show.results import read_results
-from semeval_kit.show.tables_of_runs import (
+from semeval_kit.show.tables_of_comparisons import (
     _shorten_names,
     comparison_latex,
     comparison_markdown,

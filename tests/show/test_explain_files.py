@@ -211,16 +211,16 @@ def test_files_of_sentences(tmp_path: Path):
     stale.touch()
     drawn: list[int] = []
     paths = write_sentences(
-        tmp_path, "texts", EXPLANATIONS[:3], HEADING, on_figure=lambda: drawn.append(1)
+        tmp_path, "texts", EXPLANATIONS[:2], HEADING, on_figure=lambda: drawn.append(1)
     )
     assert paths == [tmp_path / "texts.html", tmp_path / "texts"]
     names = sorted(path.name for path in (tmp_path / "texts").iterdir())
     assert names == sorted(
-        f"text-{n}_{label}.{end}" for n in (1, 2, 3) for label in LABELS for end in ("png", "svg")
+        f"text-{n}_{label}.{end}" for n in (1, 2) for label in LABELS for end in ("png", "svg")
     )
-    assert len(drawn) == 9
+    assert len(drawn) == 6
     first = {path.name: path.read_bytes() for path in (tmp_path / "texts").iterdir()}
-    write_sentences(tmp_path, "texts", EXPLANATIONS[:3], HEADING)
+    write_sentences(tmp_path, "texts", EXPLANATIONS[:2], HEADING)
     assert {path.name: path.read_bytes() for path in (tmp_path / "texts").iterdir()} == first
     assert all(min(read_size(data)) > 200 for name, data in first.items() if "png" in name)
     svg = first["text-2_joy.svg"].decode()

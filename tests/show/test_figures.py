@@ -38,7 +38,7 @@ from semeval_kit.show.figures.decision import (
 )
 from semeval_kit.show.figures.pictures import read_all_answers, write_figures
 from semeval_kit.show.figures.training import draw_radar, draw_training
-from semeval_kit.show.findings import find_hardest, find_wrong, measure_losses
+from semeval_kit.show.mistakes import find_hardest, find_wrong, measure_losses
 from semeval_kit.task.codec import encode_labels
 
 NAMES = (
@@ -281,7 +281,9 @@ PICTURES = {
 }
 
 
-@pytest.mark.parametrize("name", list(PICTURES))
+@pytest.mark.parametrize(
+    "name", ["demo", pytest.param("intensity", marks=pytest.mark.slow), "single"]
+)
 def test_a_run_gets_the_pictures_that_suit_its_kind(made_run, made_runs, tmp_path, name):
     run = copy_run(made_run if name == "demo" else made_runs[name], tmp_path)
     paths = write_figures(run, formats=["svg"])
@@ -313,8 +315,8 @@ def test_several_languages_are_compared(made_runs, tmp_path):
 def test_before_adds_a_radar_and_must_be_the_same_encoder_untrained(make_run, tmp_path):
     before = forget_training(make_run(tmp_path, name="before", quality=0.1))
     after = make_run(tmp_path, name="after")
-    names = [path.name for path in write_figures(after, before, ["png"])]
-    assert names[-1] == "before-after.png"
+    names = [path.name for path in write_figures(after, before, ["svg"])]
+    assert names[-1] == "before-after.svg"
     with pytest.raises(KitError, match="was trained for 4 epochs.*--epochs 0"):
         write_figures(after, make_run(tmp_path, name="trained"), ["svg"])
     other = forget_training(make_run(tmp_path, name="other", encoder="prajjwal1/bert-tiny"))

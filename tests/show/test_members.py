@@ -15,7 +15,7 @@ from semeval_kit.show.card import make_card
 from semeval_kit.show.compare import Resampling, compare_runs
 from semeval_kit.show.paper import write_paper
 from semeval_kit.show.report import render_report
-from semeval_kit.show.tables_of_runs import tabulate_comparison
+from semeval_kit.show.tables_of_comparisons import tabulate_comparison
 
 
 def make_member(run: Run, folder, member: str, recipe: str, **settings) -> Run:
@@ -53,6 +53,7 @@ def blend(made_runs, tmp_path) -> Run:
     return run
 
 
+@pytest.mark.slow
 def test_pages_of_a_linear_member(linear, made_runs):
     page = render_report(linear)
     assert "encoder tfidf" in page
@@ -69,6 +70,7 @@ def test_pages_of_a_linear_member(linear, made_runs):
     assert cost.rows[0][:3] == ("linear", "tfidf", "")
 
 
+@pytest.mark.slow
 def test_pages_of_a_blend(blend):
     page = render_report(blend)
     rows = re.findall(r'<tr><th scope="row" class="word">(strong|weak)</th><td>([^<]*)</td>', page)

@@ -8,11 +8,12 @@ import shutil
 import numpy as np
 import pytest
 
+from semeval_kit.decision.estimate import choose_metric
 from semeval_kit.errors import KitError
 from semeval_kit.files import read_json, write_json
 from semeval_kit.run.directory import Run
 from semeval_kit.show.answers import read_answers
-from semeval_kit.show.results import headline_metric, read_results
+from semeval_kit.show.results import read_results
 from semeval_kit.submission.metrics import macro_f1, micro_f1, pearson_r
 
 
@@ -43,6 +44,7 @@ def test_pages_read_what_tune_kept(made_run, tmp_path):
         read_answers(run, "oof")
 
 
+@pytest.mark.slow
 def test_no_page_tunes(made_run, tmp_path, monkeypatch):
     from semeval_kit.decision import estimate, thresholds, tuning
     from semeval_kit.show.card import write_card
@@ -129,7 +131,7 @@ def test_intensity_is_scored_by_pearson(made_runs):
 
 def test_single_label_has_its_six_metrics(made_runs):
     results = read_results(made_runs["single"], ["dev"], n_resamples=0)
-    assert headline_metric(results.task) == "accuracy"
+    assert choose_metric(results.task, results.task.kind) == "accuracy"
     assert list(results.split_score("dev").measures) == [
         "accuracy",
         "weighted_precision",

@@ -154,7 +154,7 @@ def test_an_epoch_that_is_saved_again_takes_the_place_of_the_first(two: Path) ->
     assert found.epoch == 2
 
 
-@pytest.mark.parametrize("step", ["save_file", "_sync_file", "write_atomic", "os.replace"])
+@pytest.mark.parametrize("step", ["save_file", "os.fsync", "write_atomic", "os.replace"])
 def test_a_crash_while_writing_leaves_the_one_before(
     two: Path, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semeval_kit.errors import KitError
+from semeval_kit.errors import KitError, import_extra
 from semeval_kit.show.explain.pieces import (
     MaskedText,
     Pieces,
@@ -197,10 +197,10 @@ def sum_owen(function: MaskedText, max_evals: int, seed: int) -> NDArray[np.floa
     state = np.random.get_state()  # noqa: NPY002
     np.random.seed(seed % 2**32)  # noqa: NPY002
     try:
-        found = explainer([_PLACEHOLDER], max_evals=max_evals, batch_size=32, silent=True)
+        explanation = explainer([_PLACEHOLDER], max_evals=max_evals, batch_size=32, silent=True)
     finally:
         np.random.set_state(state)  # noqa: NPY002
-    return np.asarray(found.values[0], dtype=np.float64)
+    return np.asarray(explanation.values[0], dtype=np.float64)
 
 
 class _Segments:
@@ -239,14 +239,7 @@ def import_shap() -> Any:
             settings = importlib.import_module("numba").config
             stack.callback(setattr, settings, "DISABLE_JIT", settings.DISABLE_JIT)
             settings.DISABLE_JIT = 1
-        try:
-            import shap
-        except ImportError as error:
-            raise KitError(
-                "explain --method shap needs shap. "
-                "Install it with: pip install 'semeval-kit[explain]'"
-            ) from error
-    return shap
+        return import_extra("shap", "explain", "explain --method shap needs")
 
 
 def _explain_one(

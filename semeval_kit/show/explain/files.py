@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -37,7 +35,7 @@ from semeval_kit.show.figures.charts import (
     save_figure,
     styled,
 )
-from semeval_kit.show.tabulate import escape_cell, shorten, show_controls
+from semeval_kit.show.tabulate import shorten, show_controls, spell_csv
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,14 +64,6 @@ def write_sentences(
     """Write `<name>.html` and, in the folder `<name>`, a figure per text and target.
 
     What an earlier call left under the same name is replaced.
-
-    Args:
-        folder: the run's folder of explanations.
-        name: letters, digits, `.`, `_` and `-`.
-        explanations: at least one.
-        heading: where the numbers come from.
-        figures: draw them, as PNG and SVG.
-        on_figure: is told after each figure.
 
     Returns:
         The page and, if there are figures, their folder.
@@ -263,10 +253,7 @@ def name_tokens(attribution: Attribution) -> list[str]:
 
 def write_effects(effects: TokenEffects, target_names: Sequence[str]) -> str:
     """The effects as CSV, strongest first per label; no cell is a formula."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    per_text = effects.per_text
+    rows, per_text = [], effects.per_text
     for target, name in enumerate(target_names):
         for token in effects.strongest(target):
             count = int(effects.occurrences[token])
@@ -278,8 +265,8 @@ def write_effects(effects: TokenEffects, target_names: Sequence[str]) -> str:
                 f"{per_text[token, target]:.6f}",
                 f"{effects.totals[token, target] / count:.6f}",
             ]
-            writer.writerow([escape_cell(cell) for cell in row])
-    return buffer.getvalue()
+            rows.append(row)
+    return spell_csv(COLUMNS, rows)
 
 
 def _save_text_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
@@ -307,11 +294,7 @@ def _describe(explanation: Explanation, target: int) -> str:
 
 
 def _draw_bars(
-    axes: Axes,
-    names: Sequence[str],
-    bars: Sequence[float],
-    values: Sequence[str],
-    room: float,
+    axes: Axes, names: Sequence[str], bars: Sequence[float], values: Sequence[str], room: float
 ) -> None:
     """Draw signed bars from the top down, each with its value behind it."""
     places = np.arange(len(bars))

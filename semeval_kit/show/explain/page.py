@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -14,14 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semeval_kit.show.explain.attributions import Attribution
-from semeval_kit.show.paper import load_jinja, read_template
+from semeval_kit.show.pages import fill_page
 
 Floats = NDArray[np.float64]
 
-METHOD_NAMES = {
-    "shap": "SHAP (Owen values)",
-    "ig": "integrated gradients",
-}
+METHOD_NAMES = {"shap": "SHAP (Owen values)", "ig": "integrated gradients"}
 # Above this the sum of the contributions is visibly off.
 _VISIBLE_GAP = 0.0005
 
@@ -63,24 +58,14 @@ class Heading:
 def render_page(explanations: Sequence[Explanation], heading: Heading) -> str:
     """Render texts and their attributions as HTML that loads nothing and can be mailed.
 
-    Texts and names are escaped by the template; the only script is the kit's own, and the page's
-    policy names its hash, so nothing else may run.
-
     Raises:
         KitError: jinja2 is not installed.
     """
-    jinja2 = load_jinja()
-    style = read_template("colours.css") + read_template("explain.css")
-    script = read_template("explain.js")
-    environment = jinja2.Environment(
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
     targets = explanations[0].target_names if explanations else ()
-    page: str = environment.from_string(read_template("explain.html.j2")).render(
+    return fill_page(
+        "explain",
+        "explain.css",
+        "explain.js",
         heading=heading,
         method=METHOD_NAMES.get(heading.method, heading.method),
         targets=[show_target(name) for name in targets],
@@ -88,13 +73,7 @@ def render_page(explanations: Sequence[Explanation], heading: Heading) -> str:
         chosen=int(explanations[0].attribution.probs.argmax()) if explanations else 0,
         has_thresholds=any(not np.isnan(e.thresholds).all() for e in explanations),
         texts=[_describe(explanation) for explanation in explanations],
-        # The kit's own files, which hold nothing of anybody's text.
-        style=jinja2.utils.markupsafe.Markup(style),
-        script=jinja2.utils.markupsafe.Markup(script),
-        style_hash=_hash(style),
-        script_hash=_hash(script),
     )
-    return page
 
 
 def show_target(name: str) -> str:
@@ -183,8 +162,3 @@ def _is_control(sign: str) -> bool:
     if unicodedata.category(sign) in {"Cc", "Cs"}:
         return sign not in "\n\t"
     return "\u202a" <= sign <= "\u202e" or "\u2066" <= sign <= "\u2069"
-
-
-def _hash(content: str) -> str:
-    digest = hashlib.sha256(content.encode("utf-8")).digest()
-    return f"sha256-{base64.b64encode(digest).decode('ascii')}"

@@ -116,14 +116,14 @@ class MaskedText:
 
         ids = np.repeat(self.pieces.ids[None], len(rows), axis=0)
         ids[:, self.pieces.places] = rows
-        found, size = [], count_rows(ids.shape[1])
+        means, size = [], count_rows(ids.shape[1])
         with torch.no_grad():
             for begin in range(0, len(ids), size):
                 batch = torch.from_numpy(ids[begin : begin + size])
                 parts = [model.forward_probs(batch).cpu() for model in self.models]
-                found.append(torch.stack(parts).mean(dim=0).numpy())
+                means.append(torch.stack(parts).mean(dim=0).numpy())
                 self.tell(len(batch) * len(self.models))
-        return np.concatenate(found)
+        return np.concatenate(means)
 
 
 def count_rows(n_tokens: int, most_tokens: int = _MOST_TOKENS) -> int:
@@ -134,9 +134,9 @@ def count_rows(n_tokens: int, most_tokens: int = _MOST_TOKENS) -> int:
 def find_mask(tokenizer: Any) -> int:
     """The id that stands for a token that is not there: the mask, or what comes nearest to it."""
     for name in ("mask_token_id", "unk_token_id", "pad_token_id", "eos_token_id"):
-        found = getattr(tokenizer, name, None)
-        if found is not None:
-            return int(found)
+        token_id = getattr(tokenizer, name, None)
+        if token_id is not None:
+            return int(token_id)
     return 0
 
 
@@ -150,7 +150,8 @@ def _join_spans(
     end = (max(stop for _, stop in spans) if cut else 0) or len(text)
     begins, furthest = [], 0
     for start, stop in spans:
-        furthest = max(furthest, start + _count_blanks(text[start:stop]))
+        part = text[start:stop]
+        furthest = max(furthest, start + len(part) - len(part.lstrip()))
         begins.append(furthest)
     starts = [0]
     for start in sorted({begin for begin in begins if 0 < begin < end}):
@@ -165,20 +166,16 @@ def _join_spans(
     return owners.astype(np.int64), bounds
 
 
-def _count_blanks(part: str) -> int:
-    return len(part) - len(part.lstrip())
-
-
 def _align(text: str, tokens: Sequence[str]) -> list[Span]:
     """Spans of tokens whose tokenizer does not tell them: each is looked for after the last one."""
     spans, cursor, folded = [], 0, text.lower()
     for token in tokens:
         bare = token.removeprefix("##").replace("\u2581", "").replace("\u0120", "")
         bare = bare.removesuffix("</w>").lower()
-        found = folded.find(bare, cursor, cursor + len(bare) + 20) if bare else -1
-        if found >= 0 and len(folded) == len(text):
-            spans.append((found, found + len(bare)))
-            cursor = found + len(bare)
+        start = folded.find(bare, cursor, cursor + len(bare) + 20) if bare else -1
+        if start >= 0 and len(folded) == len(text):
+            spans.append((start, start + len(bare)))
+            cursor = start + len(bare)
         else:
             spans.append((cursor, cursor))
     return spans

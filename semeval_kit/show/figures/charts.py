@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from semeval_kit.errors import KitError
+from semeval_kit.errors import KitError, import_extra
 from semeval_kit.run.directory import write_atomic
 
 if TYPE_CHECKING:
@@ -136,10 +136,18 @@ def break_name(name: str, width: int = 16, lines: int = 2) -> str:
             parts[-1] += word
         else:
             parts.append(word)
-    parts = [piece for part in parts for piece in _cut(part.rstrip(), width)]
+    bare = [part.rstrip() for part in parts]
+    parts = [part[i : i + width] for part in bare for i in range(0, max(len(part), 1), width)]
     if len(parts) > lines:
         parts = [*parts[: lines - 1], f"{parts[lines - 1][: width - 1]}…"]
     return "\n".join(parts)
+
+
+def name_bars(axes: Axes, names: Sequence[str]) -> None:
+    """Name horizontal bars from the top down, one at each whole number."""
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.grid(False, axis="y")
 
 
 def ramp() -> Colormap:
@@ -171,7 +179,11 @@ def render_svg(figure: Figure, name: str, transparent: bool = False) -> str:
             transparent=transparent,
             metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")) | {"Title": name},
         )
-    return _ATTRIBUTE.sub(_round_numbers, buffer.getvalue())
+    # Hundredths of a point cannot be seen and halve the file.
+    return _ATTRIBUTE.sub(
+        lambda attribute: _LONG.sub(lambda hit: f"{float(hit[0]):.2f}", attribute[0]),
+        buffer.getvalue(),
+    )
 
 
 def render_png(figure: Figure, dpi: int = DPI) -> bytes:
@@ -242,12 +254,8 @@ def draw_matrix(
 
     Up to MOST_NUMBERED columns have percentages on their cells; more are colours with a scale.
 
-    Args:
-        shares: `(R, C)` in 0..1, NaN for a blank cell.
-        rows: R names.
-        columns: C names.
-        titles: what the rows are, and what the columns are with the unit of the cells.
-        counts: `(R,)`, what to add to the rows' names.
+    Shares are `(R, C)` in 0..1, NaN for a blank cell; titles say what the rows are, and what the
+    columns are with the unit of the cells; counts `(R,)` are added to the names of the rows.
     """
     numbered = len(columns) <= MOST_NUMBERED
     names = [break_name(row, 16, 2 if numbered else 1) for row in rows]
@@ -256,7 +264,8 @@ def draw_matrix(
     longest = max(len(line) for name in names for line in name.split("\n"))
     small = 1.0 if numbered else 0.75
     cell = (WIDTH - _MARGIN - _CHARACTER * small * longest) / len(columns)
-    flat = _fits(columns, cell)
+    lines = [line for column in columns for line in break_name(column).split("\n")]
+    flat = max(map(len, lines)) * 0.9 * _CHARACTER < cell
     # Upright words need the width of their lines: a narrow cell has room for one.
     one_line = not flat and cell < _TWO_LINES
     heads = [break_name(column, 22, 1) if one_line else break_name(column) for column in columns]
@@ -290,11 +299,8 @@ def fill_cells(
 ) -> None:
     """Colour the cells of axes by their share and write on them; the first row is on top.
 
-    Args:
-        axes: an empty panel.
-        shares: `(R, C)` in 0..1, NaN for a blank cell.
-        words: what to write on the cells; percentages if left out.
-        size: of the writing, in points; 0 for none.
+    Shares are `(R, C)` in 0..1, NaN for a blank cell. Words stand on the cells, percentages if left
+    out, in so many points; with a size of 0 nothing.
     """
     # One rectangle per cell rather than an image: sharp at every size, and no embedded picture.
     colours = ramp()
@@ -324,11 +330,7 @@ def fill_cells(
 def draw_pairs(shares: FloatArray, names: Sequence[str], counts: FloatArray, title: str) -> Figure:
     """Bars: the pairs of different labels with the most examples, for matrices without numbers.
 
-    Args:
-        shares: `(L, L)` in 0..1, of the row's examples; NaN for a blank cell.
-        names: L labels.
-        counts: `(L,)`, examples of the rows.
-        title: of the axis.
+    Shares are `(L, L)` in 0..1, of the examples of the row; counts `(L,)` say how many it has.
     """
     examples = np.nan_to_num(shares) * np.asarray(counts)[:, None]
     np.fill_diagonal(examples, 0)
@@ -343,36 +345,12 @@ def draw_pairs(shares: FloatArray, names: Sequence[str], counts: FloatArray, tit
         padding=2,
         fontsize=8,
     )
-    axes.set_yticks(
-        range(len(pairs)),
-        [f"{break_name(names[a], 14, 1)} → {break_name(names[b], 14, 1)}" for a, b in pairs],
-    )
-    axes.invert_yaxis()
-    axes.grid(False, axis="y")
+    short = [break_name(name, 14, 1) for name in names]
+    name_bars(axes, [f"{short[a]} → {short[b]}" for a, b in pairs])
     axes.margins(x=0.2, y=0.02)
     axes.set_xlabel(title)
     return figure
 
 
-def _cut(word: str, width: int) -> list[str]:
-    return [word[start : start + width] for start in range(0, len(word), width)] or [""]
-
-
-def _round_numbers(attribute: re.Match[str]) -> str:
-    # Hundredths of a point cannot be seen and halve the file.
-    return _LONG.sub(lambda hit: f"{float(hit.group()):.2f}", attribute.group())
-
-
 def _matplotlib() -> Any:
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise KitError(
-            "Pictures need matplotlib. Install it with: pip install 'semeval-kit[analysis]'"
-        ) from error
-    return matplotlib
-
-
-def _fits(columns: Sequence[str], cell: float) -> bool:
-    lines = [line for column in columns for line in break_name(column).split("\n")]
-    return max(len(line) for line in lines) * 0.9 * _CHARACTER < cell
+    return import_extra("matplotlib", "analysis", "Pictures need")

@@ -21,6 +21,7 @@ from semeval_kit.show.figures.charts import (
     SERIES,
     SPLIT_COLOURS,
     break_name,
+    name_bars,
     new_figure,
     ramp,
     save_figure,
@@ -44,25 +45,21 @@ MAX_OVERLAP_BARS = 20
 def draw_label_distribution(labels: Sequence[str], values: Mapping[str, FloatArray]) -> Figure:
     """Bars: share of annotated examples that have a label, per split.
 
-    Args:
-        labels: L names.
-        values: per split, labels `(n_examples, L)`; above 0 is present, NaN is not annotated.
+    Values are labels `(n_examples, L)` per split: present above 0, NaN where not annotated.
     """
     n_bars = len(labels) * len(values)
     figure = new_figure(max(1.8, 0.19 * n_bars + 0.1 * len(labels) + 0.7))
     axes = figure.subplots()
     width = 0.82 / len(values)
     for place, (split, cells) in enumerate(values.items()):
-        known = (~np.isnan(cells)).sum(axis=0)
-        shares = 100 * (cells > 0).sum(axis=0) / np.maximum(known, 1)
+        annotated = (~np.isnan(cells)).sum(axis=0)
+        shares = 100 * (cells > 0).sum(axis=0) / np.maximum(annotated, 1)
         spots = np.arange(len(labels)) + (place - (len(values) - 1) / 2) * width
         colour = SPLIT_COLOURS.get(split, SERIES[3])
         bars = axes.barh(spots, shares, 0.92 * width, color=colour, label=split)
-        names = ["n/a" if not k else f"{s:.0f}" for k, s in zip(known, shares, strict=True)]
+        names = ["n/a" if not k else f"{s:.0f}" for k, s in zip(annotated, shares, strict=True)]
         axes.bar_label(bars, names, padding=2, fontsize=8)
-    axes.set_yticks(range(len(labels)), [break_name(label) for label in labels])
-    axes.invert_yaxis()
-    axes.grid(False, axis="y")
+    name_bars(axes, [break_name(label) for label in labels])
     axes.margins(x=0.08, y=0.02)
     axes.set_xlabel("examples with the label (% of annotated)")
     if len(values) > 1:
@@ -74,23 +71,18 @@ def draw_label_distribution(labels: Sequence[str], values: Mapping[str, FloatArr
 def draw_level_distribution(labels: Sequence[str], values: FloatArray, n_levels: int) -> Figure:
     """Stacked bars: share of annotated examples at each intensity above 0.
 
-    Args:
-        labels: L names.
-        values: levels `(n_examples, L)`, NaN where not annotated.
-        n_levels: the highest level.
+    Values are levels `(n_examples, L)`, NaN where not annotated.
     """
     figure = new_figure(max(1.8, 0.3 * len(labels) + 1.0))
     axes = figure.subplots()
     left = np.zeros(len(labels))
-    known = np.maximum((~np.isnan(values)).sum(axis=0), 1)
+    annotated = np.maximum((~np.isnan(values)).sum(axis=0), 1)
     for level in range(1, n_levels + 1):
-        shares = 100 * (values == level).sum(axis=0) / known
+        shares = 100 * (values == level).sum(axis=0) / annotated
         colour = ramp()(0.25 + 0.65 * (level - 1) / max(1, n_levels - 1))
         axes.barh(range(len(labels)), shares, 0.7, left, color=colour, label=f"level {level}")
         left += shares
-    axes.set_yticks(range(len(labels)), [break_name(label) for label in labels])
-    axes.invert_yaxis()
-    axes.grid(False, axis="y")
+    name_bars(axes, [break_name(label) for label in labels])
     axes.set_xlabel("examples at the level (% of annotated)")
     figure.legend(loc="outside upper left", ncols=4)
     return figure
@@ -99,8 +91,7 @@ def draw_level_distribution(labels: Sequence[str], values: FloatArray, n_levels:
 def share_cooccurrence(values: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Of the examples with a label, the share that also has another, and how many there are.
 
-    Args:
-        values: labels `(n_examples, L)`; above 0 is present.
+    Values are labels `(n_examples, L)`, present above 0.
 
     Returns:
         Shares `(L, L)`, NaN in the rows of labels that nothing has; and counts `(L,)`.
@@ -118,10 +109,7 @@ def draw_text_lengths(
 ) -> Figure:
     """Histogram of text lengths per split; the longest 1% is left out.
 
-    Args:
-        lengths: per split, the length of each text.
-        unit: of the lengths.
-        limit: what the model reads of a text, at most: drawn as a line if it is in sight.
+    What the model reads of a text at most, the `limit`, is a line if it is in sight.
     """
     figure = new_figure(2.8)
     axes = figure.subplots()
@@ -155,6 +143,16 @@ def draw_text_lengths(
         loc="outside upper left", ncols=3 if len(lengths) + (limit is not None) < 4 else 2
     )
     return figure
+
+
+def count_tokens(file: Path, texts: Sequence[str]) -> list[int]:
+    """Lengths of texts in tokens, by a tokenizer.json."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(file))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return [len(encoding) for encoding in tokenizer.encode_batch_fast(list(texts))]
 
 
 def plot_data_stats(

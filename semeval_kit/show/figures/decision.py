@@ -79,13 +79,8 @@ def draw_f1_thresholds(
 ) -> Figure:
     """F1 against threshold per target, with a 95% bootstrap band and the chosen threshold.
 
-    Args:
-        names: C targets.
-        probs: `(n_examples, C)`.
-        targets: `(n_examples, C)` of 0, 1 and NaN.
-        thresholds: the chosen ones `(C,)`, NaN for none.
-        groups: `(n_examples,)`, rows that are drawn together.
-        seed: of the bootstrap.
+    Of C targets: probs and targets `(n_examples, C)` of 0, 1 and NaN, thresholds `(C,)`, NaN for
+    none. Rows of one of the `groups` are drawn together.
     """
     curves = [
         trace_f1(probs[:, place], targets[:, place], groups=groups, seed=seed)
@@ -116,19 +111,16 @@ def draw_f1_thresholds(
 def draw_calibration(names: Sequence[str], probs: FloatArray, targets: FloatArray) -> Figure:
     """Reliability curves: share of positives against mean probability, per target.
 
-    Args:
-        names: C targets.
-        probs: `(n_examples, C)`.
-        targets: `(n_examples, C)` of 0, 1 and NaN.
+    Of C targets: probs and targets `(n_examples, C)`, the latter of 0, 1 and NaN.
     """
     figure, panels = _panels(len(names))
     for axes, name, place in zip(panels, names, range(len(names)), strict=True):
         axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, linestyle=(0, (2, 2)))
-        found = calibrate(probs[:, place], targets[:, place])
-        spread = np.maximum(0, [found.rates - found.low, found.high - found.rates])
+        curve = calibrate(probs[:, place], targets[:, place])
+        spread = np.maximum(0, [curve.rates - curve.low, curve.high - curve.rates])
         axes.errorbar(
-            found.means,
-            found.rates,
+            curve.means,
+            curve.rates,
             spread,
             color=BLUE,
             marker="o",
@@ -136,13 +128,10 @@ def draw_calibration(names: Sequence[str], probs: FloatArray, targets: FloatArra
             elinewidth=0.9,
             clip_on=False,
         )
-        _name_panel(axes, name, f"ECE {found.error:.2f}", len(names))
+        _name_panel(axes, name, f"ECE {curve.error:.2f}", len(names))
     figure.supxlabel("mean probability in a bin (0 to 1)", fontsize=9)
     figure.supylabel("share of positives (0 to 1)", fontsize=9)
-    _add_legend(
-        figure,
-        [("bins, 95% interval", BLUE, "-", 1.6), ("perfect", FAINT, "--", 0.8)],
-    )
+    _add_legend(figure, [("bins, 95% interval", BLUE, "-", 1.6), ("perfect", FAINT, "--", 0.8)])
     return figure
 
 
@@ -150,10 +139,7 @@ def draw_calibration(names: Sequence[str], probs: FloatArray, targets: FloatArra
 def draw_scatter(names: Sequence[str], gold: FloatArray, preds: FloatArray) -> Figure:
     """Predicted against gold numbers, a panel for each.
 
-    Args:
-        names: L numbers.
-        gold: `(n_examples, L)`, NaN for not annotated.
-        preds: `(n_examples, L)`.
+    Both `(n_examples, L)`; gold is NaN where not annotated.
     """
     figure, panels = _panels(len(names))
     for place, (axes, name) in enumerate(zip(panels, names, strict=True)):
@@ -182,27 +168,23 @@ def trace_f1(
 ) -> F1Curve:
     """F1 of one target at 99 thresholds, and its bootstrap; 0 where nothing is found.
 
-    Args:
-        scores: `(n,)`.
-        gold: `(n,)` of 0, 1 and NaN (left out).
-        groups: `(n,)`, rows that are drawn together; each row alone without.
-        n_draws: number of bootstraps.
-        seed: of the draws.
+    Scores and gold are `(n,)`; rows whose gold is NaN are left out, those of one of the `groups`
+    are drawn together.
     """
-    known = ~np.isnan(gold)
+    annotated = ~np.isnan(gold)
     cuts = np.arange(1, _N_CUTS + 1) / (_N_CUTS + 1)
-    if not known.any():
+    if not annotated.any():
         blank = np.full(len(cuts), np.nan)
         return F1Curve(cuts, blank, blank, blank)
-    kept = None if groups is None else [g for g, k in zip(groups, known, strict=True) if k]
-    units = index_groups(int(known.sum()), kept)
+    kept = None if groups is None else [g for g, k in zip(groups, annotated, strict=True) if k]
+    units = index_groups(int(annotated.sum()), kept)
     draws = draw_counts(n_draws, units, np.random.default_rng(seed)).astype(np.float64)
     weights = np.vstack([np.ones(len(units)), draws])
     # A row is called positive by every cut up to its score: count rows per step, then sum up.
-    steps = np.searchsorted(cuts, scores[known], side="right")
+    steps = np.searchsorted(cuts, scores[annotated], side="right")
     called = _sum_steps(weights, steps, len(cuts))
-    hits = _sum_steps(weights * gold[known], steps, len(cuts))
-    positives = (weights * gold[known]).sum(axis=1, keepdims=True)
+    hits = _sum_steps(weights * gold[annotated], steps, len(cuts))
+    positives = (weights * gold[annotated]).sum(axis=1, keepdims=True)
     f1 = 2 * hits / np.maximum(called + positives, 1)
     low, high = np.quantile(f1[1:], [0.025, 0.975], axis=0)
     return F1Curve(cuts, f1[0], low, high)
@@ -211,18 +193,16 @@ def trace_f1(
 def calibrate(scores: FloatArray, gold: FloatArray, n_bins: int = 10) -> Calibration:
     """Bin the rows of one target by probability and compare with the share of positives.
 
-    Args:
-        scores: `(n,)`.
-        gold: `(n,)` of 0, 1 and NaN (left out).
-        n_bins: at most; fewer where there are fewer than 20 rows per bin.
+    Scores and gold are `(n,)`; rows whose gold is NaN are left out. There are at least 20 rows in a
+    bin, and `n_bins` at most.
     """
-    known = ~np.isnan(gold)
-    order = np.argsort(scores[known], kind="stable")
+    annotated = ~np.isnan(gold)
+    order = np.argsort(scores[annotated], kind="stable")
     n_bins = max(1, min(n_bins, len(order) // 20))
     bins = [part for part in np.array_split(order, n_bins) if len(part)]
     sizes = np.array([len(part) for part in bins], dtype=np.float64)
-    means = np.array([scores[known][part].mean() for part in bins])
-    rates = np.array([gold[known][part].mean() for part in bins])
+    means = np.array([scores[annotated][part].mean() for part in bins])
+    rates = np.array([gold[annotated][part].mean() for part in bins])
     spread = 1 + _Z95**2 / sizes
     middle = (rates + _Z95**2 / (2 * sizes)) / spread
     half = _Z95 * np.sqrt(rates * (1 - rates) / sizes + _Z95**2 / (4 * sizes**2)) / spread
@@ -283,18 +263,14 @@ def draw_confusions(
     With one level that is the 2x2 matrix of absent and present, with more one row and column per
     intensity.
 
-    Args:
-        labels: L names.
-        gold: levels `(n_examples, L)`, NaN where not annotated.
-        preds: levels `(n_examples, L)`.
-        n_levels: the highest level.
+    Gold and preds are levels `(n_examples, L)` up to `n_levels`; gold is NaN where not annotated.
     """
     columns = 2 if n_levels > 1 or len(labels) <= 4 else 3
     figure, panels = grid_panels(len(labels), columns, 2.0 if n_levels > 1 else 1.5)
     names = ["no", "yes"] if n_levels == 1 else [str(level) for level in range(n_levels + 1)]
     for place, (axes, label) in enumerate(zip(panels, labels, strict=True)):
-        known = ~np.isnan(gold[:, place])
-        counts = count_pairs(gold[known, place], preds[known, place], n_levels + 1)
+        annotated = ~np.isnan(gold[:, place])
+        counts = count_pairs(gold[annotated, place], preds[annotated, place], n_levels + 1)
         shares = _share_rows(counts)
         fill_cells(axes, shares, _write_counts(counts, shares), 8 if n_levels == 1 else 7)
         ticks = np.arange(n_levels + 1) + 0.5
@@ -313,9 +289,7 @@ def share_cooccurrence_confusion(
 
     The diagonal is recall. The last row and column are the examples without any label.
 
-    Args:
-        gold: labels `(n_examples, L)`; above 0 is present, NaN is not annotated.
-        preds: labels `(n_examples, L)`.
+    Gold and preds are labels `(n_examples, L)`, present above 0; gold is NaN where not annotated.
 
     Returns:
         Shares `(L + 1, L + 1)`, NaN where nothing was asked; and counts `(L + 1,)`.
@@ -323,9 +297,9 @@ def share_cooccurrence_confusion(
     is_gold = np.column_stack([gold > 0, ~(gold > 0).any(axis=1)]).astype(np.float64)
     is_pred = np.column_stack([preds > 0, ~(preds > 0).any(axis=1)]).astype(np.float64)
     # A prediction counts only where its label is annotated; "none" is known everywhere.
-    known = np.column_stack([~np.isnan(gold), np.ones(len(gold))]).astype(np.float64)
-    asked = is_gold.T @ known
-    shares = np.where(asked > 0, (is_gold.T @ (is_pred * known)) / np.maximum(asked, 1), np.nan)
+    annotated = np.column_stack([~np.isnan(gold), np.ones(len(gold))]).astype(np.float64)
+    asked = is_gold.T @ annotated
+    shares = np.where(asked > 0, (is_gold.T @ (is_pred * annotated)) / np.maximum(asked, 1), np.nan)
     return shares, is_gold.sum(axis=0)
 
 
@@ -334,10 +308,7 @@ def share_class_confusion(
 ) -> tuple[FloatArray, FloatArray]:
     """Confusion of a single-label task: shares `(L, L)` of each gold class, and counts `(L,)`.
 
-    Args:
-        gold: classes `(n_examples,)`.
-        preds: classes `(n_examples,)`.
-        n_classes: L.
+    Gold and preds are classes `(n_examples,)`.
     """
     counts = count_pairs(gold, preds, n_classes)
     return _share_rows(counts), counts.sum(axis=1)

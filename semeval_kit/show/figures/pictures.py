@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semeval_kit.data.examples import Examples, find_file
+from semeval_kit.decision.estimate import choose_metric
+from semeval_kit.decision.oof import split_languages
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run
 from semeval_kit.show.answers import (
@@ -31,6 +33,7 @@ from semeval_kit.show.figures.charts import (
     save_figure,
 )
 from semeval_kit.show.figures.data import (
+    count_tokens,
     draw_label_distribution,
     draw_level_distribution,
     draw_text_lengths,
@@ -45,7 +48,6 @@ from semeval_kit.show.figures.decision import (
     share_cooccurrence_confusion,
 )
 from semeval_kit.show.figures.training import draw_radar, draw_training
-from semeval_kit.show.results import headline_metric
 from semeval_kit.show.wording import find_wording, name_measure
 from semeval_kit.task.codec import encode_labels
 
@@ -85,11 +87,8 @@ def write_figures(
 ) -> list[Path]:
     """Draw every picture that suits the run and write it to its folder of figures.
 
-    Args:
-        run: as far as it has come; pictures whose stage has not run are left out.
-        before: the same encoder without fine-tuning, for the radar chart; None: that inside the
-            run, if there is one.
-        formats: of "png" and "svg".
+    Pictures whose stage has not run are left out. `before` is the same encoder without fine-tuning,
+    for the radar chart; by default that inside the run, if there is one.
 
     Raises:
         KitError: `before` does not fit, a format is unknown, or matplotlib is missing.
@@ -123,19 +122,21 @@ def draw_figures(
     Raises:
         KitError: `before` does not fit, or matplotlib is missing.
     """
+    oof, earlier = answers.get("oof"), None
+    if before is not None:  # what does not fit is told before anything is drawn
+        if oof is None:
+            raise KitError(
+                f"{run.path}: nothing to compare with {before.name} yet; train this run first."
+            )
+        earlier = read_before(run, oof, before)
     train = narrow_examples(run, train)
     yield from _draw_data(run, train, answers)
     yield from _draw_training(run)
-    oof = answers.get("oof")
     if oof is not None:
         yield from _draw_decisions(run, oof)
         yield from _draw_mistakes(run, oof)
-        if before is not None:
-            yield _draw_before(run, oof, before)
-    elif before is not None:
-        raise KitError(
-            f"{run.path}: nothing to compare with {before.name} yet; train this run first."
-        )
+    if oof is not None and earlier is not None:
+        yield _draw_before(run, oof, earlier)
 
 
 def _draw_data(run: Run, train: Examples, answers: AnswersBySplit) -> Iterator[Picture]:
@@ -165,58 +166,50 @@ def _draw_data(run: Run, train: Examples, answers: AnswersBySplit) -> Iterator[P
         )
     shares, counts = share_cooccurrence(gold["train"])
     if (gold["train"] > 0).sum(axis=1).max(initial=0) > 1:
-        yield from _draw_shares(
-            Picture(
-                "label-cooccurrence",
-                "Label co-occurrence",
-                "Of the training examples with the label of the row, the percentage that also has "
-                "the label of the column; in brackets, how many there are.",
-                draw_matrix(
-                    shares,
-                    labels,
-                    labels,
-                    ("with the label (n)", "also with the label (%)"),
-                    counts,
-                ),
-            ),
-            shares,
-            labels,
-            counts,
+        yield from _draw_square(
+            "label-cooccurrence",
+            "Label co-occurrence",
+            "Of the training examples with the label of the row, the percentage that also has "
+            "the label of the column; in brackets, how many there are.",
+            ("with the label (n)", "also with the label (%)"),
+            (shares, labels, counts),
         )
     languages = list(dict.fromkeys(train.languages))
     if len(languages) > 1:
-        codes = np.array(train.languages)
-        table = [_share_present(gold["train"][codes == language]) for language in languages]
+        table = []
+        for rows in split_languages(train.languages).values():
+            cells = gold["train"][rows]
+            annotated = (~np.isnan(cells)).sum(axis=0)
+            present = (cells > 0).sum(axis=0)
+            table.append(np.where(annotated > 0, present / np.maximum(annotated, 1), np.nan))
+        titles = ("language", "examples with the label (% of annotated)")
         yield Picture(
             "language-labels",
             "Labels per language",
             "Share of a language's training examples that have a label; a dash where the language "
             "is not annotated for it.",
-            draw_matrix(
-                np.array(table),
-                languages,
-                labels,
-                ("language", "examples with the label (% of annotated)"),
-            ),
+            draw_matrix(np.array(table), languages, labels, titles),
         )
     yield _draw_lengths(run, train)
 
 
-def _share_present(cells: FloatArray) -> FloatArray:
-    """Share of the annotated rows that have each label `(L,)`, NaN without any."""
-    known = (~np.isnan(cells)).sum(axis=0)
-    return np.where(known > 0, (cells > 0).sum(axis=0) / np.maximum(known, 1), np.nan)
-
-
-def _draw_shares(
-    matrix: Picture, shares: FloatArray, labels: Sequence[str], counts: FloatArray
+def _draw_square(
+    name: str,
+    title: str,
+    caption: str,
+    axes: tuple[str, str],
+    cells: tuple[FloatArray, Sequence[str], FloatArray],
 ) -> Iterator[Picture]:
-    """A matrix of labels; where it has no room for its numbers, the most frequent pairs too."""
-    yield matrix
+    """A matrix of labels; where it has no room for its numbers, the most frequent pairs too.
+
+    Cells are shares `(L, L)`, the names of the labels, and how many examples have each.
+    """
+    shares, labels, counts = cells
+    yield Picture(name, title, caption, draw_matrix(shares, labels, labels, axes, counts))
     if len(labels) > MOST_NUMBERED:
         yield Picture(
-            f"{matrix.name}-pairs",
-            f"{matrix.title}: most frequent pairs",
+            f"{name}-pairs",
+            f"{title}: most frequent pairs",
             "The cells beside the diagonal of the matrix above that stand for most examples: how "
             "many, and which percentage of those with the first label.",
             draw_pairs(shares, labels, counts, "examples"),
@@ -236,9 +229,11 @@ def _draw_lengths(run: Run, train: Examples) -> Picture:
             "Text lengths",
             "Length of the texts in characters; dashed lines are medians. The longest 1% is cut "
             "off.",
-            draw_text_lengths({split: [len(text) for text in own] for split, own in texts.items()}),
+            draw_text_lengths(
+                {split: [len(text) for text in rows] for split, rows in texts.items()}
+            ),
         )
-    lengths = {split: count_tokens(tokenizer, own) for split, own in texts.items()}
+    lengths = {split: count_tokens(tokenizer, rows) for split, rows in texts.items()}
     limit = int(run.recipe["max_length"])
     pooled = np.concatenate([np.array(counts) for counts in lengths.values()])
     cut = 100 * float((pooled > limit).mean())
@@ -249,16 +244,6 @@ def _draw_lengths(run: Run, train: Examples) -> Picture:
         f"cut off. The model reads {limit} tokens of a text: {cut:.1f}% of the texts are longer.",
         draw_text_lengths(lengths, "tokens", limit),
     )
-
-
-def count_tokens(file: Path, texts: Sequence[str]) -> list[int]:
-    """Lengths of texts in tokens, by a tokenizer.json."""
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(str(file))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return [len(encoding) for encoding in tokenizer.encode_batch_fast(list(texts))]
 
 
 def _draw_training(run: Run) -> Iterator[Picture]:
@@ -283,7 +268,7 @@ def _draw_training(run: Run) -> Iterator[Picture]:
 
 def _find_metric(run: Run, histories: Sequence[Sequence[Mapping[str, Any]]]) -> str:
     """The column of the histories that is nearest to the score."""
-    metric = headline_metric(run.task)
+    metric = choose_metric(run.task, run.task.kind)
     kept = {key for history in histories for row in history for key in row}
     wanted = (metric, {"accuracy": "subset_accuracy"}.get(metric, ""), "macro_f1")
     return next((name for name in wanted if name in kept), metric)
@@ -337,20 +322,16 @@ def _draw_mistakes(run: Run, oof: Answers) -> Iterator[Picture]:
         )
         return
     if task.kind == "singlelabel":
-        known = ~np.isnan(gold).all(axis=1)
-        classes = np.nan_to_num(gold[known]).argmax(axis=1), preds[known].argmax(axis=1)
+        annotated = ~np.isnan(gold).all(axis=1)
+        classes = np.nan_to_num(gold[annotated]).argmax(axis=1), preds[annotated].argmax(axis=1)
         shares, counts = share_class_confusion(*classes, len(labels))
-        yield from _draw_shares(
-            Picture(
-                "confusion",
-                "Confusion matrix",
-                "Of the out-of-fold examples of each gold class, the percentage predicted as the "
-                "class of the column; in brackets, how many there are.",
-                draw_matrix(shares, labels, labels, ("gold (n)", "predicted (%)"), counts),
-            ),
-            shares,
-            labels,
-            counts,
+        yield from _draw_square(
+            "confusion",
+            "Confusion matrix",
+            "Of the out-of-fold examples of each gold class, the percentage predicted as the "
+            "class of the column; in brackets, how many there are.",
+            ("gold (n)", "predicted (%)"),
+            (shares, labels, counts),
         )
         return
     n_levels = task.max_value
@@ -363,23 +344,18 @@ def _draw_mistakes(run: Run, oof: Answers) -> Iterator[Picture]:
     )
     if n_levels == 1:
         shares, counts = share_cooccurrence_confusion(gold, preds)
-        names = [*labels, "none"]
-        yield from _draw_shares(
-            Picture(
-                "cooccurrence-confusion",
-                "Co-occurrence confusion",
-                "Of the out-of-fold examples with the gold label of the row, the percentage for "
-                "which the label of the column was predicted. The diagonal is recall; “none” "
-                "stands for examples without any label.",
-                draw_matrix(shares, names, names, ("gold label (n)", "also predicted (%)"), counts),
-            ),
-            shares,
-            names,
-            counts,
+        yield from _draw_square(
+            "cooccurrence-confusion",
+            "Co-occurrence confusion",
+            "Of the out-of-fold examples with the gold label of the row, the percentage for "
+            "which the label of the column was predicted. The diagonal is recall; “none” "
+            "stands for examples without any label.",
+            ("gold label (n)", "also predicted (%)"),
+            (shares, [*labels, "none"], counts),
         )
 
 
-def _draw_before(run: Run, oof: Answers, before: Run) -> Picture:
+def _draw_before(run: Run, oof: Answers, earlier: Answers) -> Picture:
     clipped = " (below 0 shown at 0)" if run.task.kind == "intensity" else ""
     return Picture(
         "before-after",
@@ -387,8 +363,6 @@ def _draw_before(run: Run, oof: Answers, before: Run) -> Picture:
         f"{find_wording(run.task).compared}{clipped}, on out-of-fold rows, 0 in the centre to 1 at "
         f"the rim: {run.recipe['encoder']} as it came, with an untrained head, and fine-tuned.",
         draw_radar(
-            score_axes(run, oof),
-            score_axes(run, read_before(run, oof, before)),
-            ("fine-tuned", "before fine-tuning"),
+            score_axes(run, oof), score_axes(run, earlier), ("fine-tuned", "before fine-tuning")
         ),
     )

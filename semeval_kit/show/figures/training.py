@@ -36,10 +36,8 @@ def draw_training(
 ) -> Figure:
     """Training and validation loss, and the score, per epoch: thin per fold, thick the mean.
 
-    Args:
-        histories: per fold, one entry per epoch; a fold without epochs is left out.
-        best_epochs: per fold, the epoch whose weights were kept; it is ringed.
-        metric: the key of the score; its panel is left out if no epoch has it.
+    A fold without epochs is left out; its best epoch, whose weights were kept, is ringed. The panel
+    of the score is left out if no epoch has the metric.
     """
     shown = [(list(h), best) for h, best in zip(histories, best_epochs, strict=True) if h]
     with_score = any(metric in row for history, _ in shown for row in history)

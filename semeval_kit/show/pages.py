@@ -1,0 +1,126 @@
+"""Templates of this package, filled: whole pages of HTML, papers and cards."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+from semeval_kit.errors import import_extra
+from semeval_kit.show.tabulate import Latex, Markdown, Table, escape_latex, escape_markdown
+
+# LaTeX is full of braces, so templates use brackets that neither it nor Markdown has.
+_DELIMITERS: dict[str, Any] = {
+    "block_start_string": "<%",
+    "block_end_string": "%>",
+    "variable_start_string": "<<",
+    "variable_end_string": ">>",
+    "comment_start_string": "<#",
+    "comment_end_string": "#>",
+}
+
+
+def fill_page(template: str, style: str, script: str = "", /, **facts: Any) -> str:
+    """A page of HTML that loads nothing from elsewhere; what has `__html__` is not escaped again.
+
+    The page's policy names the hashes of its style and script, so nothing else may run.
+
+    Args:
+        template: without its endings.
+        style: the file of its style, beside the colours.
+        script: the file of its script, if it has one.
+        facts: values by name.
+
+    Raises:
+        KitError: jinja2 is missing.
+    """
+    jinja2 = _load_jinja()
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    parts = {"style": read_template("colours.css") + read_template(style)}
+    if script:
+        parts["script"] = read_template(script)
+    for part, text in parts.items():
+        digest = hashlib.sha256(text.encode("utf-8")).digest()
+        facts[part] = jinja2.utils.markupsafe.Markup(text)
+        facts[f"{part}_hash"] = f"sha256-{base64.b64encode(digest).decode('ascii')}"
+    page: str = environment.from_string(read_template(f"{template}.html.j2")).render(**facts)
+    return page
+
+
+def read_template(name: str) -> str:
+    """A file of this package's templates."""
+    file = resources.files("semeval_kit.show").joinpath("templates", name)
+    return file.read_text(encoding="utf-8")
+
+
+def fill_template(
+    name: str, facts: Mapping[str, Any], tables: Mapping[str, Sequence[Table]], latex: bool = False
+) -> Markdown | Latex:
+    """Fill a template of this package.
+
+    Args:
+        name: of the file under templates/.
+        facts: values by name; text is escaped unless it is `Latex` or `Markdown`.
+        tables: groups of tables by name, given to the template as `tables`.
+        latex: LaTeX instead of Markdown.
+
+    Raises:
+        KitError: jinja2 is missing.
+    """
+    jinja2 = _load_jinja()
+    markup: type[Latex] | type[Markdown] = Latex if latex else Markdown
+    escape: Callable[[str], str] = escape_latex if latex else escape_markdown
+    environment = jinja2.Environment(
+        autoescape=False,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=lambda value: value if isinstance(value, markup) else escape(str(value)),
+        **_DELIMITERS,
+    )
+    environment.globals.update(_LATEX if latex else _MARKDOWN)
+    drawn = {
+        group: markup("\n".join(_draw(table, latex) for table in members))
+        for group, members in tables.items()
+    }
+    text: str = environment.from_string(read_template(name)).render(**facts, tables=drawn)
+    return markup(text)
+
+
+def _load_jinja() -> Any:
+    return import_extra("jinja2", "analysis", "Reports, papers and cards need")
+
+
+def _draw(table: Table, latex: bool) -> str:
+    if latex:
+        return table.to_latex()
+    notes = "".join(f"\n{escape_markdown(note)}\n" for note in table.notes)
+    return f"**{escape_markdown(table.title)}**\n\n{table.to_markdown()}{notes}"
+
+
+def _list_latex(sentences: Sequence[str]) -> Latex:
+    items = "\n".join(rf"\item {escape_latex(sentence)}" for sentence in sentences)
+    return Latex(f"\\begin{{itemize}}\n{items}\n\\end{{itemize}}" if sentences else "")
+
+
+_LATEX: dict[str, Any] = {
+    "cite": lambda keys: Latex(rf"~\cite{{{','.join(keys)}}}" if keys else ""),
+    "bullets": _list_latex,
+    "heading": lambda text: Latex(rf"\section{{{escape_latex(text)}}}"),
+    "todo": lambda text: Latex(rf"\todo{{{escape_latex(text)}}}"),
+}
+_MARKDOWN: dict[str, Any] = {
+    "cite": lambda keys: Markdown(f" [{'; '.join(f'@{key}' for key in keys)}]" if keys else ""),
+    "bullets": lambda lines: Markdown("\n".join(f"- {escape_markdown(line)}" for line in lines)),
+    "heading": lambda text: Markdown(f"## {escape_markdown(text)}\n"),
+    "todo": lambda text: Markdown(f"**TODO: {escape_markdown(text)}**"),
+}
