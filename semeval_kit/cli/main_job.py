@@ -10,6 +10,7 @@ import click
 from semeval_kit.cli.engines import cluster_options, hand_out, hand_out_copies
 from semeval_kit.cli.options import (
     engine_options,
+    find_system,
     gold_option,
     interruptible,
     plan_options,
@@ -48,14 +49,15 @@ def run(gold: Path | None, per_language: bool, report: bool, **given: Any) -> No
     """
     from semeval_kit.cli.summary import summarise
     from semeval_kit.run.stages import present, run_all, run_each_language
-    from semeval_kit.training.recipe import load_members
 
-    if given["recipe"] is not None and load_members(given["recipe"]):
-        if per_language or given.pop("before"):
-            raise click.UsageError("a recipe of members takes neither --per-language nor --before.")
+    recipe, alone = find_system(given), per_language or bool(given["before"])
+    if recipe is not None and alone and given["recipe"]:
+        raise click.UsageError("a recipe of members takes neither --per-language nor --before.")
+    if recipe is not None and not alone:
         from semeval_kit.cli.members import run_system
 
-        run_system(given, gold)
+        del given["before"]
+        run_system({**given, "recipe": recipe}, gold)
         return
     path, plan = read_plan(given)
     if per_language and given["engine"] != "local":

@@ -179,22 +179,40 @@ def engine_options(command: Command) -> Command:
     return command
 
 
+def find_system(given: dict[str, Any]) -> str | None:
+    """The recipe of `given` if it lists members: the one asked for, or the task's own.
+
+    The task's own makes a system of an encoder only: `--model tfidf` asks for a run alone.
+    """
+    from semeval_kit.task.task import load_task
+    from semeval_kit.training.recipe import load_members
+    from semeval_kit.training.source import is_encoder
+
+    recipe: str | None = given["recipe"]
+    if recipe is None and is_encoder(given["model"] or "embedded"):
+        recipe = load_task(given["task"]).recipe
+    return recipe if recipe is not None and load_members(recipe) else None
+
+
 def read_plan(given: dict[str, Any]) -> tuple[Path, Plan]:
     """Turn the options of `plan_options` into the run's folder and plan; they leave `given`.
+
+    Where the task's own recipe lists members, a run alone takes the recipe of the first.
 
     Raises:
         KitError: a recipe or task cannot be used.
     """
     from semeval_kit.run.stages import Plan
     from semeval_kit.task.task import load_task
-    from semeval_kit.training.recipe import load_comparison, load_recipe
+    from semeval_kit.training.recipe import load_comparison, load_members, load_recipe
 
     fields = {name: given.pop(name) for name in _list_fields()}
     fields["encoder"] = given.pop("model")
     overrides = {name: value for name, value in fields.items() if value is not None}
     task_name, recipe, name = given.pop("task"), given.pop("recipe"), given.pop("run_name")
     task = load_task(task_name)
-    recipe = recipe or task.recipe
+    if recipe is None:
+        recipe = next((member.recipe for member in load_members(task.recipe)), task.recipe)
     config = load_recipe(recipe, overrides)
     before = given.pop("before", None)
     languages = _read_languages(given.pop("langs"), task.predict_languages)

@@ -48,7 +48,7 @@ from semeval_kit.run.stages import run_all
 from semeval_kit.run.trials import LOCK_SECONDS, Trial, Trials
 from semeval_kit.task.task import load_task, read_task_source
 from semeval_kit.training.recipe import Recipe
-from semeval_kit.training.source import hash_encoder
+from semeval_kit.training.source import hash_encoder, is_encoder
 
 # So many trials that fail one after the other are no fault of their params.
 _MOST_FAILURES = 3
@@ -95,7 +95,7 @@ def _settle(path: Path, asked: SearchPlan, say: Say) -> Recipe:
         raise KitError("a search compares folds: give a recipe without a hold-out, or --holdout 0.")
     if config.refold:
         raise KitError("a search compares folds: give a recipe without refold, or --refold no.")
-    if config.encoder == "tfidf" or config.encoder.startswith("frozen:"):
+    if not is_encoder(config.encoder):
         raise KitError(f"encoder '{config.encoder}': is not trained by a recipe: name an encoder.")
     if config.select_by != "last" or config.patience:
         say(

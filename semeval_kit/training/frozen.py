@@ -22,6 +22,7 @@ from semeval_kit.run.directory import Run
 Floats = NDArray[np.float64]
 PAIR = "\u241f"  # between a text and its pair, in what is kept
 _BATCH = 64
+_N_LAYERS = 2
 _WAIT_SECONDS = 24 * 3600.0
 _REMEDY = "Remove the folder and run the same command again: it is computed anew."
 
@@ -55,8 +56,9 @@ class FrozenReader:
         )
 
     def read(self, texts: Sequence[str], tell: Callable[[int], None] | None = None) -> Floats:
-        """Features `(n_texts, n_features)`; of a pair, those of both, their product and distance.
+        """Features `(n_texts, n_features)` of texts.
 
+        Of pairs the cosine in each layer, then the features of both, their product and distance.
         A pair is two texts with `PAIR` between them; `tell` is told how many texts are done.
         """
         halves = [text.split(PAIR) for text in texts]
@@ -66,7 +68,9 @@ class FrozenReader:
         if all(len(parts) == 1 for parts in halves):
             return first
         second = np.stack([features_of[parts[-1]] for parts in halves])
-        return np.hstack([first, second, first * second, np.abs(first - second)])
+        return np.hstack(
+            [_cosines(first, second), first, second, first * second, np.abs(first - second)]
+        )
 
     def _read_single(
         self, texts: Sequence[str], tell: Callable[[int], None] | None
@@ -140,9 +144,14 @@ class FrozenReader:
 class Scaled:
     """Features of a reader, each with mean 0 and deviation 1 over the texts that were learnt."""
 
-    def __init__(self, reader: FrozenReader, mean: Floats, scale: Floats) -> None:
-        """Hold a reader and, per feature, what is taken off and what is divided by."""
-        self.reader, self.mean, self.scale = reader, mean, scale
+    def __init__(
+        self, reader: FrozenReader, mean: Floats, scale: Floats, n_agreeing: int = 0
+    ) -> None:
+        """Hold a reader and, per feature, what is taken off and what is divided by.
+
+        Of pairs the first `n_agreeing` features say how the two texts agree.
+        """
+        self.reader, self.mean, self.scale, self.n_agreeing = reader, mean, scale, n_agreeing
 
     @classmethod
     def fit(cls, reader: FrozenReader, texts: Sequence[str]) -> tuple[Scaled, Floats]:
@@ -153,7 +162,9 @@ class Scaled:
         """
         values = reader.read(texts)
         spread = values.std(axis=0)
-        scaled = cls(reader, values.mean(axis=0), np.where(spread > 1e-9, spread, 1.0))
+        n_agreeing = _N_LAYERS if any(PAIR in text for text in texts) else 0
+        scale = np.where(spread > 1e-9, spread, 1.0)
+        scaled = cls(reader, values.mean(axis=0), scale, n_agreeing)
         return scaled, (values - scaled.mean) / scaled.scale
 
     def transform(self, texts: Sequence[str]) -> Floats:
@@ -165,3 +176,10 @@ class Scaled:
     def pack(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """What `unpack` needs: JSON-able words, and tensors."""
         return {}, {"mean": self.mean, "scale": self.scale}
+
+
+def _cosines(first: Floats, second: Floats) -> Floats:
+    """The cosine of two texts' means in each layer `(n_pairs, n_layers)`."""
+    one, two = (side.reshape(len(side), _N_LAYERS, -1) for side in (first, second))
+    lengths = np.linalg.norm(one, axis=2) * np.linalg.norm(two, axis=2)
+    return np.asarray((one * two).sum(axis=2) / np.maximum(lengths, 1e-12))

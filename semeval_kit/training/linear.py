@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +34,9 @@ _BLOCKS: dict[str, dict[str, Any]] = {
     "char": {"analyzer": "char_wb", "ngram_range": (1, 5)},
 }
 _MIN_ROWS = 2
+_WORD = re.compile(r"\w+")
+_AGREEMENT = "agreement"
+_NO_SPREAD = 1e-9
 Tensors = dict[str, NDArray[Any]]
 Event = dict[str, Any]
 Array = NDArray[np.float64]
@@ -41,41 +45,72 @@ JOINT = ""  # the language of a model that learnt from all rows
 
 
 class Ngrams:
-    """TF-IDF features: two blocks of unit length, words and characters, side by side."""
+    """TF-IDF features: two blocks of unit length, words and characters, side by side.
 
-    def __init__(self, blocks: Mapping[str, TfidfVectorizer]) -> None:
-        """Hold fitted vectorizers by the name of their block."""
-        self._blocks = dict(blocks)
+    Of a pair, what each text holds, and before it how the two agree: see `_agree`.
+    """
+
+    def __init__(self, blocks: Mapping[str, TfidfVectorizer], scaling: Array | None = None) -> None:
+        """Hold fitted vectorizers by the name of their block.
+
+        Args:
+            blocks: words, characters.
+            scaling: of pairs the means and deviations of how they agree `(2, n_agreeing)`.
+        """
+        self._blocks, self._scaling = dict(blocks), scaling
+
+    @property
+    def n_agreeing(self) -> int:
+        """How many of the features, the first ones, say how the texts of a pair agree."""
+        return 0 if self._scaling is None else self._scaling.shape[1]
 
     @classmethod
     def fit(cls, texts: Sequence[str]) -> tuple[Ngrams, Any]:
-        """Learn terms and their weights from texts.
+        """Learn terms and their weights from texts; a pair is two texts with `PAIR` between them.
 
         Returns:
-            The features, and the sparse matrix `(n_texts, n_terms)` of the same texts.
+            The features, and the sparse matrix `(n_texts, n_features)` of the same texts.
         """
-        folded = [_fold(text) for text in texts]
-        blocks, parts = {}, []
+        sides = _fold_sides(texts)
+        every_text = [text for side in sides for text in side]
+        blocks = {}
         for name in _BLOCKS:
             for min_rows in (_MIN_ROWS, 1):  # of very few texts every term counts
                 block = _make_block(name, min_df=min_rows)
                 try:
-                    parts.append(block.fit_transform(folded))
+                    block.fit(every_text)
                 except ValueError:  # no term is left
                     continue
                 blocks[name] = block
                 break
-        return cls(blocks), _join(parts, len(folded))
+        features = cls(blocks)
+        if len(sides) > 1:
+            agreement = _agree(sides, features._read_sides(sides))
+            spread = agreement.std(axis=0)
+            spread = np.where(spread > _NO_SPREAD, spread, 1.0)
+            features = cls(blocks, np.stack([agreement.mean(axis=0), spread]))
+        return features, features.transform(texts)
 
     def transform(self, texts: Sequence[str]) -> Any:
-        """The sparse matrix `(n_texts, n_terms)` of any texts; terms never seen count nothing."""
-        folded = [_fold(text) for text in texts]
-        return _join([block.transform(folded) for block in self._blocks.values()], len(folded))
+        """The sparse matrix `(n_texts, n_features)` of any texts; unseen terms count nothing."""
+        from scipy import sparse
+
+        sides = _fold_sides(texts, 1 if self._scaling is None else 2)
+        parts = self._read_sides(sides)
+        matrix = [_join(blocks, len(texts)) for blocks in parts]
+        if self._scaling is not None:
+            mean, spread = self._scaling
+            matrix.insert(0, sparse.csr_matrix((_agree(sides, parts) - mean) / spread))
+        return sparse.hstack(matrix).tocsr()
+
+    def _read_sides(self, sides: Sequence[Sequence[str]]) -> list[list[Any]]:
+        return [[block.transform(side) for block in self._blocks.values()] for side in sides]
 
     def pack(self) -> tuple[dict[str, list[str]], Tensors]:
         """The terms of each block in the order of their columns, and the weights of the terms."""
         terms = {n: block.get_feature_names_out().tolist() for n, block in self._blocks.items()}
-        return terms, {n: block.idf_.astype(np.float64) for n, block in self._blocks.items()}
+        weights = {n: block.idf_.astype(np.float64) for n, block in self._blocks.items()}
+        return terms, weights | ({} if self._scaling is None else {_AGREEMENT: self._scaling})
 
     @classmethod
     def unpack(cls, terms: Mapping[str, Sequence[str]], weights: Mapping[str, Any]) -> Ngrams:
@@ -84,7 +119,7 @@ class Ngrams:
         for name, vocabulary in terms.items():
             blocks[name] = _make_block(name, vocabulary=list(vocabulary))
             blocks[name].idf_ = np.asarray(weights[name], dtype=np.float64)
-        return cls(blocks)
+        return cls(blocks, weights.get(_AGREEMENT))
 
 
 Features = Ngrams | Scaled
@@ -278,8 +313,42 @@ def _join(parts: Sequence[Any], n_rows: int) -> Any:
     return sparse.hstack(parts).tocsr() if parts else sparse.csr_matrix((n_rows, 0))
 
 
-def _fold(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).lower()
+def _fold_sides(texts: Sequence[str], n_sides: int = 0) -> list[list[str]]:
+    """The texts without case; of pairs the first texts and the second ones.
+
+    Args:
+        texts: with `PAIR` between the texts of a pair.
+        n_sides: 1 or 2; 0: as many as the texts have.
+    """
+    folded = [unicodedata.normalize("NFKC", text).lower() for text in texts]
+    n_sides = n_sides or (2 if any(PAIR in text for text in folded) else 1)
+    if n_sides == 1:
+        return [folded]
+    halves = [text.partition(PAIR) for text in folded]
+    return [[first for first, _, _ in halves], [second for _, _, second in halves]]
+
+
+def _agree(sides: Sequence[Sequence[str]], parts: Sequence[Sequence[Any]]) -> Array:
+    """How the texts of pairs agree `(n_pairs, n_agreeing)`.
+
+    The cosine of each block's TF-IDF; of their sets of words the Jaccard index and the share of the
+    smaller set that the other holds; and of their lengths in characters the distance of the
+    logarithms and the smaller one.
+    """
+    columns = [
+        np.asarray(one.multiply(two).sum(axis=1)).ravel() for one, two in zip(*parts, strict=True)
+    ]
+    words = [[set(_WORD.findall(text)) for text in side] for side in sides]
+    sizes = np.array([[len(s) for s in side] for side in words], dtype=float).reshape(2, -1)
+    shared = np.array([len(one & two) for one, two in zip(*words, strict=True)], dtype=float)
+    lengths = np.log1p([[len(text) for text in side] for side in sides]).reshape(2, -1)
+    columns += [
+        shared / np.maximum(sizes.sum(axis=0) - shared, 1),
+        shared / np.maximum(sizes.min(axis=0), 1),
+        np.abs(lengths[0] - lengths[1]),
+        lengths.min(axis=0),
+    ]
+    return np.stack(columns, axis=1)
 
 
 def _fit(
@@ -305,6 +374,7 @@ def _fit(
             [(target.kind, run.task.target_slices[target.name]) for target in run.task.targets],
             number_groups(learnt).tolist(),
             int(run.settings["seed"]),
+            features.n_agreeing,
         )
         parts[language] = (features, heads)
         done += len(rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,8 @@ _ABSENT = -30.0  # the logit of what no row can be
 _PARTS = 3
 _TOLERANCE = 0.1  # of liblinear; more digits change no decision and take three times as long
 _SEED = 0
+_NUMBERS = ("regression", "distribution")
+_AGREEMENT = "agreement"
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +44,11 @@ class Head:
         """All but the weights, as JSON-able values."""
         return {k: getattr(self, k) for k in ("start", "link", "name", "strength")}
 
+    def widen(self, n_features: int) -> Head:
+        """The same head on more features, of which it reads the first ones alone."""
+        more = np.zeros((n_features - len(self.coef), self.coef.shape[1]), dtype=np.float32)
+        return replace(self, coef=np.vstack([self.coef, more]))
+
     def probs(self, features: Any) -> Array:
         """Probabilities `(n, n_columns)` of features `(n, n_features)`."""
         logits = features @ self.coef.astype(np.float64) + self.intercept.astype(np.float64)
@@ -62,13 +69,15 @@ def fit_heads(
     kinds: Sequence[tuple[str, slice]],
     groups: Sequence[Hashable],
     seed: int,
+    n_agreeing: int = 0,
 ) -> list[Head]:
     """Fit the heads of every target.
 
     Independent targets get two logistic regressions whose probs are averaged: one on the features
     as they are, and one on features scaled by their naive Bayes log-count ratio (Wang & Manning
     2012); dense features, which count nothing, get the first alone. Exclusive ones get one
-    multinomial regression, numbers a ridge.
+    multinomial regression, numbers a ridge; of pairs it may read no more than how the two texts
+    agree, where that predicts better inside.
 
     Args:
         features: `(n, n_features)`, sparse or dense.
@@ -76,29 +85,41 @@ def fit_heads(
         kinds: the kind of each target and its columns.
         groups: `(n,)`; rows of a group are on one side when the strength is chosen.
         seed: of the parts on which the strength is chosen.
+        n_agreeing: how many of the features, the first ones, say how the texts of a pair agree.
     """
     parts = _split(groups, seed)
     heads = []
     fitted = _FITTED if hasattr(features, "tocsr") else _FITTED_DENSE
     for kind, columns in kinds:
+        gold = targets[:, columns]
         for name in fitted[kind]:
-            heads.append(_fit_head(name, features, targets[:, columns], parts, columns.start))
+            head, score = _fit_head(name, features, gold, parts, columns.start)
+            if n_agreeing and kind in _NUMBERS:
+                agreeing = features[:, :n_agreeing]
+                narrow, narrow_score = _fit_head(_AGREEMENT, agreeing, gold, parts, columns.start)
+                if narrow_score >= score:
+                    head = narrow.widen(features.shape[1])
+            heads.append(head)
     return heads
 
 
-def _fit_head(name: str, features: Any, targets: Array, parts: NDArray[Any], start: int) -> Head:
+def _fit_head(
+    name: str, features: Any, targets: Array, parts: NDArray[Any], start: int
+) -> tuple[Head, float]:
+    """A head, and how well its like predicted held-out parts."""
     method = _METHODS[name]
-    strength = _choose_strength(method, features, targets, parts)
+    strength, score = _choose_strength(method, features, targets, parts)
     coef, intercept = method.fit(features, targets, strength)
-    return Head(
-        coef.astype(np.float32), intercept.astype(np.float32), start, method.link, name, strength
-    )
+    fp32 = coef.astype(np.float32), intercept.astype(np.float32)
+    return Head(*fp32, start, method.link, name, strength), score
 
 
-def _choose_strength(method: _Method, features: Any, targets: Array, parts: NDArray[Any]) -> float:
-    """The strength whose predictions of held-out parts are best; the first of equals."""
+def _choose_strength(
+    method: _Method, features: Any, targets: Array, parts: NDArray[Any]
+) -> tuple[float, float]:
+    """The strength whose predictions of held-out parts are best, the first of equals; its score."""
     if len(np.unique(parts)) < _PARTS:
-        return method.strengths[len(method.strengths) // 2]
+        return method.strengths[len(method.strengths) // 2], 0.0
     scores = []
     for strength in method.strengths:
         found = np.zeros(targets.shape)
@@ -107,7 +128,8 @@ def _choose_strength(method: _Method, features: Any, targets: Array, parts: NDAr
             coef, intercept = method.fit(features[inside], targets[inside], strength)
             found[outside] = _LINKS[method.link](np.asarray(features[outside] @ coef) + intercept)
         scores.append(method.judge(found, targets))
-    return method.strengths[int(np.argmax(scores))]
+    best = int(np.argmax(scores))
+    return method.strengths[best], scores[best]
 
 
 def _split(groups: Sequence[Hashable], seed: int) -> NDArray[np.int64]:
@@ -271,6 +293,7 @@ _METHODS = {
     "ridge": _Method(_fit_ridge, _judge_distance, "identity", (0.3, 1.0, 3.0)),
 }
 _METHODS |= {
+    _AGREEMENT: _Method(_fit_ridge, _judge_distance, "identity", (1.0, 10.0, 100.0)),
     "dense": _Method(_fit_binary, _judge_ranking, "sigmoid", _DENSE),
     "dense multinomial": _Method(_fit_multinomial, _judge_likelihood, "softmax", _DENSE),
     "dense ridge": _Method(_fit_ridge, _judge_distance, "identity", (100.0, 1000.0, 10000.0)),

@@ -51,6 +51,11 @@ _KNOWN = (
 _UNKNOWN_BYTES = 1_500_000_000  # a large encoder: with more memory than needed nothing breaks
 
 
+def is_encoder(name: str) -> bool:
+    """Whether a recipe's `encoder` is trained: neither n-grams nor fixed features."""
+    return name != TFIDF and not name.startswith(FROZEN)
+
+
 def resolve_encoder(name: str) -> str:
     """Turn the name in a recipe into what transformers loads.
 

@@ -87,12 +87,17 @@ def test_an_encoder_whose_files_do_not_fit_is_refused(
         FrozenReader(f"frozen:{folder}", "", 32, None).read(TEXTS)
 
 
-def test_a_pair_adds_product_and_distance(reader: FrozenReader) -> None:
+def test_a_pair_adds_cosines_product_and_distance(reader: FrozenReader) -> None:
     one, two, pair = reader.read([f"{TEXTS[0]}{PAIR}{TEXTS[1]}"] * 3)
     first, second = reader.read(TEXTS[:2])
-    expected = np.concatenate([first, second, first * second, np.abs(first - second)])
+    halves = zip(np.split(first, 2), np.split(second, 2), strict=True)  # last layer, middle layer
+    cosines = [a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in halves]
+    features = [first, second, first * second, np.abs(first - second)]
+    expected = np.concatenate([cosines, *features])
     for row in (one, two, pair):
-        np.testing.assert_array_equal(row, expected)
+        np.testing.assert_allclose(row, expected, rtol=1e-12)
+    assert Scaled.fit(reader, [f"{TEXTS[0]}{PAIR}{TEXTS[1]}"])[0].n_agreeing == 2
+    assert Scaled.fit(reader, TEXTS)[0].n_agreeing == 0
 
 
 def test_scaled_features_have_mean_0_and_deviation_1(reader: FrozenReader) -> None:

@@ -18,6 +18,7 @@ from semeval_kit.run import stages
 from semeval_kit.run.directory import Run, read_probs
 from semeval_kit.run.stages import Engine
 from semeval_kit.training import linear
+from semeval_kit.training.frozen import PAIR
 from semeval_kit.training.linear import Ngrams
 
 ENGINE = Engine(jobs=1, threads=1)
@@ -154,6 +155,30 @@ def test_stored_features_are_the_same_features() -> None:
     assert (again.transform(TEXTS) != features.transform(TEXTS)).nnz == 0
     assert abs(again.transform(TEXTS) - matrix).max() < 1e-15
     assert again.transform(["\u0416"]).nnz == 1  # the blank around it
+
+
+def test_pairs_begin_with_how_their_texts_agree() -> None:
+    pairs = [("a cat sat", "a cat sat"), ("a cat sat", "the cat ran off"), ("dogs", "a cat")]
+    texts = [PAIR.join(pair) for pair in pairs]
+    features, matrix = Ngrams.fit(texts)
+    assert features.n_agreeing == 6
+    mean, spread = features.pack()[1]["agreement"]
+    agreement = matrix[:, :6].toarray() * spread + mean
+    # equal texts have cosines of 1 in words and in characters; texts without a common word, 0
+    np.testing.assert_allclose(agreement[0, :2], 1.0)
+    np.testing.assert_allclose(agreement[2, 0], 0.0, atol=1e-12)
+    # Jaccard, overlap, log-lengths apart, log of the shorter length
+    np.testing.assert_allclose(agreement[1, 2:4], [1 / 6, 1 / 3])
+    np.testing.assert_allclose(agreement[1, 4:], [np.log(16 / 10), np.log(10)])
+    # each side has the terms for itself: swapped texts are other rows that agree alike
+    swapped = features.transform([PAIR.join(pair[::-1]) for pair in pairs])
+    np.testing.assert_allclose(swapped[:, :6].toarray(), matrix[:, :6].toarray(), atol=1e-12)
+    n_terms = (matrix.shape[1] - 6) // 2
+    assert abs(swapped[:, 6 : 6 + n_terms] - matrix[:, 6 + n_terms :]).max() < 1e-15
+    terms, weights = features.pack()
+    again = Ngrams.unpack(json.loads(json.dumps(terms)), weights)
+    assert abs(again.transform(texts) - matrix).max() < 1e-15
+    assert again.n_agreeing == 6
 
 
 def test_texts_without_a_term_have_no_features() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -81,6 +83,23 @@ def test_numbers_are_kept_within_their_range() -> None:
     assert probs.min() >= 0.0
     assert probs.max() <= 1.0
     assert np.corrcoef(probs[:, 0], targets[:, 0])[0, 1] > 0.98
+
+
+@pytest.mark.parametrize("pack", [np.asarray, sparse.csr_matrix])
+def test_a_number_that_agreement_tells_is_read_from_it_alone(pack: Any) -> None:
+    generator = np.random.default_rng(5)
+    features = generator.normal(size=(90, 200))
+    told = np.clip(0.5 + features[:, :1] / 6, 0, 1)
+    (head,) = fit_heads(pack(features), told, [("regression", slice(0, 1))], range(90), 0, 2)
+    assert head.name == "agreement"
+    assert head.coef.shape == (200, 1)
+    assert not head.coef[2:].any()
+    assert np.corrcoef(mean_heads([head], features)[:, 0], told[:, 0])[0, 1] > 0.98
+    # where the other features say it, they are read
+    other = np.clip(0.5 + features[:, 5:25].sum(axis=1, keepdims=True) / 20, 0, 1)
+    (head,) = fit_heads(pack(features), other, [("regression", slice(0, 1))], range(90), 0, 2)
+    assert head.name != "agreement"
+    assert head.coef[5:25].all()
 
 
 def test_copies_of_a_text_are_on_one_side_when_the_strength_is_chosen() -> None:
