@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import random
 import struct
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -117,3 +119,15 @@ def test_damaged_zips_never_crash_and_never_differ_from_unpacking(task, gold, tm
             assert mine == answer(task, tmp_path / str(i), references)
             compared += 1
     assert compared > 50
+
+
+def test_recorded_submissions_in_zips_of_every_shape_are_answered_as_recorded(tmp_path):
+    """A short run of tests/benchmarks/fuzz_zips.py, which tells what it does."""
+    path = Path(__file__).parents[1] / "benchmarks" / "fuzz_zips.py"
+    spec = importlib.util.spec_from_file_location("fuzz_zips", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    tally, bad = module.fuzz_zips(module.SAMPLE, tmp_path, 300, 1)
+    assert bad == []
+    assert tally["whole: scored"] > 20
+    assert tally["damaged bytes: refused"] > 50
