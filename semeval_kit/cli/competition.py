@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from semeval_kit.cli.options import PLACE, THERE, open_run, run_argument, say
+from semeval_kit.cli.options import PLACE, THERE, open_run, print_json, run_argument, say
 
 if TYPE_CHECKING:
     from semeval_kit.run.directory import Run
@@ -61,7 +60,7 @@ def validate(
             "warnings": result.warnings,
             "infos": result.infos,
         }
-        click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+        print_json(answer)
     else:
         for text in result.errors:
             click.echo(f"error: {text}")
@@ -131,7 +130,7 @@ def score(submission: Path, task_name: str, gold: Path, rules: str | None, as_js
     task = load_task(task_name)
     result = score_submission(task, submission, gold, rules)
     if as_json:
-        click.echo(json.dumps(result.to_json(), indent=2, ensure_ascii=False))
+        print_json(result.to_json())
     else:
         click.echo("\n".join(describe_score(task, result)))
     if not result.accepted:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from importlib import resources
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from semeval_kit.cli.options import FILE, PLACE, align_rows
+from semeval_kit.cli.options import FILE, PLACE, align_rows, print_json, split_words
 
 if TYPE_CHECKING:
     from semeval_kit.data.fetch import Fetched
@@ -97,7 +96,7 @@ def fetch(
             on_language=lambda language: click.echo(f"fetching {language}", err=True),
         )
     if as_json:
-        click.echo(json.dumps([vars(file) for file in done.files], indent=2, ensure_ascii=False))
+        print_json([vars(file) for file in done.files])
     else:
         _show_fetched(done)
 
@@ -132,7 +131,7 @@ def check(
     loaded = [load_task(name) for name in dict.fromkeys(tasks)]
     report = check_tasks(loaded, folder, split_languages(langs))
     if as_json:
-        click.echo(json.dumps(report.to_json(), indent=2, ensure_ascii=False))
+        print_json(report.to_json())
     else:
         for task in loaded:
             _show_table(task, [file for file in report.files if file.task == task.name])
@@ -158,7 +157,7 @@ def stats(task: str, folder: Path, langs: str, plot: Path | None, as_json: bool)
     entries, overlaps = describe_task(loaded, folder, split_languages(langs))
     if as_json:
         shown = {"splits": [entry.to_json() for entry in entries], "overlaps": overlaps}
-        click.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+        print_json(shown)
     else:
         _show_stats(entries)
         _echo_section(
@@ -173,7 +172,7 @@ def stats(task: str, folder: Path, langs: str, plot: Path | None, as_json: bool)
 
 def split_languages(langs: str) -> tuple[str, ...] | None:
     """Return the codes of a comma-separated list, or None for `all`."""
-    codes = tuple(dict.fromkeys(code for code in langs.replace(",", " ").split() if code))
+    codes = split_words(langs)
     return None if codes in ((), ("all",)) else codes
 
 

@@ -21,6 +21,7 @@ from semeval_kit.cli.options import (
     read_plan,
     run_argument,
     say,
+    split_words,
     submissions_option,
     task_option,
 )
@@ -64,7 +65,7 @@ def blend(
 
     plan = BlendPlan(
         weights=dict(_read_weight(text) for text in weights),
-        languages=tuple(langs.replace(",", " ").split()),
+        languages=split_words(langs),
         seed=seed,
     )
     runs = [open_run(path) for path in paths]
@@ -106,7 +107,7 @@ def adopt(
     plan = AdoptPlan(
         task=task,
         data=data,
-        languages=tuple(langs.replace(",", " ").split()),
+        languages=split_words(langs),
         files=tuple((split, Path(path)) for split, _, path in named),
         seed=seed,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -129,6 +130,16 @@ def sweep_options(command: Command) -> Command:
     ):
         command = option(command)
     return command
+
+
+def split_words(text: str) -> tuple[str, ...]:
+    """The words of a list with commas or blanks between them, each once."""
+    return tuple(dict.fromkeys(text.replace(",", " ").split()))
+
+
+def print_json(content: Any) -> None:
+    """Print what a program would read."""
+    click.echo(json.dumps(content, indent=2, ensure_ascii=False))
 
 
 def align_rows(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[str]:
@@ -291,11 +302,11 @@ def _read_languages(text: str | None, every: tuple[str, ...]) -> tuple[str, ...]
         return every
     if text.strip() == "all":
         return every
-    return tuple(dict.fromkeys(text.replace(",", " ").split()))
+    return split_words(text)
 
 
 def _read_splits(text: str) -> tuple[str, ...]:
-    splits = tuple(dict.fromkeys(text.replace(",", " ").split()))
+    splits = split_words(text)
     if not splits or not set(splits) <= {"train", "dev"}:
         raise click.UsageError(f"--train-splits '{text}': expected train, dev or train,dev.")
     return splits

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from semeval_kit.cli.options import (
     THERE,
     data_option,
     open_run,
+    print_json,
     run_argument,
     say,
 )
@@ -99,7 +99,7 @@ def compare(
             write_atomic(path, text())
             say(f"wrote {path}")
     if as_json:
-        click.echo(json.dumps(comparison.to_json(), indent=2, ensure_ascii=False))
+        print_json(comparison.to_json())
     else:
         click.echo(draw_tables(tabulate_comparison(comparison), list_notes(comparison)))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from semeval_kit.cli.options import (
     engine_options,
     gold_option,
     open_run,
+    print_json,
     read_engine,
     run_argument,
     runs_argument,
@@ -49,7 +49,7 @@ def status(paths: tuple[Path, ...], watch: bool, as_json: bool) -> None:
         }
         if as_json:
             shown = {str(path): rows[path] for path in paths}
-            click.echo(json.dumps(shown if len(paths) > 1 else rows[paths[0]], indent=2))
+            print_json(shown if len(paths) > 1 else rows[paths[0]])
         for path in paths if not as_json else ():
             if len(paths) > 1:
                 click.echo(f"{path}:")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from semeval_kit.cli.options import FILE
+from semeval_kit.cli.options import FILE, print_json
 
 if TYPE_CHECKING:
     from semeval_kit.task.schema import Target
@@ -70,7 +69,7 @@ def tasks(context: click.Context, check: bool, as_json: bool) -> None:
         context.exit(1 if any(n_errors) else 0)
     loaded = [load_task(name) for name in list_tasks()]
     if as_json:
-        click.echo(json.dumps([_summarise(task) for task in loaded], indent=2))
+        print_json([_summarise(task) for task in loaded])
         return
     for task in loaded:
         click.echo(f"{task.name}\n    {task.title}")

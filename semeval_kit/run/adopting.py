@@ -19,7 +19,7 @@ from semeval_kit.data.texts import number_groups
 from semeval_kit.errors import KitError
 from semeval_kit.files import sha256_file
 from semeval_kit.run.decide import pack, score
-from semeval_kit.run.directory import Probs, Run, hold_lock, spell_folds, write_probs
+from semeval_kit.run.directory import Probs, Run, hold_lock, spell_folds
 from semeval_kit.run.frozen import Frozen, hash_files, pack_rows
 from semeval_kit.run.judge import tune
 from semeval_kit.run.plan import SPLITS, Say, spell_settings
@@ -80,7 +80,9 @@ def adopt_files(path: Path, plan: AdoptPlan, gold: Path | None, say: Say) -> Run
                 run.finish_fold(fold, probs[judged].take(np.flatnonzero(folds == fold)), n_train=0)
         for split in SPLITS:
             if split in probs and split != judged:
-                _write_split(run, split, examples[split], probs[split])
+                hashes = hash_files(run.task, run.data, (split,), run.languages)
+                run.keep_split(split, examples[split], hashes)
+                run.write_split(split, probs[split])
         if not judged:
             say(
                 f"{path}: neither training nor dev rows, so it cannot be judged. Blend it with a "
@@ -149,14 +151,6 @@ def _align(
         )
     values = np.stack([given[key] for key in keys])
     return Probs(examples.ids, examples.languages, target_names(task), values)
-
-
-def _write_split(run: Run, split: str, examples: Examples, probs: Probs) -> None:
-    run.keep_split(split, examples, hash_files(run.task, run.data, (split,), run.languages))
-    languages = np.asarray(probs.languages)
-    for language in run.languages:
-        part = probs.take(np.flatnonzero(languages == language))
-        write_probs(run.probs_file(split, language), part)
 
 
 def _read_file(

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from semeval_kit.data.examples import Examples
 from semeval_kit.errors import KitError
 from semeval_kit.files import keep_files, remove_kept
 from semeval_kit.probs import mean_probs
-from semeval_kit.run.directory import Run, read_json, remove_leftovers, remove_tree, write_probs
+from semeval_kit.run.directory import Run, read_json, remove_leftovers, remove_tree
 from semeval_kit.run.frozen import hash_files
 from semeval_kit.run.plan import SPLITS, Engine, Say
 from semeval_kit.run.prepare import require_same_encoder
@@ -74,10 +72,7 @@ def predict(run: Run, splits: Sequence[str], engine: Engine, say: Say) -> tuple[
                 f"{run.path}: the folds' probabilities of {split} are of other rows. "
                 f"Remove fold-*/probs_{split}.csv and run the same command again."
             )
-        languages = np.asarray(examples.languages)
-        for language in run.languages:
-            rows_of_language = np.flatnonzero(languages == language)
-            write_probs(run.probs_file(split, language), whole.take(rows_of_language))
+        run.write_split(split, whole)
     return tuple(wanted)
 
 

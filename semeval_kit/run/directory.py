@@ -338,6 +338,13 @@ class Run(Layout):
         files = [self.fold_probs_file(model, split) for model in self.list_models(fold)]
         return mean_probs([self._checked(file) for file in files])
 
+    def write_split(self, split: str, probs: Probs) -> None:
+        """Write the mean probabilities of a split, a file for each language."""
+        languages = np.asarray(probs.languages)
+        for language in self.languages:
+            rows = np.flatnonzero(languages == language)
+            write_probs(self.probs_file(split, language), probs.take(rows))
+
     def read_probs(self, split: str, language: str) -> Probs:
         """Mean probabilities over the folds for one split and language.
 

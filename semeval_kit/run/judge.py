@@ -239,7 +239,7 @@ def plan_tuning(run: Run, target: Target) -> Tuning:
         seed=int(run.settings["seed"]),
         n_levels=target.max_intensity,
         metric=choose_metric(run.task, target.kind),
-        scored=tuple(name not in run.task.scoring.excluded_labels for name in target.labels),
+        scored=run.task.scoring.counted(target.labels),
     )
 
 
@@ -247,7 +247,7 @@ def plan_judging(run: Run, target: Target, examples: Examples) -> Judging:
     """What answers to a target are scored by."""
     return Judging(
         metric=choose_metric(run.task, target.kind),
-        scored=tuple(name not in run.task.scoring.excluded_labels for name in target.labels),
+        scored=run.task.scoring.counted(target.labels),
         best_epoch_on_valid=run.recipe.get("select_by", "last") != "last",
         beside=find_beside_rows(run.task, target, examples),
     )

@@ -13,7 +13,7 @@ from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run
 from semeval_kit.show.answers import Answers, read_answers
 from semeval_kit.show.results import RunResults, read_results
-from semeval_kit.show.scores import SplitResult, score_answers, scored_labels
+from semeval_kit.show.scores import SplitResult, score_answers
 from semeval_kit.show.tabulate import Table, show_number, spell_csv
 from semeval_kit.show.wording import find_wording
 
@@ -202,7 +202,7 @@ def measure_difference(
         results.metric,
         answers.gold,
         answers.examples.languages,
-        scored_labels(results.task),
+        results.task.scoring.counted(results.task.all_labels),
         answers.groups,
     )
     return compare_systems(

@@ -20,7 +20,6 @@ from semeval_kit.run.directory import Run, read_json, write_atomic, write_json
 from semeval_kit.show.answers import read_answers
 from semeval_kit.show.card import config_entries, make_card
 from semeval_kit.show.folded_head import choose_layout, fold_mean_head
-from semeval_kit.show.scores import scored_labels
 from semeval_kit.task.codec import NUMERIC
 
 # Weights are safetensors; whatever else could run code when it is loaded stays behind.
@@ -85,7 +84,7 @@ def choose_best_fold(run: Run) -> int:
     answers = read_answers(run, "oof")
     if run.n_folds == 1 or answers is None:
         return 0
-    fold_of, scored = run.read_folds(), scored_labels(run.task)
+    fold_of, scored = run.read_folds(), run.task.scoring.counted(run.task.all_labels)
     folds = np.array([fold_of[key] for key in answers.keys])
 
     def score(fold: int) -> float:

@@ -67,12 +67,6 @@ class SplitResult:
         return self.measures[self.metric]
 
 
-def scored_labels(task: Task) -> NDArray[np.bool_]:
-    """`(L,)`: which labels count in the score."""
-    excluded = task.scoring.excluded_labels
-    return np.array([label not in excluded for label in task.all_labels], dtype=bool)
-
-
 def score_answers(
     task: Task,
     answers: Answers,
@@ -83,7 +77,7 @@ def score_answers(
     seed: int = 0,
 ) -> SplitResult:
     """Score the answers of a run on a split."""
-    scored = scored_labels(task)
+    scored = np.array(task.scoring.counted(task.all_labels))
     beside = find_beside_rows(task, task.main_targets[0], answers.examples)
     bench = _Bench(task, answers, answers.preds(rule), n_resamples, seed, beside)
     metric = choose_metric(task, task.kind)

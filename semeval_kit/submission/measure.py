@@ -41,7 +41,7 @@ def measure_answers(
         width = len(reference.labels) if len(main) == 1 else len(target.labels)
         columns = slice(start, start + width)
         start += width
-        scored = scored_labels(task, reference)[columns]
+        scored = np.array(task.scoring.counted(reference.labels[columns]))
         if np.isnan(preds[:, columns]).all():
             continue
         for name in _metrics_of(task, target):
@@ -64,31 +64,18 @@ def measure_answers(
 
 def find_beside(task: Task, reference: Reference) -> Beside:
     """What metrics need of a gold file beside its labels, where it has that."""
-    scoring, kept = task.scoring, reference.kept
-    spreads = reverse = None
-    if scoring.spread_column in kept:
-        spreads = np.array([_to_number(cell) for cell in kept[scoring.spread_column]])
-    if scoring.reverse_column in kept:
-        reverse = metrics.pair_rows(reference.ids, kept[scoring.reverse_column])
-    groups = np.array(reference.groups) if reference.groups else None
-    return Beside(spreads, reverse, _number_reversal(task, task.main_targets[0]), groups)
+    cells = reference.kept.get(task.scoring.reverse_column)
+    reverse = None if cells is None else metrics.pair_rows(reference.ids, cells)
+    return _gather(task, task.main_targets[0], reference, reverse)
 
 
 def find_beside_rows(task: Task, target: Target, examples: Examples) -> Beside:
     """What metrics need of labelled rows of the task's own data, which may lack some of it."""
-    spreads = reverse = None
-    if task.scoring.spread_column in examples.kept:
-        spreads = np.array([_to_number(c) for c in examples.kept[task.scoring.spread_column]])
+    reverse = None
     if task.rules.reversal and examples.pairs:
         keys = list(zip(examples.languages, number_groups(examples).tolist(), strict=True))
         reverse = metrics.pair_swapped(keys, examples.texts, examples.pairs)
-    groups = np.array(examples.groups) if examples.groups else None
-    return Beside(spreads, reverse, _number_reversal(task, target), groups)
-
-
-def scored_labels(task: Task, reference: Reference) -> NDArray[np.bool_]:
-    """`(n_labels,)`: which labels of a reference count."""
-    return np.array([label not in task.scoring.excluded_labels for label in reference.labels])
+    return _gather(task, target, examples, reverse)
 
 
 def is_unmet(name: str, beside: Beside) -> bool:
@@ -98,10 +85,15 @@ def is_unmet(name: str, beside: Beside) -> bool:
     return needs in there and there[needs] is None
 
 
-def _number_reversal(task: Task, target: Target) -> tuple[int, ...]:
-    """Which label each label becomes when the texts are swapped, -1 for none."""
+def _gather(
+    task: Task, target: Target, rows: Reference | Examples, reverse: NDArray[np.int64] | None
+) -> Beside:
+    cells = rows.kept.get(task.scoring.spread_column)
+    spreads = None if cells is None else np.array([_to_number(cell) for cell in cells])
+    # Which label each label becomes when the texts are swapped, -1 for none.
     number = {label: place for place, label in enumerate(target.labels)}
-    return tuple(number.get(task.rules.reversal.get(label, ""), -1) for label in target.labels)
+    turned = tuple(number.get(task.rules.reversal.get(label, ""), -1) for label in target.labels)
+    return Beside(spreads, reverse, turned, np.array(rows.groups) if rows.groups else None)
 
 
 def _metrics_of(task: Task, target: Target) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from semeval_kit.errors import KitError
 from semeval_kit.submission import metrics
 from semeval_kit.submission import rules as official
 from semeval_kit.submission.archive import Contents, join_references, match_member, read_submission
-from semeval_kit.submission.measure import find_beside, is_unmet, measure_answers, scored_labels
+from semeval_kit.submission.measure import find_beside, is_unmet, measure_answers
 from semeval_kit.submission.metrics import count_labels
 from semeval_kit.submission.reading import read_predictions
 from semeval_kit.submission.rules import Rejected
@@ -285,7 +285,7 @@ def _score_language(
 ) -> LanguageScore:
     reference, gold, preds = answers.reference, answers.gold, answers.preds
     if rules == "2025":
-        scored = scored_labels(task, reference)
+        scored = np.array(task.scoring.counted(reference.labels))
         values = {
             name: official.METRICS_2025[name](gold[:, scored], preds[:, scored])
             for name in task.scoring.metrics

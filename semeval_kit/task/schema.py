@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -375,6 +376,10 @@ class Scoring(Section):
     """Column of the gold file with the standard deviation of the ratings, for within_sd."""
     reverse_column: str = ""
     """Column of the gold file with the id of the reciprocal row, for soft_cons and hard_cons."""
+
+    def counted(self, labels: Iterable[str]) -> tuple[bool, ...]:
+        """Which of some labels count in the score."""
+        return tuple(label not in self.excluded_labels for label in labels)
 
 
 class Baseline(Section):
