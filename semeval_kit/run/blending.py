@@ -25,6 +25,7 @@ from semeval_kit.decision.blend import (
 from semeval_kit.decision.estimate import make_board
 from semeval_kit.decision.oof import OofRows
 from semeval_kit.errors import KitError
+from semeval_kit.files import is_noted
 from semeval_kit.run.decide import pack, score
 from semeval_kit.run.directory import (
     Probs,
@@ -271,7 +272,8 @@ def _write_voices(run: Run, team: Team, weights: BlendWeights, split: str) -> No
     for fold in range(run.n_folds):
 
         def read(member: Run, fold: int = fold) -> Probs:
-            if member.n_folds == run.n_folds and member.fold_probs_file(fold, split).is_file():
+            file = member.fold_probs_file(fold, split)
+            if member.n_folds == run.n_folds and (file.is_file() or is_noted(file)):
                 return member.read_fold_probs(fold, split)
             parts = [member.read_probs(split, language) for language in team.languages]
             return Probs.concat(parts)

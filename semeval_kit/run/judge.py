@@ -28,6 +28,7 @@ from semeval_kit.decision.targets import answers_of_probs, rules_to_json
 from semeval_kit.decision.thresholds import Tuning
 from semeval_kit.decision.tuning import cross_fit, tune_rule
 from semeval_kit.errors import KitError
+from semeval_kit.files import is_noted
 from semeval_kit.run.decide import fit_floor
 from semeval_kit.run.directory import Probs, Run, write_json
 from semeval_kit.run.plan import Say
@@ -187,7 +188,8 @@ def _read_new_rows(run: Run) -> list[NewRows]:
         predicted = [g for g in run.languages if run.probs_file(split, g).is_file()]
         # A held-out dev is the out-of-fold rows themselves.
         learnt = split in (*run.learnt_splits, run.held_out_split)
-        if learnt or not predicted or not all(file.is_file() for file in files):
+        # One that was written and is gone is refused when it is read.
+        if learnt or not predicted or not all(f.is_file() or is_noted(f) for f in files):
             continue
         # Of several seeds the mean, as the out-of-fold rows are.
         first = run.read_fold_probs(0, split)

@@ -42,9 +42,11 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="*")
     parser.add_argument("--faults", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", help="of the runs that are made: encoder, linear, frozen, blend")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as made:
         runs = asked.runs or make_runs(Path(made))
+        runs = [run for run in runs if asked.only in (None, run.name)]
         for run in runs:
             with tempfile.TemporaryDirectory() as scratch:
                 n_faults = asked.faults // len(runs)

@@ -95,6 +95,21 @@ def test_a_blend_is_a_run_of_its_members(pair: list[Run], tmp_path: Path) -> Non
     assert names == ["blend", "uniform mean", "tiny", "words"]
 
 
+def test_what_a_fold_said_and_is_gone_is_missed(pair: list[Run], tmp_path: Path) -> None:
+    run = blend(tmp_path / "both", pair)
+    for split in ("dev", "test"):
+        gone = run.fold_probs_file(0, split)
+        content = gone.read_bytes()
+        gone.unlink()
+        with pytest.raises(KitError, match=f"probs_{split}.csv"):
+            stages.tune(run, quiet)
+        gone.write_bytes(content)
+    gone = pair[1].fold_probs_file(1, "test")
+    gone.unlink()
+    with pytest.raises(KitError, match=r"probs_test\.csv"):
+        blend(tmp_path / "again", pair)
+
+
 def test_rows_have_no_say_in_the_weights_that_blend_them(pair: list[Run], tmp_path: Path) -> None:
     run = blend(tmp_path / "both", pair)
     before = read_probs(run.oof_file(0)).values
