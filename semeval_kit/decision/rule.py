@@ -93,6 +93,12 @@ class Thresholds:
     intensity: IntensityRule | None = None
     offsets: FloatArray | None = None
 
+    @classmethod
+    def even(cls, target_names: tuple[str, ...], value: float, rule: str) -> Thresholds:
+        """The same threshold for every target, in any language, from no rows at all."""
+        joint, counts = np.full(len(target_names), value), np.zeros(len(target_names), np.int64)
+        return cls(target_names, rule, value, joint, {}, counts, {})
+
     def rows(self, languages: Sequence[str]) -> FloatArray:
         """Thresholds of every row `(n, C)`; a language never seen gets the joint ones."""
         return _gather(self.values, self.joint, languages)

@@ -140,8 +140,7 @@ def untuned_rule(rows: OofRows, kind: str) -> Thresholds:
     that it lacks); numbers are answers as they are.
     """
     if kind in NUMERIC:
-        nothing: Any = np.zeros(len(rows.target_names))
-        return Thresholds(rows.target_names, "identity", 0.0, nothing, {}, nothing.astype(int), {})
+        return Thresholds.even(rows.target_names, 0.0, "identity")
     if kind == "singlelabel":
         return constant_thresholds(rows, 0.0, "argmax")
     return constant_thresholds(rows, 0.5, "half")

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from semeval_kit.data.examples import Examples
+from semeval_kit.decision.rule import NUMERIC, Thresholds
+from semeval_kit.decision.targets import decide_labels, rules_from_json
 from semeval_kit.errors import KitError
 from semeval_kit.run.blending import read_blend
-from semeval_kit.run.directory import Run
+from semeval_kit.run.directory import Run, read_json
 
 if TYPE_CHECKING:
-    from semeval_kit.data.examples import Examples
-    from semeval_kit.decision.rule import Thresholds
-    from semeval_kit.run.directory import Run
     from semeval_kit.training.predict import FoldModel
-
 
 Floats = NDArray[np.float64]
 
@@ -93,16 +92,14 @@ class RunModels:
 
     Attributes:
         models: one per fold that is used.
-        rule: the thresholds of the first target; None for a single-label task without any.
+        rules: of each target that is predicted.
         words: "fold 0" or "the mean of 5 folds".
     """
 
     run: Run
     models: tuple[FoldModel, ...]
-    rule: Thresholds | None
+    rules: Mapping[str, Thresholds]
     words: str
-    rules: Mapping[str, Thresholds] = field(default_factory=dict)
-    """Of each target, where there are several or one has numbers."""
 
     @property
     def target_names(self) -> tuple[str, ...]:
@@ -121,26 +118,16 @@ class RunModels:
 
     def decide(self, probs: Floats, language: str) -> NDArray[np.int64]:
         """Predictions `(n, L)` for probabilities `(n, C)` of texts in one language."""
-        from semeval_kit.decision.rule import decode_probs
-        from semeval_kit.decision.targets import decide_labels
-
-        task = self.run.task
-        if self.rules:
-            decided: NDArray[np.int64] = decide_labels(
-                task, self.rules, probs, [language] * len(probs)
-            )
-            return decided
-        answers: NDArray[np.int64] = decode_probs(
-            task.kind, probs, self.rule, [language] * len(probs), task.max_intensity
-        )
+        languages = [language] * len(probs)
+        answers: NDArray[np.int64] = decide_labels(self.run.task, self.rules, probs, languages)
         return answers
 
     def cuts(self, language: str) -> Floats:
         """Thresholds `(C,)` for a language, NaN where the answer does not come from one."""
-        rule = self.rule
-        if rule is None or self.run.task.kind == "singlelabel":
-            return np.full(len(self.target_names), np.nan)
-        if rule.intensity is not None and rule.intensity.method == "expected_value":
+        target = self.run.task.main_targets[0]
+        rule = self.rules[target.name]
+        by_level = rule.intensity is not None and rule.intensity.method == "expected_value"
+        if target.kind == "singlelabel" or by_level:
             return np.full(len(self.target_names), np.nan)
         return np.asarray(rule.rows([language])[0], dtype=np.float64)
 
@@ -180,9 +167,9 @@ def split_inputs(run: Run, lines: list[str]) -> dict[str, Any]:
 def load_models(
     run: Run, fold: int | None, say: Callable[[str], None], language: str = ""
 ) -> RunModels:
-    """Load a fold's model, or all of them, and the run's rule.
+    """Load a fold's model, or all of them, and the run's rules.
 
-    Without thresholds.json 0.5 decides, and that is said.
+    Without thresholds.json 0.5 or the most probable label decides, and the former is said.
 
     Raises:
         KitError: a fold is not finished or does not exist, or a file is damaged.
@@ -193,10 +180,17 @@ def load_models(
     models: Any = load_voices(run, folds, language)
     several = f"{run.n_folds} folds" if run.n_models == run.n_folds else f"{run.n_models} models"
     words = f"the mean of {several}" if len(models) > 1 else f"fold {folds[0]}"
-    rules = _read_rules(run)
-    if rules:
-        return RunModels(run, models, rules[run.task.main_targets[0].name], words, rules)
-    return RunModels(run, models, _read_rule(run, models[0].target_names, say), words)
+    target, *others = run.task.main_targets
+    if run.thresholds_file.is_file() or others or target.kind in NUMERIC:
+        return RunModels(
+            run, models, rules_from_json(run.task, read_json(run.thresholds_file)), words
+        )
+    names = models[0].target_names
+    rule = Thresholds.even(names, 0.0, "argmax")
+    if target.kind != "singlelabel":
+        say(f"{run.path}: no thresholds yet, so 0.5 decides. `semeval-kit tune` finds better ones.")
+        rule = Thresholds.even(names, 0.5, "half")
+    return RunModels(run, models, {target.name: rule}, words)
 
 
 def check_language(run: Run, language: str | None, say: Callable[[str], None]) -> str:
@@ -217,39 +211,3 @@ def _load_blend(run: Run, language: str) -> Voice:
     weights, members = read_blend(run)
     voices = tuple(load_voices(one, range(one.n_models), language) for one in members.values())
     return _Chorus(weights.target_names, weights.of(language), voices)
-
-
-def _read_rules(run: Run) -> dict[str, Thresholds]:
-    """The rules of a task of several targets, or of numbers; of others none."""
-    from semeval_kit.decision.rule import NUMERIC
-    from semeval_kit.decision.targets import rules_from_json
-    from semeval_kit.run.directory import read_json
-
-    targets = run.task.targets
-    if len(targets) == 1 and targets[0].kind not in NUMERIC:
-        return {}
-    return rules_from_json(run.task, read_json(run.thresholds_file))
-
-
-def _read_rule(
-    run: Run, target_names: tuple[str, ...], say: Callable[[str], None]
-) -> Thresholds | None:
-    from semeval_kit.decision.rule import Thresholds
-    from semeval_kit.run.directory import read_json
-
-    if run.thresholds_file.is_file():
-        return Thresholds.from_json(read_json(run.thresholds_file))
-    if run.task.kind == "singlelabel":
-        return None
-    say(f"{run.path}: no thresholds yet, so 0.5 decides. `semeval-kit tune` finds better ones.")
-    half: Any = np.full(len(target_names), 0.5)
-    zeros: Any = np.zeros(len(target_names), dtype=np.int64)
-    return Thresholds(
-        target_names=target_names,
-        rule="half",
-        global_=0.5,
-        joint=half,
-        values={},
-        joint_positives=zeros,
-        positives={},
-    )

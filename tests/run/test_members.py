@@ -9,6 +9,7 @@ import pytest
 from semeval_kit.decision.rule import IntensityRule, Thresholds
 from semeval_kit.errors import KitError
 from semeval_kit.run.members import RunModels, check_language, join_inputs, split_inputs
+from semeval_kit.task.task import Task
 
 
 class FakeModel:
@@ -24,11 +25,23 @@ def reads(**columns: str) -> SimpleNamespace:
     return SimpleNamespace(**given, has_pairs=bool(given["pair"] or given["pair_separator"]))
 
 
-def make(kind: str, names: tuple[str, ...], rule: Thresholds | None) -> RunModels:
-    task = SimpleNamespace(kind=kind, max_intensity=2, data=reads())
+def make(kind: str, names: tuple[str, ...], rule: Thresholds) -> RunModels:
+    labels = tuple(dict.fromkeys(name.partition(">=")[0] for name in names))
+    task = Task(
+        name="made",
+        title="Made up",
+        kind=kind,
+        max_intensity=2,
+        train_languages=("eng",),
+        predict_languages=("eng",),
+        labels={"default": labels},
+        data={"files": {}},
+        submission={},
+        scoring={"metrics": ["accuracy"], "languages": ["eng"]},
+    )
     models: Any = (FakeModel(names, 0.2), FakeModel(names, 0.6))
     run: Any = SimpleNamespace(task=task)
-    return RunModels(run, models, rule, "the mean of 2 folds")
+    return RunModels(run, models, {"main": rule}, "the mean of 2 folds")
 
 
 def make_rule(names: tuple[str, ...], intensity: IntensityRule | None = None) -> Thresholds:
@@ -52,8 +65,9 @@ def test_each_language_has_its_thresholds_and_no_language_the_joint_ones():
 
 
 def test_a_single_label_is_the_highest_whatever_thresholds_there_are():
-    for rule in (None, make_rule(("anger", "joy", "fear"))):
-        models = make("singlelabel", ("anger", "joy", "fear"), rule)
+    names = ("anger", "joy", "fear")
+    for rule in (Thresholds.even(names, 0.0, "argmax"), make_rule(names)):
+        models = make("singlelabel", names, rule)
         probs = np.array([[0.2, 0.5, 0.3], [0.1, 0.2, 0.7]])
         assert models.decide(probs, "").tolist() == [[0, 1, 0], [0, 0, 1]]
         assert np.isnan(models.cuts("eng")).all()
