@@ -245,7 +245,7 @@ def test_a_hub_encoder_stays_at_the_commit_that_the_run_began_with(
     make_plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     newest = ["a" * 40]
-    stage = importlib.import_module("semeval_kit.run.prepare")
+    stage = importlib.import_module("semeval_kit.run.plan")
     monkeypatch.setattr(stage, "pin_revision", lambda _, revision: revision or newest[0])
     plan = make_plan(("eng",), encoder="org/encoder", **SHORT)
     run = stages.prepare(tmp_path / "run", plan, lambda _: None)
