@@ -250,7 +250,8 @@ def judge_run(
     if kind not in NUMERIC:
         systems["the same answer for every row"] = _answer_constant(board, kind)
     if linear is not None:
-        systems["n-grams and logistic regression"] = linear
+        regression = "ridge" if kind in NUMERIC else "logistic"
+        systems[f"n-grams and {regression} regression"] = linear
     floors = []
     sign = -1 if METRIC_FACTS[board.metric].low_is_better else 1
     for name, other in systems.items():

@@ -170,3 +170,12 @@ def test_why_a_model_has_not_learnt_is_said() -> None:
     single = Board.of("accuracy", commonest, ["eng"] * 600)
     same = judge_run(single, commonest.astype(int), LABELS, "singlelabel")
     assert same.reasons == ("the same answer for every row scores 1.0000, the run 1.0000",)
+
+
+def test_numbers_are_held_against_a_ridge() -> None:
+    gold = np.linspace(0, 1, 50)[:, None]
+    board = Board.of("rmse", gold, ["eng"] * 50)
+    found = judge_run(board, gold + 0.1, ("score",), "regression", linear=gold + 0.2)
+    (floor,) = found.floors
+    assert floor.name == "n-grams and ridge regression"
+    assert (floor.score, floor.above) == (pytest.approx(0.2), pytest.approx(0.1))

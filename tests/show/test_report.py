@@ -259,6 +259,11 @@ def test_a_model_that_has_not_learnt_and_rows_that_differ_are_told_on_top(made_r
     assert "Expected macro-F1 of the upload" in page
     rows = {row[0]: row for row in Page(page).rows}
     assert rows["n-grams"] == ["n-grams", "0.9000", "-0.0500", "[-0.1000, 0.0100]"]
+    unknown = {**expected, "n_rows": 0, "gain": 0.0}
+    write_json(run.estimate_file, {**estimate, "expected": unknown, "verdict": verdict})
+    page = render_report(Run.open(run.path))
+    assert "mean of 3 models, what it gains unknown" in page
+    assert "by averaging" not in page
     drift = {"language": "eng", "label": "joy", "oof_rate": 0.1, "test_rate": 0.4, "notable": True}
     expected |= {"withheld": "no shares explain it", "drifts": [drift]}
     verdict |= {"learnt": False, "reasons": ["n-grams scores 0.9000, the run 0.8500"]}
