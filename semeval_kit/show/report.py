@@ -131,8 +131,8 @@ def list_tiles(results: RunResults) -> list[dict[str, str]]:
     foretold = results.estimate.get("expected")
     if foretold is not None:
         n_models, gain = foretold["n_models"], foretold["gain"]
-        by_averaging = f"{gain:+.4f} by averaging" if foretold["n_rows"] else "what it gains unknown"
-        detail = f"mean of {n_models} models, {by_averaging}" if n_models > 1 else ""
+        gained = f"{gain:+.4f} by averaging" if foretold["n_rows"] else "what it gains unknown"
+        detail = f"mean of {n_models} models, {gained}" if n_models > 1 else ""
         title = f"Expected {metric} of the upload"
         if not results.expected:
             detail = f"not foretold: {foretold['withheld']}"
