@@ -57,7 +57,7 @@ def run(gold: Path | None, per_language: bool, report: bool, **given: Any) -> No
         from semeval_kit.cli.members import run_system
 
         del given["before"]
-        run_system({**given, "recipe": recipe}, gold)
+        run_system({**given, "recipe": recipe}, gold, report)
         return
     path, plan = read_plan(given)
     if per_language and given["engine"] != "local":

@@ -137,7 +137,7 @@ def system(members_of: str, gold: Path | None, **given: Any) -> None:
     run_system({**given, "recipe": members_of}, gold)
 
 
-def run_system(given: dict[str, Any], gold: Path | None) -> None:
+def run_system(given: dict[str, Any], gold: Path | None, report: bool = True) -> None:
     """Build the system of `given["recipe"]`; the other options are those of `run`.
 
     Raises:
@@ -145,6 +145,7 @@ def run_system(given: dict[str, Any], gold: Path | None) -> None:
     """
     from semeval_kit.cli.summary import summarise
     from semeval_kit.run.blending import SystemPlan, build_system
+    from semeval_kit.run.stages import present
     from semeval_kit.training.recipe import load_members
 
     recipe, encoder = given.pop("recipe"), given.pop("model") or "embedded"
@@ -170,6 +171,8 @@ def run_system(given: dict[str, Any], gold: Path | None) -> None:
         return
     with interruptible(whole):
         done = build_system(whole, system_plan, read_engine(given), gold, say)
+    if report:
+        present(done, say)
     click.echo(describe_blend(done.path))
     click.echo(summarise(done))
 

@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from semeval_kit.cli import main
+from semeval_kit.cli.options import find_system
 from semeval_kit.errors import KitError
 from semeval_kit.run import stages
 from semeval_kit.run.blending import BlendPlan, blend_runs, read_blend
@@ -304,6 +305,18 @@ def test_a_recipe_of_members_gives_one_zip(
     np.testing.assert_allclose(weights.of("eng")[0], [0.75, 0.25])
     assert run.zip_file.is_file()
     assert "uniform mean" in result.output
+    assert f"report:  {run.path / 'report.html'}" in result.output
+    assert (run.path / "report.html").is_file()
+
+
+def test_a_task_may_name_a_system_as_its_recipe() -> None:
+    given = {"recipe": None, "model": None, "task": "semeval2024-task1-a"}
+    assert find_system(given) == "relatedness-strong"
+    assert find_system({**given, "model": "roberta-base"}) == "relatedness-strong"
+    assert find_system({**given, "model": "tfidf"}) is None
+    assert find_system({**given, "model": "frozen:embedded"}) is None
+    assert find_system({**given, "recipe": "relatedness"}) is None
+    assert find_system({**given, "task": "demo"}) is None
 
 
 def test_a_recipe_of_members_is_read_strictly(tmp_path: Path) -> None:

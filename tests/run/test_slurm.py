@@ -195,7 +195,9 @@ def test_a_sweep_whose_shell_and_node_die_ends_in_the_same_bytes(
     wait_for(lambda: list(tmp_path.glob("*/cluster/*_1/*_submitted.pkl")), "an array is queued")
     shell.send_signal(signal.SIGKILL)
     shell.communicate()
-    (first,) = (Run(path.parent) for path in tmp_path.glob("*/run.json"))
+    # The second encoder's run may be there already, and even be queued.
+    queued = sorted(tmp_path.glob("*/cluster/*_1/*_submitted.pkl"), key=lambda p: p.stat().st_mtime)
+    first = Run(queued[0].parents[2])
     left = slurm.read_queue(first.path)
     assert {"fold-0", "fold-1"} <= set(left)
     wait_for(lambda: is_learning(first, 0) or first.is_done(0), "the jobs go on")
