@@ -147,8 +147,9 @@ def run_system(given: dict[str, Any], gold: Path | None, report: bool = True) ->
     from semeval_kit.run.blending import SystemPlan, build_system
     from semeval_kit.run.stages import present
     from semeval_kit.training.recipe import load_members
+    from semeval_kit.training.source import EMBEDDED
 
-    recipe, encoder = given.pop("recipe"), given.pop("model") or "embedded"
+    recipe, encoder = given.pop("recipe"), given.pop("model") or EMBEDDED
     members = load_members(recipe)
     seeds = given.pop("seed")
     plans, whole = {}, None

@@ -88,8 +88,8 @@ def plan_options(command: Command) -> Command:
     model = click.option(
         "--model",
         default=None,
-        help="Encoder: hub id, local folder or 'embedded'; 'tfidf': n-grams and regression, no "
-        "encoder. Default: as the recipe says.",
+        help="Encoder: hub id, local folder or 'embedded'; frozen:ENCODER: its features and a "
+        "regression; 'tfidf': n-grams and a regression. Default: as the recipe says.",
     )
     return model(sweep_options(command))
 
@@ -197,10 +197,10 @@ def find_system(given: dict[str, Any]) -> str | None:
     """
     from semeval_kit.task.task import load_task
     from semeval_kit.training.recipe import load_members
-    from semeval_kit.training.source import is_encoder
+    from semeval_kit.training.source import EMBEDDED, is_encoder
 
     recipe: str | None = given["recipe"]
-    if recipe is None and is_encoder(given["model"] or "embedded"):
+    if recipe is None and is_encoder(given["model"] or EMBEDDED):
         recipe = load_task(given["task"]).recipe
     return recipe if recipe is not None and load_members(recipe) else None
 

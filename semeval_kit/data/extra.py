@@ -19,7 +19,8 @@ from semeval_kit.data.examples import Examples, read_file
 from semeval_kit.data.texts import Note, normalize_text
 from semeval_kit.errors import KitError
 from semeval_kit.files import to_csv
-from semeval_kit.task.codec import NUMERIC, encode_labels, target_names
+from semeval_kit.task.codec import encode_labels, target_names
+from semeval_kit.task.metric_facts import NUMERIC
 from semeval_kit.task.schema import fill_language
 from semeval_kit.task.task import Task
 

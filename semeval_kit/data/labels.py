@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from semeval_kit.data.table import Problems, Record
 from semeval_kit.data.texts import Note
-from semeval_kit.task.codec import NUMERIC, SUM_TOLERANCE, describe_values, read_value, split_names
+from semeval_kit.task.codec import SUM_TOLERANCE, describe_values, read_value, split_names
+from semeval_kit.task.metric_facts import NUMERIC
 from semeval_kit.task.schema import Target
 from semeval_kit.task.task import Task, nearest
 

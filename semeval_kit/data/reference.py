@@ -15,7 +15,7 @@ from semeval_kit.data.examples import find_file
 from semeval_kit.data.labels import Wanted
 from semeval_kit.data.rows import NoRowsError, read_rows
 from semeval_kit.errors import KitError
-from semeval_kit.task.codec import NUMERIC
+from semeval_kit.task.metric_facts import NUMERIC
 from semeval_kit.task.schema import Target, fill_language
 from semeval_kit.task.task import Task
 

@@ -22,7 +22,7 @@ from semeval_kit.data.reference import read_reference
 from semeval_kit.data.rows import read_rows
 from semeval_kit.data.texts import Keys, Note, find_duplicates, find_overlap, text_keys
 from semeval_kit.errors import KitError
-from semeval_kit.task.codec import NUMERIC
+from semeval_kit.task.metric_facts import NUMERIC
 from semeval_kit.task.schema import FILE_KINDS, SPLITS, fill_language
 from semeval_kit.task.task import Task
 

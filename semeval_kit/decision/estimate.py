@@ -10,12 +10,12 @@ import numpy as np
 
 from semeval_kit.decision.oof import FloatArray, IntArray, OofRows, split_languages
 from semeval_kit.decision.resampling import Board, find_interval, split_groups
-from semeval_kit.decision.rule import NUMERIC, join_levels
+from semeval_kit.decision.rule import join_levels
 from semeval_kit.decision.thresholds import Tuning
 from semeval_kit.decision.tuning import apply_rule, cross_fit, tune_rule, untuned_rule
 from semeval_kit.errors import KitError
 from semeval_kit.submission.metrics import METRICS, NOTHING, Beside
-from semeval_kit.task.metric_facts import METRIC_FACTS
+from semeval_kit.task.metric_facts import METRIC_FACTS, NUMERIC
 
 if TYPE_CHECKING:
     from semeval_kit.task.task import Task

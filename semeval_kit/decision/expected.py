@@ -19,11 +19,11 @@ from semeval_kit.decision.averaging import Gain, NewRows, foretell_gain, measure
 from semeval_kit.decision.estimate import Drift, measure_drift
 from semeval_kit.decision.oof import FloatArray, OofRows, split_languages
 from semeval_kit.decision.resampling import Board, find_interval
-from semeval_kit.decision.rule import NUMERIC, Thresholds
+from semeval_kit.decision.rule import Thresholds
 from semeval_kit.decision.tallies import CELL_METRICS
 from semeval_kit.decision.thresholds import Tuning
 from semeval_kit.decision.tuning import apply_rule
-from semeval_kit.task.metric_facts import METRIC_FACTS
+from semeval_kit.task.metric_facts import METRIC_FACTS, NUMERIC
 
 SINGLE_MODELS = (
     "Out-of-fold probs come from one model each; the test probs are a mean over models, "

@@ -10,9 +10,7 @@ import numpy as np
 
 from semeval_kit.decision.oof import FloatArray, IntArray
 from semeval_kit.errors import KitError
-
-NUMERIC = ("regression", "distribution")
-"""Kinds whose answers are real numbers."""
+from semeval_kit.task.metric_facts import NUMERIC
 
 
 @dataclass(frozen=True, eq=False)

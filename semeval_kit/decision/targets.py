@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from semeval_kit.decision.oof import FloatArray, Mask
-from semeval_kit.decision.rule import NUMERIC, Thresholds, decode_probs
+from semeval_kit.decision.rule import Thresholds, decode_probs
 from semeval_kit.task.codec import decode_targets, settle_scopes
+from semeval_kit.task.metric_facts import NUMERIC
 from semeval_kit.task.schema import Iff, Target
 from semeval_kit.task.task import Task
 

@@ -11,7 +11,6 @@ import numpy as np
 from semeval_kit.decision.oof import FloatArray, IntArray, OofRows, split_languages
 from semeval_kit.decision.resampling import Board, split_groups
 from semeval_kit.decision.rule import (
-    NUMERIC,
     IntensityRule,
     Thresholds,
     decode_levels,
@@ -29,6 +28,7 @@ from semeval_kit.decision.thresholds import (
     weigh_positives,
 )
 from semeval_kit.errors import KitError
+from semeval_kit.task.metric_facts import NUMERIC
 
 _LIFTS = np.linspace(0.0, 1.5, 7)
 _STEPS = np.linspace(-1.0, 1.0, 9)

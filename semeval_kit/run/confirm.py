@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from semeval_kit.decision.oof import FloatArray
-from semeval_kit.decision.rule import NUMERIC
 from semeval_kit.decision.stopping import mean_cells, measure_cells
 from semeval_kit.errors import KitError
 from semeval_kit.files import hold_lock, read_json, remove_tree, write_json
@@ -21,7 +20,7 @@ from semeval_kit.run.stages import run_all
 from semeval_kit.run.trials import LOCK_SECONDS, Trial, Trials
 from semeval_kit.show.compare import compare_runs
 from semeval_kit.show.wording import name_measure
-from semeval_kit.task.metric_facts import METRIC_FACTS
+from semeval_kit.task.metric_facts import METRIC_FACTS, NUMERIC
 from semeval_kit.task.task import load_task
 from semeval_kit.training.recipe import Recipe, make_recipe
 

@@ -23,7 +23,7 @@ from semeval_kit.decision.estimate import (
 from semeval_kit.decision.expected import Expected, expect_score, read_labelled
 from semeval_kit.decision.oof import OofAnswers, OofRows, write_oof_answers
 from semeval_kit.decision.resampling import Board, split_groups
-from semeval_kit.decision.rule import NUMERIC, Thresholds
+from semeval_kit.decision.rule import Thresholds
 from semeval_kit.decision.targets import answers_of_probs, rules_to_json
 from semeval_kit.decision.thresholds import Tuning
 from semeval_kit.decision.tuning import cross_fit, tune_rule
@@ -35,6 +35,7 @@ from semeval_kit.run.plan import Say
 from semeval_kit.show.answers import read_gold
 from semeval_kit.submission.measure import find_beside_rows
 from semeval_kit.task.codec import column_names, decode_targets, encode_labels
+from semeval_kit.task.metric_facts import NUMERIC
 from semeval_kit.task.schema import Target
 from semeval_kit.task.task import Task
 

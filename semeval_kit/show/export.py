@@ -20,7 +20,7 @@ from semeval_kit.run.directory import Run, read_json, write_atomic, write_json
 from semeval_kit.show.answers import read_answers
 from semeval_kit.show.card import config_entries, make_card
 from semeval_kit.show.folded_head import choose_layout, fold_mean_head
-from semeval_kit.task.codec import NUMERIC
+from semeval_kit.task.metric_facts import NUMERIC
 
 # Weights are safetensors; whatever else could run code when it is loaded stays behind.
 _LEFT_BEHIND = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".py"}

@@ -36,14 +36,7 @@ def fill_page(template: str, style: str, script: str = "", /, **facts: Any) -> s
     Raises:
         KitError: jinja2 is missing.
     """
-    jinja2 = _load_jinja()
-    environment = jinja2.Environment(
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    jinja2, environment = _load_jinja(autoescape=True)
     parts = {"style": read_template("colours.css") + read_template(style)}
     if script:
         parts["script"] = read_template(script)
@@ -75,15 +68,9 @@ def fill_template(
     Raises:
         KitError: jinja2 is missing.
     """
-    jinja2 = _load_jinja()
     markup: type[Latex] | type[Markdown] = Latex if latex else Markdown
     escape: Callable[[str], str] = escape_latex if latex else escape_markdown
-    environment = jinja2.Environment(
-        autoescape=False,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
+    _, environment = _load_jinja(
         finalize=lambda value: value if isinstance(value, markup) else escape(str(value)),
         **_DELIMITERS,
     )
@@ -96,8 +83,17 @@ def fill_template(
     return markup(text)
 
 
-def _load_jinja() -> Any:
-    return import_extra("jinja2", "analysis", "Reports, papers and cards need")
+def _load_jinja(**options: Any) -> tuple[Any, Any]:
+    """The library, and its environment; options beside those of every template."""
+    jinja2 = import_extra("jinja2", "analysis", "Reports, papers and cards need")
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        **options,
+    )
+    return jinja2, environment
 
 
 def _draw(table: Table, latex: bool) -> str:

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from semeval_kit.data.reference import Reference
 from semeval_kit.errors import KitError
-from semeval_kit.task.codec import LAYOUTS, NUMERIC, spell_labels
+from semeval_kit.task.codec import LAYOUTS, spell_labels
+from semeval_kit.task.metric_facts import NUMERIC
 from semeval_kit.task.schema import Member, Target
 from semeval_kit.task.task import Task
 

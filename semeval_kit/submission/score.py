@@ -20,8 +20,7 @@ from semeval_kit.submission.measure import find_beside, is_unmet, measure_answer
 from semeval_kit.submission.metrics import count_labels
 from semeval_kit.submission.reading import read_predictions
 from semeval_kit.submission.rules import Rejected
-from semeval_kit.task.codec import NUMERIC
-from semeval_kit.task.metric_facts import METRIC_FACTS, is_low
+from semeval_kit.task.metric_facts import METRIC_FACTS, NUMERIC, is_low
 from semeval_kit.task.schema import Member, Rules
 from semeval_kit.task.task import Task
 

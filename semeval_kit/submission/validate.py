@@ -20,7 +20,7 @@ from semeval_kit.submission.archive import (
 )
 from semeval_kit.submission.reading import Predictions, read_predictions
 from semeval_kit.submission.rules import Rejected
-from semeval_kit.task.codec import NUMERIC
+from semeval_kit.task.metric_facts import NUMERIC
 from semeval_kit.task.task import Task, nearest
 
 STRICTER = {

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from semeval_kit.task.metric_facts import NUMERIC
 from semeval_kit.task.schema import Kind, Layout, Target
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ LAYOUTS: dict[Kind, tuple[Layout, ...]] = {
     "distribution": ("columns",),
 }
 """How labels of a kind may be written in a file."""
-NUMERIC: tuple[Kind, ...] = ("regression", "distribution")
-"""Kinds whose labels are real numbers."""
 SUM_TOLERANCE = 0.01
 _WHOLE = re.compile(r"([0-9]+)(\.0+)?", re.ASCII)
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)

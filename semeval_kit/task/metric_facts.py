@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _NAMED = ("multilabel", "singlelabel")
+NUMERIC = ("regression", "distribution")
+"""Kinds whose labels are real numbers."""
 _NUMBERS = ("intensity", "regression")
 
 

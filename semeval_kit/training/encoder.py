@@ -87,21 +87,9 @@ def load_bare(origin: Origin) -> PreTrainedModel:
             its config asks for.
     """
     name = resolve_encoder(origin.encoder)
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
     with _explained(name):
         _refuse_foreign_code(name, origin.revision)
-        network, info = AutoModel.from_pretrained(
-            name,
-            revision=origin.revision or None,
-            trust_remote_code=False,
-            dtype=torch.float32,
-            use_safetensors=True,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-        )
-    _require_whole(name, info)
-    return network
+        return _load_network(AutoModel, name, origin.revision)
 
 
 def load_classifier(recipe: Recipe, targets: Targets) -> Classifier:
@@ -111,13 +99,12 @@ def load_classifier(recipe: Recipe, targets: Targets) -> Classifier:
         KitError: the encoder cannot be had, wants code of its own, has no safetensors, lacks
             weights that its config asks for, or cannot be frozen as the recipe says.
     """
-    name = resolve_encoder(recipe.encoder)
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    common = {"revision": recipe.revision or None, "trust_remote_code": False}
+    name, revision = resolve_encoder(recipe.encoder), recipe.revision
     with _explained(name):
-        _refuse_foreign_code(name, recipe.revision)
-        settings = AutoConfig.from_pretrained(name, **common)
+        _refuse_foreign_code(name, revision)
+        settings = AutoConfig.from_pretrained(
+            name, revision=revision or None, trust_remote_code=False
+        )
         if getattr(settings, _FOLDED, False):
             raise KitError(
                 f"encoder '{name}' is a model that an older version of this kit saved: its last "
@@ -134,16 +121,7 @@ def load_classifier(recipe: Recipe, targets: Targets) -> Classifier:
             for key, value in targets.config_entries(targets.columns).items():
                 setattr(settings, key, value)
         kind = AutoModel if mean_head else AutoModelForSequenceClassification
-        network, info = kind.from_pretrained(
-            name,
-            **common,
-            dtype=torch.float32,
-            use_safetensors=True,
-            config=settings,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-        )
-    _require_whole(name, info)
+        network = _load_network(kind, name, revision, config=settings)
     if recipe.multi_dropout > 1 and not mean_head:
         raise KitError("multi_dropout needs the mean of tokens: use --pooling mean.")
     model = Classifier(
@@ -289,8 +267,21 @@ def _override_dropouts(settings: Any, recipe: Recipe) -> None:
                 setattr(settings, name, value)
 
 
-def _require_whole(name: str, info: dict[str, Any]) -> None:
-    """Refuse an encoder that transformers would fill up with random parameters."""
+def _load_network(kind: Any, name: str, revision: str, **options: Any) -> PreTrainedModel:
+    """Load weights in fp32; what transformers would fill up with random parameters is refused."""
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    network: PreTrainedModel
+    network, info = kind.from_pretrained(
+        name,
+        revision=revision or None,
+        trust_remote_code=False,
+        dtype=torch.float32,
+        use_safetensors=True,
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
+        **options,
+    )
     lacking = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
     needed = sorted(key for key in lacking if _NEEDED.search(key))
     if needed:
@@ -299,6 +290,7 @@ def _require_whole(name: str, info: dict[str, Any]) -> None:
             f"asks for, such as {needed[0]}, or have them in other sizes. The files do not belong "
             "together; fetch them again."
         )
+    return network
 
 
 def _refuse_foreign_code(name: str, revision: str) -> None:

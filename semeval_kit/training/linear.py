@@ -73,38 +73,41 @@ class Ngrams:
         """
         sides = _fold_sides(texts)
         every_text = [text for side in sides for text in side]
-        blocks = {}
+        blocks, columns = {}, []
         for name in _BLOCKS:
             for min_rows in (_MIN_ROWS, 1):  # of very few texts every term counts
                 block = _make_block(name, min_df=min_rows)
                 try:
-                    block.fit(every_text)
+                    columns.append(block.fit_transform(every_text))
                 except ValueError:  # no term is left
                     continue
                 blocks[name] = block
                 break
-        features = cls(blocks)
-        if len(sides) > 1:
-            agreement = _agree(sides, features._read_sides(sides))
-            spread = agreement.std(axis=0)
-            spread = np.where(spread > _NO_SPREAD, spread, 1.0)
-            features = cls(blocks, np.stack([agreement.mean(axis=0), spread]))
-        return features, features.transform(texts)
+        n_texts = len(texts)
+        if len(sides) == 1:
+            return cls(blocks), _join(columns, n_texts)
+        parts = [[block[:n_texts] for block in columns], [block[n_texts:] for block in columns]]
+        agreement = _agree(sides, parts)
+        spread = agreement.std(axis=0)
+        spread = np.where(spread > _NO_SPREAD, spread, 1.0)
+        features = cls(blocks, np.stack([agreement.mean(axis=0), spread]))
+        return features, features._join_sides(parts, agreement)
 
     def transform(self, texts: Sequence[str]) -> Any:
         """The sparse matrix `(n_texts, n_features)` of any texts; unseen terms count nothing."""
+        sides = _fold_sides(texts, 1 if self._scaling is None else 2)
+        parts = [[block.transform(side) for block in self._blocks.values()] for side in sides]
+        if self._scaling is None:
+            return _join(parts[0], len(texts))
+        return self._join_sides(parts, _agree(sides, parts))
+
+    def _join_sides(self, parts: Sequence[Sequence[Any]], agreement: Array) -> Any:
         from scipy import sparse
 
-        sides = _fold_sides(texts, 1 if self._scaling is None else 2)
-        parts = self._read_sides(sides)
-        matrix = [_join(blocks, len(texts)) for blocks in parts]
-        if self._scaling is not None:
-            mean, spread = self._scaling
-            matrix.insert(0, sparse.csr_matrix((_agree(sides, parts) - mean) / spread))
-        return sparse.hstack(matrix).tocsr()
-
-    def _read_sides(self, sides: Sequence[Sequence[str]]) -> list[list[Any]]:
-        return [[block.transform(side) for block in self._blocks.values()] for side in sides]
+        assert self._scaling is not None
+        mean, spread = self._scaling
+        scaled = sparse.csr_matrix((agreement - mean) / spread)
+        return _join([scaled, *(block for side in parts for block in side)], len(agreement))
 
     def pack(self) -> tuple[dict[str, list[str]], Tensors]:
         """The terms of each block in the order of their columns, and the weights of the terms."""

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import average_precision_score
 
+from semeval_kit.task.metric_facts import NUMERIC
+
 Array = NDArray[np.float64]
 _ABSENT = -30.0  # the logit of what no row can be
 _PARTS = 3
 _TOLERANCE = 0.1  # of liblinear; more digits change no decision and take three times as long
 _SEED = 0
-_NUMBERS = ("regression", "distribution")
 _AGREEMENT = "agreement"
 
 
@@ -94,7 +95,7 @@ def fit_heads(
         gold = targets[:, columns]
         for name in fitted[kind]:
             head, score = _fit_head(name, features, gold, parts, columns.start)
-            if n_agreeing and kind in _NUMBERS:
+            if n_agreeing and kind in NUMERIC:
                 agreeing = features[:, :n_agreeing]
                 narrow, narrow_score = _fit_head(_AGREEMENT, agreeing, gold, parts, columns.start)
                 if narrow_score >= score:
