@@ -15,10 +15,11 @@ from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run
 from semeval_kit.show.answers import Answers, read_rule
 from semeval_kit.show.figures.data import count_tokens
-from semeval_kit.show.results import RunResults
+from semeval_kit.show.results import RunResults, find_history_metric
 from semeval_kit.show.scores import LabelResult, score_answers
 from semeval_kit.show.wording import name_encoder, name_measure
 from semeval_kit.task.codec import encode_labels
+from semeval_kit.task.metric_facts import is_low
 from semeval_kit.task.task import Task, list_tasks
 
 N_SHOWN = 3
@@ -85,7 +86,10 @@ def _judge_learning(run: Run, results: RunResults) -> Iterator[Finding]:
 
 
 def _judge_epochs(run: Run) -> Iterator[Finding]:
-    """Whether validation loss rises before the last epoch, or still falls in it."""
+    """Whether validation loss rises before the last epoch, or still falls in it.
+
+    A loss that rises while the score does is no fault: the model is surer, and righter.
+    """
     histories = [run.read_history(fold) for fold in range(run.n_folds)]
     n_epochs = min((len(history) for history in histories), default=0)
     rows = [[entry.get("val_loss") for entry in history[:n_epochs]] for history in histories]
@@ -93,11 +97,16 @@ def _judge_epochs(run: Run) -> Iterator[Finding]:
         return
     losses = np.mean(np.array(rows, dtype=np.float64), axis=0)
     best, last = int(losses.argmin()), n_epochs - 1
-    if best < last and losses[last] > losses[best] * (1 + _LEAST_CHANGE):
+    metric = find_history_metric(run.task, histories)
+    scores = [np.mean([h[epoch].get(metric, np.nan) for h in histories]) for epoch in (best, last)]
+    gained = (scores[1] < scores[0]) if is_low(metric) else (scores[1] > scores[0])
+    if best < last and losses[last] > losses[best] * (1 + _LEAST_CHANGE) and not gained:
+        scored = f"{name_measure(metric, run.task.kind)} {scores[0]:.3f}, then {scores[1]:.3f}"
         yield Finding(
             "Overfitting",
             f"Validation loss is lowest after epoch {best + 1} ({losses[best]:.3f}) and rises to "
-            f"{losses[last]:.3f} by epoch {n_epochs}: fewer epochs, or more dropout.",
+            f"{losses[last]:.3f} by epoch {n_epochs}: fewer epochs, or more dropout"
+            + ("." if np.isnan(scores[0]) else f" ({scored})."),
             write_command(run, f"{best + 1}-epochs", f"--epochs {best + 1}"),
         )
     elif best == last and losses[last] < losses[last - 1] * (1 - _LEAST_CHANGE):

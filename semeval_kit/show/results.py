@@ -232,6 +232,14 @@ def read_results(
     )
 
 
+def find_history_metric(task: Task, histories: Sequence[Sequence[Mapping[str, Any]]]) -> str:
+    """The column of the folds' histories that is nearest to the task's score."""
+    metric = choose_metric(task, task.kind)
+    kept = {key for history in histories for row in history for key in row}
+    wanted = (metric, {"accuracy": "subset_accuracy"}.get(metric, ""), "macro_f1")
+    return next((name for name in wanted if name in kept), metric)
+
+
 def _quote_estimate(
     scores: Mapping[str, SplitResult], estimate: Mapping[str, Any], *, with_interval: bool
 ) -> dict[str, SplitResult]:

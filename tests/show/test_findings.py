@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
+from semeval_kit.files import write_kept
 from semeval_kit.run.directory import Run
 from semeval_kit.show.answers import read_answers
 from semeval_kit.show.findings import list_findings
@@ -31,10 +32,19 @@ def test_validation_loss_that_rises_asks_for_fewer_epochs(run):
     assert sentence.startswith(
         "Validation loss is lowest after epoch 3 (0.370) and rises to 0.420 by epoch 4:"
     )
+    assert sentence.endswith("or more dropout (macro-F1 0.750, then 0.730).")
     assert command == (
         "semeval-kit run --task submissions/mine/task.toml --data DATA --langs eng "
         "--recipe submissions/mine/recipe.toml --run mine-3-epochs --epochs 3"
     )
+
+
+def test_validation_loss_that_rises_with_the_score_is_no_fault(run):
+    for fold in range(run.n_folds):
+        rows = [json.loads(line) for line in run.history_file(fold).read_text().splitlines()]
+        rows[-1]["macro_f1"] = rows[-2]["macro_f1"] + 0.01
+        write_kept(run.history_file(fold), "".join(json.dumps(row) + "\n" for row in rows))
+    assert "Overfitting" not in find(run)
 
 
 def test_the_weakest_label_and_what_it_is_taken_for(run):

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semeval_kit.data.examples import Examples, find_file
-from semeval_kit.decision.estimate import choose_metric
 from semeval_kit.decision.oof import split_languages
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run
@@ -48,6 +47,7 @@ from semeval_kit.show.figures.decision import (
     share_cooccurrence_confusion,
 )
 from semeval_kit.show.figures.training import draw_radar, draw_training
+from semeval_kit.show.results import find_history_metric
 from semeval_kit.show.wording import find_wording, name_measure
 from semeval_kit.task.codec import encode_labels
 
@@ -254,7 +254,7 @@ def _draw_training(run: Run) -> Iterator[Picture]:
         int(run.read_done(model).get("best_epoch", 0)) if run.is_done(model) else 0
         for model in range(run.n_models)
     ]
-    metric = _find_metric(run, histories)
+    metric = find_history_metric(run.task, histories)
     thin = "folds" if run.n_models == run.n_folds else "models, one per fold and seed"
     folds = f"Thin lines are {thin}, thick lines their mean. " if run.n_models > 1 else ""
     yield Picture(
@@ -264,14 +264,6 @@ def _draw_training(run: Run) -> Iterator[Picture]:
         f"{find_wording(shown_task(run)).untuned}. {folds}Rings mark the epoch that was kept.",
         draw_training(histories, best, metric),
     )
-
-
-def _find_metric(run: Run, histories: Sequence[Sequence[Mapping[str, Any]]]) -> str:
-    """The column of the histories that is nearest to the score."""
-    metric = choose_metric(run.task, run.task.kind)
-    kept = {key for history in histories for row in history for key in row}
-    wanted = (metric, {"accuracy": "subset_accuracy"}.get(metric, ""), "macro_f1")
-    return next((name for name in wanted if name in kept), metric)
 
 
 def _draw_decisions(run: Run, oof: Answers) -> Iterator[Picture]:
