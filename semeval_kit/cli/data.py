@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from semeval_kit.cli.options import FILE, PLACE, align_rows, print_json, split_words
+from semeval_kit.cli.options import FILE, PLACE, WordsOption, align_rows, print_json, split_words
 
 if TYPE_CHECKING:
     from semeval_kit.data.fetch import Fetched
@@ -49,7 +49,11 @@ _DATA = click.option(
     help="Folder with the official files.",
 )
 _LANGS = click.option(
-    "--langs", default="all", show_default=True, help="Languages, joined by commas."
+    "--langs",
+    cls=WordsOption,
+    default="all",
+    show_default=True,
+    help="Languages, joined by commas.",
 )
 
 

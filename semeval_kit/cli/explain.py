@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from semeval_kit.cli.options import FILE, data_option, open_run, run_argument, say
+from semeval_kit.cli.options import FILE, WordsOption, data_option, open_run, run_argument, say
 
 if TYPE_CHECKING:
     from semeval_kit.cli.predict import Row
@@ -40,8 +40,10 @@ Example:
 @click.option(
     "--split", type=click.Choice(["train", "dev", "test"]), help="Rows of the run's data."
 )
-@click.option("--rows", help="Which rows of --split, the first is 1: such as 3,17-20.")
-@click.option("--ids", help="Which ids of --split, separated by commas.")
+@click.option(
+    "--rows", cls=WordsOption, help="Which rows of --split, the first is 1: such as 3,17-20."
+)
+@click.option("--ids", cls=WordsOption, help="Which ids of --split, separated by commas.")
 @click.option(
     "--global",
     "sample",

@@ -11,6 +11,7 @@ from semeval_kit.cli.engines import cluster_options, hand_out_jobs, read_job_eng
 from semeval_kit.cli.options import (
     FILE,
     RUN_FOLDER,
+    WordsOption,
     engine_options,
     files_option,
     gold_option,
@@ -42,7 +43,9 @@ if TYPE_CHECKING:
     metavar="NAME=SHARE",
     help="The share of a member, set by hand; the others share the rest. Repeat it.",
 )
-@click.option("--langs", default="", help="Languages to predict. Default: those of all members.")
+@click.option(
+    "--langs", cls=WordsOption, help="Languages to predict. Default: those of all members."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of bootstraps and parts.")
 @gold_option
 @submissions_option
@@ -50,7 +53,7 @@ def blend(
     paths: tuple[Path, ...],
     name: str,
     weights: tuple[str, ...],
-    langs: str,
+    langs: str | None,
     seed: int,
     gold: Path | None,
     submissions: Path,
@@ -65,7 +68,7 @@ def blend(
 
     plan = BlendPlan(
         weights=dict(_read_weight(text) for text in weights),
-        languages=split_words(langs),
+        languages=split_words(langs or ""),
         seed=seed,
     )
     runs = [open_run(path) for path in paths]
@@ -80,7 +83,7 @@ def blend(
 @click.argument("files", metavar="[SPLIT=]FILE...", nargs=-1, required=True)
 @task_option
 @files_option
-@click.option("--langs", required=True, help="Languages that the files speak of.")
+@click.option("--langs", cls=WordsOption, required=True, help="Languages that the files speak of.")
 @click.option("--to", "name", required=True, help="Name of the run's folder.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the parts of its rows.")
 @gold_option

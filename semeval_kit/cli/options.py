@@ -48,6 +48,20 @@ class RunFolder(click.Path):
         return super().convert(str(path), param, ctx)
 
 
+class WordsOption(click.Option):
+    """A list with commas; given again it is joined, where else the last one would win."""
+
+    def __init__(self, *names: Any, default: str | None = None, **given: Any) -> None:
+        """As a `click.Option` of one text."""
+        given |= {"multiple": True, "default": None if default is None else (default,)}
+        super().__init__(*names, **given)
+
+    def process_value(self, ctx: click.Context, value: Any) -> str | None:
+        """All that was given as one text, or None."""
+        lists = super().process_value(ctx, value)
+        return ",".join(lists) if lists else None
+
+
 # Types of arguments and options.
 PLACE = click.Path(path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -105,16 +119,17 @@ def sweep_options(command: Command) -> Command:
             files_option,
             click.option(
                 "--langs",
-                default=None,
+                cls=WordsOption,
                 help="Languages to predict: codes separated by commas or blanks, or 'all'.",
             ),
             click.option(
                 "--train-langs",
-                default=None,
+                cls=WordsOption,
                 help="Languages to learn from. Default: as predicted (cross-lingual: the others).",
             ),
             click.option(
                 "--train-splits",
+                cls=WordsOption,
                 default="train",
                 show_default=True,
                 help="Splits to learn from, such as train,dev.",

@@ -12,6 +12,7 @@ from semeval_kit.cli.options import (
     PLACE,
     RUN_FOLDER,
     THERE,
+    WordsOption,
     data_option,
     open_run,
     print_json,
@@ -127,6 +128,7 @@ def report(run_path: Path, data: Path | None, before: Path | None, show: bool) -
 @click.option(
     "--format",
     "formats",
+    cls=WordsOption,
     default="png,svg",
     show_default=True,
     help="png (200 dots per inch), svg, or both with a comma between them.",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from semeval_kit.cli.options import FILE, print_json
+from semeval_kit.cli.options import FILE, WordsOption, print_json
 
 if TYPE_CHECKING:
     from semeval_kit.task.schema import Target
@@ -99,9 +99,9 @@ def show(context: click.Context, name: str, check: bool, as_json: bool) -> None:
 @tasks.command(epilog=NEW_EXAMPLE)
 @click.argument("path", type=FILE)
 @click.option("--kind", type=click.Choice(list(KINDS)), help="What is predicted.")
-@click.option("--labels", help="Names of the labels or numbers, joined by commas.")
+@click.option("--labels", cls=WordsOption, help="Names of the labels or numbers, joined by commas.")
 @click.option("--range", "limits", help="Least and largest number of a regression, as 0,1.")
-@click.option("--langs", help="Language codes, joined by commas.")
+@click.option("--langs", cls=WordsOption, help="Language codes, joined by commas.")
 @click.option("--id", "id_column", help="Column of the id.")
 @click.option("--text", help="Column of the text, or a template such as '{title}: {body}'.")
 @click.option("--pair", help="Column or template of the second text.")

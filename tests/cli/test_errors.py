@@ -12,13 +12,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
 from semeval_kit import files
 from semeval_kit.cli import main
+from semeval_kit.cli.options import WordsOption
 from semeval_kit.errors import KitError, explain_error
 from semeval_kit.run import stages
+from semeval_kit.run.directory import Run
 
 
 def call(*words: str | Path) -> Result:
@@ -196,6 +199,31 @@ def test_odd_options_are_told_and_lock_no_name(
     assert told in result.output
     assert not (tmp_path / "mine").exists()
     assert call("prepare", *plan, "--train-splits", "train,train").exit_code == 0
+
+
+def test_lists_that_are_given_twice_are_joined(tiny_data: Path, tmp_path: Path) -> None:
+    """Elsewhere the last of two options wins: half of the languages would be lost in silence."""
+    words = ["--task", "semeval2025-task11-a", "--data", tiny_data, "--submissions", tmp_path]
+    lists = ["--langs", "eng", "--langs", "deu", "--train-splits", "dev", "--train-splits", "train"]
+    result = call("prepare", *words, *lists, "--run", "mine")
+    assert result.exit_code == 0, result.output
+    settings = Run.open(tmp_path / "mine").settings
+    assert (settings["languages"], settings["train_splits"]) == (["eng", "deu"], ["dev", "train"])
+    wrong = call("prepare", *words, "--langs", "eng", "--langs", "xyz", "--run", "other")
+    assert "xyz" in wrong.output
+    context = click.Context(main)
+    pending = [main.get_command(context, name) for name in main.list_commands(context)]
+    lists_of = {"langs", "train_langs", "train_splits", "labels", "ids", "rows", "formats"}
+    n_lists = 0
+    while pending:
+        command = pending.pop()
+        assert command is not None
+        pending += list(command.commands.values()) if isinstance(command, click.Group) else []
+        for option in command.params:
+            if isinstance(option, click.Option) and not option.is_flag and option.name in lists_of:
+                assert isinstance(option, WordsOption), (command.name, option.name)
+                n_lists += 1
+    assert n_lists > 20
 
 
 @pytest.mark.parametrize(
