@@ -31,6 +31,12 @@ class KitError(click.ClickException):
     """An error with a remedy; click prints it without a traceback and exits with 1."""
 
 
+class BusyError(KitError):
+    """Another process is at work on the same files; whoever called may wait and try again."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h
+
+
 def explain_error(error: Exception) -> KitError:
     """An error that nobody foresaw, as a person reads it: what, where and what to do."""
     if isinstance(error, KitError):

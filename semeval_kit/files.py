@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from semeval_kit.errors import KitError
+from semeval_kit.errors import BusyError, KitError
 
 try:
     import fcntl
@@ -207,7 +207,7 @@ def hold_lock(folder: Path, seconds: float = 0.0) -> Iterator[None]:
     Waits so many seconds for another process.
 
     Raises:
-        KitError: another process holds it.
+        BusyError: another process holds it.
     """
     if fcntl is None:
         yield
@@ -221,7 +221,7 @@ def hold_lock(folder: Path, seconds: float = 0.0) -> Iterator[None]:
                 break
             except BlockingIOError as error:
                 if time.monotonic() >= give_up:
-                    raise KitError(
+                    raise BusyError(
                         f"{folder}: another process is at work here. Wait for it or stop it."
                     ) from error
                 time.sleep(0.1)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from semeval_kit.errors import KitError
+from semeval_kit.errors import BusyError
 from semeval_kit.files import (
     hold_lock,
     read_json,
@@ -80,7 +80,7 @@ def test_leftovers_are_only_what_the_kit_hides(tmp_path: Path) -> None:
 def test_a_folder_is_held_by_one(tmp_path: Path) -> None:
     with (
         hold_lock(tmp_path),
-        pytest.raises(KitError, match="another process is at work here"),
+        pytest.raises(BusyError, match="another process is at work here"),
         hold_lock(tmp_path, seconds=0.2),
     ):
         pass

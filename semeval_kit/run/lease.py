@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from semeval_kit.errors import KitError
+from semeval_kit.errors import BusyError
 from semeval_kit.files import write_atomic
 from semeval_kit.run.directory import Run
 
@@ -62,7 +62,7 @@ def hold_lease(run: Run, fold: int) -> Iterator[Lease]:
     """Say that this process is at work on a fold, for as long as it is.
 
     Raises:
-        KitError: a process of another machine is at work on the fold, and its lease beats.
+        BusyError: a process of another machine is at work on the fold, and its lease beats.
     """
     with hold_place(run.state_file(fold)) as lease:
         yield lease
@@ -76,7 +76,7 @@ def hold_place(path: Path) -> Iterator[Lease]:
     work fails its reason stays there.
 
     Raises:
-        KitError: a process of another machine is at work, and its lease beats.
+        BusyError: a process of another machine is at work, and its lease beats.
     """
     _wait_for_another(path)
     lease, ended = Lease(path), threading.Event()
@@ -128,7 +128,7 @@ def _wait_for_another(path: Path) -> None:
         with suppress(OSError):
             beat = path.stat().st_mtime
             if seen and beat != seen:
-                raise KitError(
+                raise BusyError(
                     f"{path.parent}: process {other.get('pid')} of {other['host']} is at work "
                     "here. Wait for it or stop it there."
                 )

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from semeval_kit.errors import KitError
+from semeval_kit.errors import BusyError, KitError
 from semeval_kit.files import hold_lock, read_json, write_json
 from semeval_kit.run.jobs import FINISH, Job
 from semeval_kit.run.plan import Say
@@ -30,6 +30,7 @@ from semeval_kit.training.leaving import GRACE, LEAVING_SIGNALS
 _ATTEMPTS = 3
 _SIGNAL_SECONDS = 120  # before a time limit, at most: to end a step and write a checkpoint
 _GRACE_SECONDS = 60
+_BUSY_SECONDS = 5  # beside those that the command itself waits
 _RESTARTS = 1000  # of a job that is out of time: each goes on where the last one stopped
 _KILLED_RESTARTS = 9
 _LOG_LINES = 8
@@ -254,6 +255,9 @@ class Call:
                 if code in _LEFT:
                     # Told to end, as by scancel or for a job of more weight: these kill soon.
                     time.sleep(_GRACE_SECONDS)
+                    continue
+                if code == BusyError.exit_code:  # a copy of this job, as when a node was cut off
+                    time.sleep(_BUSY_SECONDS)
                     continue
                 failures += 1
                 if failures == _ATTEMPTS:

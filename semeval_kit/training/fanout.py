@@ -19,7 +19,7 @@ from typing import IO, Any
 
 from tqdm import tqdm
 
-from semeval_kit.errors import KitError
+from semeval_kit.errors import BusyError, KitError
 from semeval_kit.run.directory import Run
 from semeval_kit.training.leaving import LEAVING_SIGNALS, grace_seconds
 from semeval_kit.training.machine import Slots
@@ -62,6 +62,7 @@ def run_folds(
     train does not leave the other slots idle.
 
     Raises:
+        BusyError: other processes are at work on all folds that could not be done.
         KitError: a fold failed; the others were let finish. Its last words are quoted.
     """
     words = [word for split in splits for word in ("--split", split)]
@@ -96,7 +97,9 @@ def run_folds(
             _stop_all(running)
             raise
     if failed:
-        raise KitError(_describe_failures(run, failed))
+        codes = {job.process.returncode for job in failed if job.process is not None}
+        kind = BusyError if codes == {BusyError.exit_code} else KitError
+        raise kind(_describe_failures(run, failed))
 
 
 def launch_command(arguments: Sequence[str], processes: int) -> list[str]:

@@ -51,10 +51,13 @@ def main() -> None:
         _end_with_parent()
     emit = Emitter(asked.fold)
     is_main = int(os.environ.get("RANK", "0")) == 0
+    is_alone = int(os.environ.get("WORLD_SIZE", "1")) == 1  # else the others wait for this one
     try:
         run = Run.open(asked.run)
         with lock_fold(run, asked.fold) if is_main else nullcontext() as emit.lease:
-            if asked.job == "train" and is_main and os.environ.get(REPORT_TO):
+            if asked.job == "train" and is_alone and run.is_done(asked.fold):
+                emit({"event": "note", "text": "another process has finished it"})
+            elif asked.job == "train" and is_main and os.environ.get(REPORT_TO):
                 with tracking(run, asked.fold, emit) as tell:
                     do_job(asked.job, run, asked.fold, asked.splits, tell)
             else:
@@ -62,8 +65,9 @@ def main() -> None:
     except Exception as error:
         if not isinstance(error, KitError):
             traceback.print_exc()  # into the fold's log
-        emit({"event": "error", "text": explain_error(error).message})
-        raise SystemExit(1) from error
+        told = explain_error(error)
+        emit({"event": "error", "text": told.message})
+        raise SystemExit(told.exit_code) from error
 
 
 def do_job(

@@ -16,13 +16,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from click.testing import CliRunner, Result
 
 from semeval_kit.cli import main
 from semeval_kit.cli.engines import _read_minutes
-from semeval_kit.errors import KitError
-from semeval_kit.files import write_kept
+from semeval_kit.errors import BusyError, KitError
+from semeval_kit.files import hold_lock, write_kept
 from semeval_kit.run import jobs, lease, slurm, stages
 from semeval_kit.run.directory import Run
 from semeval_kit.run.jobs import pack_run, unpack_run
@@ -98,6 +99,64 @@ def test_jobs_that_are_handed_out_end_in_the_same_bytes(
 
 
 @pytest.mark.slow
+def test_of_two_copies_of_a_job_one_trains_and_the_other_waits(
+    prepared: Run, make_plan: Callable[..., Plan], tmp_path: Path, in_process: list[Any]
+) -> None:
+    """As when a node that was cut off still works on what was queued again elsewhere."""
+    pytest.importorskip("submitit", reason="the extra [cluster] is not installed")
+    here = stages.prepare(tmp_path / "here", make_plan(("eng",), epochs=1), lambda _: None)
+    stages.train(here, Engine(1, 1, folds=(0,)), lambda _: None)
+    one = jobs.list_jobs(prepared, Engine(threads=1))[:1]
+    ids = []
+
+    def list_workers() -> list[psutil.Process]:
+        children = psutil.Process().children(recursive=True)
+        return [child for child in children if str(prepared.path) in read_words(child)]
+
+    def read_words(process: psutil.Process) -> list[str]:
+        try:
+            words = process.cmdline()
+        except psutil.Error:
+            return []
+        return words if "semeval_kit.training.worker" in words else []
+
+    give_up = time.monotonic() + 300
+    prepared.fold_dir(0).mkdir()
+    with hold_lock(prepared.fold_dir(0)):  # a third one, until both have decided to train
+        for _ in range(2):
+            asked = slurm.Cluster()
+            ids += slurm.submit_jobs(
+                prepared.path, one, asked, lambda _: None, kind="local"
+            ).values()
+        while len(list_workers()) < 2 and time.monotonic() < give_up:
+            time.sleep(0.1)
+    assert len(set(ids)) == 2
+    while time.monotonic() < give_up and not all(
+        slurm.has_completed(prepared.path, id_) for id_ in ids
+    ):
+        time.sleep(0.2)
+    logs = [next((prepared.path / "cluster" / id_).glob("*_log.err")).read_text() for id_ in ids]
+    assert sorted("fold 0 epoch 1: " in log for log in logs) == [False, True]
+    waited = next(log for log in logs if "fold 0 epoch 1: " not in log)
+    assert "fold 0: another process has finished it" in waited
+    assert all(slurm.has_completed(prepared.path, id_) for id_ in ids)
+    assert prepared.oof_file(0).read_bytes() == here.oof_file(0).read_bytes()
+    assert not prepared.state_file(0).exists()
+
+
+def test_a_job_whose_fold_is_busy_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    codes = [BusyError.exit_code] * 4 + [1, BusyError.exit_code, 1, 0]
+    slept: list[float] = []
+    monkeypatch.setattr(slurm.Call, "_do", lambda *_: codes.pop(0))
+    monkeypatch.setattr(slurm.time, "sleep", slept.append)
+    slurm.Call((("train",),))()
+    assert (codes, len(slept)) == ([], 5)
+    codes += [1, 1, 1, 0]
+    with pytest.raises(KitError, match="`train` failed 3 times"):
+        slurm.Call((("train",),))()
+
+
+@pytest.mark.slow
 def test_copies_of_a_command_are_handed_out(tmp_path: Path) -> None:
     pytest.importorskip("submitit", reason="the extra [cluster] is not installed")
     said: list[str] = []
@@ -154,7 +213,7 @@ def test_a_lease_of_another_machine_is_honoured_until_it_is_stale(
 
     threading.Thread(target=beat, daemon=True).start()
     with (
-        pytest.raises(KitError, match="process 12 of node-7 is at work here"),
+        pytest.raises(BusyError, match="process 12 of node-7 is at work here"),
         lease.hold_lease(prepared, 0),
     ):
         pass

@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
-from semeval_kit.errors import KitError
+from semeval_kit.errors import BusyError, KitError
 from semeval_kit.run import stages
 from semeval_kit.run.directory import Run
 from semeval_kit.training import fanout
@@ -159,6 +159,17 @@ def test_the_same_failure_is_told_once(run: Run, plan_workers: Callable[..., Non
     assert error.value.message.count("cannot be loaded") == 1
     for fold in range(3):
         assert f"fold {fold} failed (exit code 1" in error.value.message
+
+
+def test_folds_that_are_all_busy_may_be_waited_for(
+    run: Run, plan_workers: Callable[..., None]
+) -> None:
+    busy = {"code": BusyError.exit_code, "seconds": 0}
+    for plan, kind in (({}, BusyError), ({"train 2": {"code": 1}}, KitError)):
+        plan_workers({"train 0": busy, "train 1": busy, **plan})
+        with pytest.raises(KitError, match="exit code 75") as error:
+            run_folds(run, Slots(3, (1,) * 4), train=range(3), say=print)
+        assert type(error.value) is kind
 
 
 def test_a_fold_that_is_killed_is_a_failure(run: Run, plan_workers: Callable[..., None]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from semeval_kit.errors import KitError
+from semeval_kit.errors import BusyError
 from semeval_kit.run.directory import Run
 from semeval_kit.training import worker
 
@@ -18,7 +18,7 @@ def test_two_processes_do_not_share_a_fold(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(Run, "n_folds", 1)
     with (
         worker.lock_fold(run, 0),
-        pytest.raises(KitError, match="another process is at work"),
+        pytest.raises(BusyError, match="another process is at work"),
         worker.lock_fold(run, 0),
     ):
         pass
