@@ -119,7 +119,7 @@ def new(path: Path, **given: str | None) -> None:
 
     What the options say of its shape stands in it already; they are keys of the file, too.
     """
-    from semeval_kit.task.template import write_template
+    from semeval_kit.task.task import write_template
 
     write_template(path, _find_shape({key: said for key, said in given.items() if said}))
     click.echo(f"Written: {path}")

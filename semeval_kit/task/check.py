@@ -1,11 +1,10 @@
-"""Looks at a task file for what the schema cannot see: what concerns several keys at once.
+"""What the schema of a task file cannot see: keys that do not agree with each other.
 
 Errors refuse the file when it is loaded; warnings are what a person has to decide.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator
 from pathlib import PurePosixPath
@@ -13,20 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from semeval_kit.task.codec import LAYOUTS
 from semeval_kit.task.metric_facts import METRIC_FACTS, list_metrics
-from semeval_kit.task.schema import FILE_KINDS, SPLITS, Member, Target, template_columns
+from semeval_kit.task.schema import FILE_KINDS, Member, Target
 
 if TYPE_CHECKING:
     from semeval_kit.task.task import Task
 
-PLACEHOLDERS = ("lang", "Lang")
 _NOT_PREDICTED = "is no target that is predicted. Correct it."
 
 
 def find_errors(task: Task) -> tuple[str, ...]:
-    """What is wrong with the patterns, labels, columns, languages, metric and sources."""
+    """Which keys contradict each other: files, labels, targets, columns, languages, metrics."""
     return (
-        *_pattern_errors(task),
-        *_split_errors(task),
+        *_file_errors(task),
         *_member_errors(task),
         *_label_errors(task),
         *_target_errors(task),
@@ -37,7 +34,7 @@ def find_errors(task: Task) -> tuple[str, ...]:
         *_language_errors(task),
         *_scoring_errors(task),
         *_hub_errors(task),
-        *_source_errors(task),
+        *_baseline_errors(task),
     )
 
 
@@ -48,20 +45,8 @@ def _strangers(
     return (f"{key}: '{name}' {wrong}" for name in names if name not in allowed)
 
 
-def _doubles(key: str, names: Iterable[str]) -> Iterator[str]:
-    for name, count in Counter(names).items():
-        if count > 1:
-            yield f"{key}: '{name}' is named {count} times. Keep one."
-
-
-def _pattern_errors(task: Task) -> Iterator[str]:
+def _file_errors(task: Task) -> Iterator[str]:
     files = task.data.files
-    for key, patterns in dict(files).items():
-        for pattern in patterns:
-            yield from _path_errors(f"data.files.{key}", pattern)
-        for pattern, count in Counter(patterns).items():
-            if count > 1:
-                yield f"data.files.{key}: '{pattern}' is named twice. Keep one."
     every = [pattern for patterns in dict(files).values() for pattern in patterns]
     wrong = "is no pattern of data.files. Correct it."
     yield from _strangers("data.spelling", task.data.spelling, every, wrong)
@@ -69,10 +54,6 @@ def _pattern_errors(task: Task) -> Iterator[str]:
     patterns = (*files.train, *files.dev, *files.test)
     if several and not all("{lang}" in pattern.lower() for pattern in patterns):
         yield "data.files: with several languages all patterns need {lang}. Add it."
-
-
-def _split_errors(task: Task) -> Iterator[str]:
-    files = task.data.files
     by_kind: dict[str, tuple[str, ...]] = {kind: getattr(files, kind) for kind in FILE_KINDS}
     for pattern in (*files.train, *files.train_labels):
         if "test" in PurePosixPath(pattern).name.casefold():
@@ -96,7 +77,6 @@ def _member_errors(task: Task) -> Iterator[str]:
     codes = task.predict_languages
     paths: Counter[str] = Counter()
     for layout in task.submission.layouts:
-        yield from _path_errors("submission.member", layout.member)
         together = "{lang}" not in layout.member and task.data.language_column
         names = Counter(layout.member_for(code).casefold() for code in codes)
         paths.update(set(names))
@@ -106,32 +86,9 @@ def _member_errors(task: Task) -> Iterator[str]:
             if count > 1 and together and not layout.id_column:
                 yield f"submission.member: '{name}' serves {count} languages and needs ids."
         yield from _strangers("submission.targets", layout.targets, main, _NOT_PREDICTED)
-        try:
-            float(layout.number_format.format(0.123))
-        except (ValueError, IndexError, KeyError, AttributeError):
-            wrong = f"'{layout.number_format}' is no format of a number, such as '{{:.2f}}'"
-            yield f"submission.number_format: {wrong}. Correct it."
     for name, count in paths.items():
         if count > 1:
             yield f"submission.members: '{name}' is there {count} times. Name each once."
-    zip_name = task.submission.zip_name
-    if zip_name and (not zip_name.endswith(".zip") or "/" in zip_name):
-        yield f"submission.zip_name: '{zip_name}' is no file name that ends in .zip. Correct it."
-
-
-def _path_errors(key: str, pattern: str) -> Iterator[str]:
-    path = PurePosixPath(pattern)
-    # Data may lie beside the folder (a track that trains on another's); a zip has no beside.
-    climbs = ".." in (path.parts if key == "submission.member" else path.parts[1:])
-    if not pattern or path.is_absolute() or climbs or "\\" in pattern:
-        yield f"{key}: '{pattern}' must be a relative path with / and without '..'. Correct it."
-    placeholders = re.findall(r"\{([^{}]*)\}", pattern)
-    # The validator reads the code out of a member's name, so it stands there as it is.
-    allowed = PLACEHOLDERS[:1] if key == "submission.member" else PLACEHOLDERS
-    odd = [name for name in placeholders if name not in allowed]
-    if odd or pattern.count("{") != len(placeholders) or pattern.count("}") != len(placeholders):
-        shown = " or ".join(f"{{{name}}}" for name in allowed)
-        yield f"{key}: '{pattern}' has a placeholder other than {shown}. Correct it."
 
 
 def _label_errors(task: Task) -> Iterator[str]:
@@ -145,23 +102,10 @@ def _label_errors(task: Task) -> Iterator[str]:
                 f"labels.optional.{language}: names a label that the language does not have. "
                 "Remove it."
             )
-    for names in (labels.default, *labels.by_language.values()):
-        if not names or not all(names):
-            yield "labels: every label set needs names that are unique and not empty. Correct it."
-        for label, count in Counter(label.strip().casefold() for label in names).items():
-            if count > 1:
-                yield f"labels: '{label}' is named {count} times in one set, not unique. Keep one."
     for target in task.targets:
-        yield from _name_errors(target)
-
-
-def _name_errors(target: Target) -> Iterator[str]:
-    key = "labels" if target.name == "main" else f"targets.{target.name}.labels"
-    if target.kind in ("singlelabel", "distribution") and len(target.labels) < 2:
-        yield f"{key}: kind '{target.kind}' needs two labels or more. Add them."
-    for label in target.labels:
-        if label != label.strip() or any(mark in label for mark in "\n\r\t\0"):
-            yield f"{key}: {label!r} has blanks around it or a control character. Remove them."
+        if target.kind in ("singlelabel", "distribution") and len(target.labels) < 2:
+            key = "labels" if target.name == "main" else f"targets.{target.name}.labels"
+            yield f"{key}: kind '{target.kind}' needs two labels or more. Add them."
 
 
 def _target_errors(task: Task) -> Iterator[str]:
@@ -171,12 +115,8 @@ def _target_errors(task: Task) -> Iterator[str]:
         key = "" if target.name == "main" else f"targets.{target.name}."
         if target.kind == "regression" and target.range is None:
             yield f"{key}range: kind 'regression' needs the least and largest number. Add it."
-        if target.range is not None and not target.range[0] < target.range[1]:
-            yield f"{key}range: the first number must be below the second. Correct it."
         if target.file and not target.auxiliary:
             yield f"{key}file: only for an auxiliary target. Set auxiliary = true."
-        for pattern in target.file:
-            yield from _path_errors(f"{key}file", pattern)
         yield from _spelling_errors(target, key or "data.")
     if not task.main_targets:
         yield "targets: all are auxiliary, so nothing is predicted. Make one a main target."
@@ -266,14 +206,6 @@ def _input_errors(task: Task) -> Iterator[str]:
         yield "data.pair: either this or data.pair_separator cuts the second text. Keep one."
     if data.group_column and data.group_pattern:
         yield "data.group_column: either this or data.group_pattern is the key. Keep one."
-    try:
-        re.compile(data.group_pattern)
-    except re.error as error:
-        yield f"data.group_pattern: is no pattern ({error}). Correct it."
-    for key in ("text", "pair", "context"):
-        template = getattr(data, key)
-        if "{" in template and template.count("{") != len(template_columns(template)):
-            yield f"data.{key}: '{template}' has a brace without its partner. Close it."
 
 
 def _column_errors(task: Task) -> Iterator[str]:
@@ -292,19 +224,9 @@ def _column_errors(task: Task) -> Iterator[str]:
         return
     wrong = "is missing, and the file has no header. Add it."
     yield from _strangers("data.columns", (*columns, *labels), data.columns, wrong)
-    yield from _doubles("data.columns", data.columns)
 
 
 def _language_errors(task: Task) -> Iterator[str]:
-    for key, languages in (
-        ("train_languages", task.train_languages),
-        ("predict_languages", task.predict_languages),
-        ("scoring.languages", task.scoring.languages),
-    ):
-        yield from _doubles(key, languages)
-        for language in dict.fromkeys(languages):
-            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", language):
-                yield f"{key}: '{language}' is no language code (letters, digits, - and _)."
     if task.cross_lingual:
         for language in task.predict_languages:
             if not set(task.train_languages) - {language}:
@@ -365,31 +287,12 @@ def _hub_errors(task: Task) -> Iterator[str]:
         return
     codes, wrong = (*task.hub.languages, *task.hub.configs), "is no language of this task."
     yield from _strangers("hub", codes, task.languages, f"{wrong} Remove it.")
-    wrong = f"is none of {', '.join(SPLITS)}. Correct it."
-    yield from _strangers("hub.splits", task.hub.splits, SPLITS, wrong)
 
 
-def _source_errors(task: Task) -> Iterator[str]:
+def _baseline_errors(task: Task) -> Iterator[str]:
     for place, baseline in enumerate(task.baselines):
-        key = f"baselines[{place}] ({baseline.system})"
-        wrong = "is not in predict_languages. Remove it."
+        key, wrong = f"baselines.{place}.values", "is not in predict_languages. Remove it."
         yield from _strangers(key, baseline.values, task.predict_languages, wrong)
-        facts = METRIC_FACTS[baseline.metric]
-        values = [*baseline.values.values(), *([baseline.average] if baseline.average else [])]
-        for value in values:
-            if not facts.lowest <= value <= (facts.highest or float("inf")):
-                yield f"{key}: {value} is no fraction of 1. Divide per cent by 100."
-        if not values:
-            yield f"{key}: has neither values nor an average. Add one or remove it."
-        if not baseline.source.strip():
-            yield f"{key}: has no source. Say in which paper or table the value stands."
-    addresses = {"url": task.url, **{f"baselines ({b.system})": b.url for b in task.baselines}}
-    for key, url in addresses.items():
-        if url and not re.match(r"https?://[^\s/]+", url):
-            yield f"{key}: '{url}' is no web address. Begin it with https://."
-    for place, entry in enumerate(task.citations):
-        if not entry.lstrip().startswith("@"):
-            yield f"citations[{place}]: is no BibTeX entry. Begin it with @."
 
 
 def find_warnings(task: Task, text: str = "") -> Iterator[str]:

@@ -1,8 +1,12 @@
-"""The sections of a task file: targets, labels, files and their spelling, submission, scoring."""
+"""The sections of a task file: targets, labels, files and their spelling, submission, scoring.
+
+What one key alone can have wrong is refused here; `task.check` holds keys against each other.
+"""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -14,6 +18,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    field_validator,
     model_validator,
 )
 
@@ -21,6 +26,7 @@ from semeval_kit.task.metric_facts import METRIC_FACTS
 
 Kind = Literal["multilabel", "singlelabel", "intensity", "regression", "distribution"]
 Layout = Literal["columns", "name", "joined", "scoped"]
+Split = Literal["train", "dev", "test"]
 Rules = Literal["2026", "2025", "generic"]
 SPLITS = ("train", "dev", "test")
 FILE_KINDS = (*SPLITS, "gold")
@@ -34,12 +40,86 @@ def _check_metric(name: str) -> str:
     return name
 
 
-Metric = Annotated[str, AfterValidator(_check_metric)]
-"""A name in `metric_facts`."""
+def _check_path(pattern: str, placeholders: tuple[str, ...], outside: bool) -> str:
+    path = PurePosixPath(pattern)
+    climbs = ".." in (path.parts[1:] if outside else path.parts)
+    if not pattern or path.is_absolute() or climbs or set("\\*") & set(pattern):
+        raise ValueError("must be a relative path with /, without '..' and without wildcards")
+    named = re.findall(r"\{([^{}]*)\}", pattern)
+    closed = pattern.count("{") == len(named) == pattern.count("}")
+    if not closed or not set(named) <= set(placeholders):
+        shown = " or ".join(f"{{{name}}}" for name in placeholders)
+        raise ValueError(f"has a placeholder other than {shown}")
+    return pattern
+
+
+def _check_code(code: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", code):
+        raise ValueError("is no language code (letters, digits, - and _)")
+    return code
+
+
+def _check_label(label: str) -> str:
+    if not label or label != label.strip() or any(mark in label for mark in "\n\r\t\0"):
+        raise ValueError("is empty, or has blanks around it or a control character")
+    return label
+
+
+def _check_template(text: str) -> str:
+    if "{" in text and text.count("{") != len(template_columns(text)):
+        raise ValueError("has a brace without its partner")
+    return text
+
+
+def _check_address(url: str) -> str:
+    if url and not re.match(r"https?://[^\s/]+", url):
+        raise ValueError("is no web address: begin it with https://")
+    return url
+
+
+def _check_entry(entry: str) -> str:
+    if not entry.lstrip().startswith("@"):
+        raise ValueError("is no BibTeX entry: begin it with @")
+    return entry
+
+
+def _check_range(limits: tuple[float, float]) -> tuple[float, float]:
+    if not limits[0] < limits[1]:
+        raise ValueError("the first number must be below the second")
+    return limits
+
+
+def _check_unique(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise ValueError(f"'{name}' is named {count} times, not unique")
+    return names
+
+
+def _check_labels(names: tuple[str, ...]) -> tuple[str, ...]:
+    _check_unique(tuple(name.casefold() for name in names))
+    return names
 
 
 def _as_tuple(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
+
+
+Metric = Annotated[str, AfterValidator(_check_metric)]
+"""A name in `metric_facts`."""
+# Data may lie beside the folder (a track that trains on another's); a zip has no beside, and the
+# validator reads the code out of a member's name, so it stands there as it is.
+Pattern = Annotated[str, AfterValidator(lambda text: _check_path(text, ("lang", "Lang"), True))]
+MemberPattern = Annotated[str, AfterValidator(lambda text: _check_path(text, ("lang",), False))]
+Patterns = Annotated[tuple[Pattern, ...], AfterValidator(_check_unique)]
+Template = Annotated[str, AfterValidator(_check_template)]
+Address = Annotated[str, AfterValidator(_check_address)]
+Code = Annotated[str, AfterValidator(_check_code)]
+Codes = Annotated[tuple[Code, ...], Field(min_length=1), AfterValidator(_check_unique)]
+Label = Annotated[str, AfterValidator(_check_label)]
+LabelSet = Annotated[tuple[Label, ...], Field(min_length=1), AfterValidator(_check_labels)]
+Entry = Annotated[str, AfterValidator(_check_entry)]
+Range = Annotated[tuple[float, float], AfterValidator(_check_range)]
 
 
 class Section(BaseModel):
@@ -51,8 +131,8 @@ class Section(BaseModel):
 class Labels(Section):
     """The label set: one for all languages, and others for languages that differ."""
 
-    default: tuple[str, ...] = Field(min_length=1)
-    by_language: dict[str, tuple[str, ...]] = {}
+    default: LabelSet
+    by_language: dict[str, LabelSet] = {}
     optional: dict[str, tuple[str, ...]] = {}
     """Labels that a language's data files may lack, though predictions must have them."""
 
@@ -61,11 +141,11 @@ class TargetTable(Section):
     """A `[targets.NAME]` table: what is learnt from some of the columns."""
 
     kind: Kind
-    labels: tuple[str, ...] = ()
+    labels: tuple[Label, ...] = ()
     """Names of the labels or numbers; empty: for an auxiliary target those of the first target,
     for a regression the target's own name."""
     max_intensity: int = Field(default=3, ge=1)
-    range: tuple[float, float] | None = None
+    range: Range | None = None
     """Least and largest number of kind regression."""
     bounded: bool = True
     """Predictions of kind regression never leave the range."""
@@ -73,7 +153,7 @@ class TargetTable(Section):
     """Of the target's loss in the sum over targets."""
     auxiliary: bool = False
     """Learnt, never predicted."""
-    file: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
+    file: Annotated[tuple[Pattern, ...], BeforeValidator(_as_tuple)] = ()
     """Patterns of the train file that holds an auxiliary target, joined by id or text."""
     layout: Layout | None = None
     """As `data.label_layout`; by default `name` for singlelabel, `columns` for other kinds."""
@@ -145,23 +225,14 @@ class AnswerRules(Section):
 class Files(Section):
     """Where each split lies below the data folder: patterns with `{lang}`, tried in order."""
 
-    train: tuple[str, ...] = ()
-    dev: tuple[str, ...] = ()
-    test: tuple[str, ...] = ()
-    gold: tuple[str, ...] = ()
+    train: Patterns = ()
+    dev: Patterns = ()
+    test: Patterns = ()
+    gold: Patterns = ()
     """Labels of the test split, where they lie apart from its texts."""
-    train_labels: tuple[str, ...] = ()
+    train_labels: Patterns = ()
     """Labels of the train split, where they lie apart: joined by id, or by line without ids."""
-    dev_labels: tuple[str, ...] = ()
-
-    @model_validator(mode="after")
-    def _check_patterns(self) -> Files:
-        for pattern in (pattern for patterns in dict(self).values() for pattern in patterns):
-            if PurePosixPath(pattern).is_absolute() or "\\" in pattern or "*" in pattern:
-                raise ValueError(
-                    f"pattern '{pattern}' must be a relative path with / and without wildcards"
-                )
-        return self
+    dev_labels: Patterns = ()
 
 
 class Spelling(Section):
@@ -188,7 +259,7 @@ class Data(Section):
     split_from_right: bool = False
     """Cut a line at its last delimiters, because the first column may hold some unquoted."""
     header: bool = True
-    columns: tuple[str, ...] = ()
+    columns: Annotated[tuple[str, ...], AfterValidator(_check_unique)] = ()
     """Column names in file order, needed when there is no header line."""
     spelling: dict[str, Spelling] = {}
     """Pattern of `files` -> what is different in those files."""
@@ -197,13 +268,13 @@ class Data(Section):
     text_columns: tuple[str, ...] = Field(default=("text",), min_length=1)
     text_joiner: str = " "
     """What joins several text columns into one text."""
-    text: str = ""
+    text: Template = ""
     """A template over columns that takes the place of text_columns: "{title}: {body}"."""
-    pair: str = ""
+    pair: Template = ""
     """The second text: a column, or a template over columns."""
     pair_separator: str = ""
     """Cuts the text at its first such mark into text and pair, instead of `pair`."""
-    context: str = ""
+    context: Template = ""
     """What is read beside the text and is cut before it: a column, or a template."""
     group_column: str = ""
     """A column whose equal values stay in one fold and in one bootstrap draw."""
@@ -245,6 +316,15 @@ class Data(Section):
     """Read 0..max_value as present (above 0) or absent."""
     max_megabytes: float = Field(default=64.0, gt=0)
 
+    @field_validator("group_pattern")
+    @classmethod
+    def _check_group_pattern(cls, pattern: str) -> str:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"is no pattern ({error})") from error
+        return pattern
+
     def spelling_for(self, path: Path, language: str) -> Spelling:
         """What is different in a file, by the end of its path."""
         for pattern, spelling in self.spelling.items():
@@ -274,7 +354,7 @@ class Data(Section):
 class Member(Section):
     """How a file in the zip is spelled."""
 
-    member: str = "pred_{lang}.csv"
+    member: MemberPattern = "pred_{lang}.csv"
     """Path in the zip, `{lang}` where the language stands; without it one file for all."""
     targets: tuple[str, ...] = ()
     """The targets whose answers it holds, in this order; empty means all that are predicted."""
@@ -308,6 +388,15 @@ class Member(Section):
     order: Literal["test", "id"] = "test"
     """Rows as in the test file, or by id."""
 
+    @field_validator("number_format")
+    @classmethod
+    def _check_number_format(cls, spelling: str) -> str:
+        try:
+            float(spelling.format(0.123))
+        except (ValueError, IndexError, KeyError, AttributeError) as error:
+            raise ValueError("is no format of a number, such as '{:.2f}'") from error
+        return spelling
+
     @property
     def name_pattern(self) -> re.Pattern[str]:
         """The last part of `member` as a pattern whose group `lang` is the language."""
@@ -337,6 +426,13 @@ class Submission(Member):
     """Address of the competition on a Codabench site, where it is not the task's url."""
     uploads_per_day: int | None = None
     uploads_total: int | None = None
+
+    @field_validator("zip_name")
+    @classmethod
+    def _check_zip_name(cls, name: str) -> str:
+        if name and (not name.endswith(".zip") or "/" in name):
+            raise ValueError("is no file name that ends in .zip")
+        return name
 
     @property
     def layouts(self) -> tuple[Member, ...]:
@@ -368,7 +464,7 @@ class Scoring(Section):
     """groups: within a language the mean over groups of rows, not one figure of all rows."""
     excluded_labels: tuple[str, ...] = ()
     """Labels that do not count in F1, precision and recall (others, neutral)."""
-    languages: tuple[str, ...] = Field(min_length=1)
+    languages: Codes
     """Languages over which the average runs."""
     missing_languages: Literal["zero", "skip"] = "zero"
     """zero: a language that is left out counts 0 in the average; skip: it does not count."""
@@ -391,8 +487,22 @@ class Baseline(Section):
     """Language -> value on the official test, as a fraction of 1."""
     average: float | None = None
     source: str
-    url: str = ""
+    """In which paper or table the values stand."""
+    url: Address = ""
     note: str = ""
+
+    @model_validator(mode="after")
+    def _check_values(self) -> Baseline:
+        facts = METRIC_FACTS[self.metric]
+        values = [*self.values.values(), *([self.average] if self.average else [])]
+        for value in values:
+            if not facts.lowest <= value <= (facts.highest or float("inf")):
+                raise ValueError(f"{value} is no fraction of 1: divide per cent by 100")
+        if not values:
+            raise ValueError("has neither values nor an average")
+        if not self.source.strip():
+            raise ValueError("has no source: say in which paper or table the value stands")
+        return self
 
 
 class Hub(Section):
@@ -404,7 +514,7 @@ class Hub(Section):
     """Language -> config name, where it is not the language's code."""
     languages: tuple[str, ...] = ()
     """Languages that the data set holds; empty means all."""
-    splits: dict[str, str] = {"train": "train", "dev": "dev", "test": "test"}
+    splits: dict[Split, str] = {"train": "train", "dev": "dev", "test": "test"}
     licence: str = ""
 
     def config_for(self, language: str) -> str:

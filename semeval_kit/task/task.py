@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import difflib
+import json
+import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import AliasChoices, BaseModel, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from semeval_kit.errors import KitError
 from semeval_kit.task.check import find_errors
 from semeval_kit.task.codec import column_names
 from semeval_kit.task.schema import (
+    Address,
     AnswerRules,
     Baseline,
+    Codes,
     Data,
+    Entry,
     Hub,
     Kind,
+    Label,
     Labels,
+    Range,
     Scoring,
     Section,
     Submission,
     Target,
     TargetTable,
 )
+
+NAME_PATTERN = r"[a-z0-9][a-z0-9._-]*"
 
 
 class Task(Section):
@@ -36,18 +46,18 @@ class Task(Section):
     the file for a task of one target, or are taken from a `[targets.NAME]` table.
     """
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    name: str = Field(pattern=rf"^{NAME_PATTERN}$")
     title: str
     kind: Kind
-    url: str = ""
+    url: Address = ""
     notes: str = ""
     """What people should know before they use the file."""
     max_intensity: int = Field(default=3, ge=1)
-    range: tuple[float, float] | None = None
+    range: Range | None = None
     """Least and largest number of kind regression."""
     bounded: bool = True
     """Predictions of kind regression never leave the range."""
-    target_tables: dict[str, TargetTable] = Field(
+    target_tables: dict[Label, TargetTable] = Field(
         default={}, validation_alias=AliasChoices("targets", "target_tables")
     )
     """The `[targets.NAME]` tables."""
@@ -58,15 +68,15 @@ class Task(Section):
     """Languages of training and prediction must not meet in a run."""
     seen_splits: tuple[Literal["train", "dev"], ...] = ("train", "dev")
     """In a cross-lingual task: splits of a predicted language that must not be trained on."""
-    train_languages: tuple[str, ...] = Field(min_length=1)
-    predict_languages: tuple[str, ...] = Field(min_length=1)
+    train_languages: Codes
+    predict_languages: Codes
     labels: Labels
     data: Data
     submission: Submission
     scoring: Scoring
     baselines: tuple[Baseline, ...] = ()
     hub: Hub | None = None
-    citations: tuple[str, ...] = ()
+    citations: tuple[Entry, ...] = ()
     """BibTeX entries for the task and its data."""
     recipe: str = "default"
     """The recipe that is used where a person names none."""
@@ -210,6 +220,13 @@ class Task(Section):
                 return {**content, **shared, "labels": labels, "main_table": name}
         return content
 
+    @model_validator(mode="after")
+    def _agree(self) -> Task:
+        errors = find_errors(self)
+        if errors:
+            raise PydanticCustomError("disagreement", "keys disagree", {"errors": errors})
+        return self
+
     def _fill_table(self, name: str, table: TargetTable, prefixed: bool) -> Target:
         labels = table.labels or (self.all_labels if table.auxiliary else (name,))
         if table.kind == "regression":
@@ -271,12 +288,32 @@ def load_task(name_or_path: str | Path) -> Task:
         task = Task.model_validate(table)
     except ValidationError as error:
         raise KitError(_describe(place, error)) from error
-    errors = find_errors(task)
-    if errors:
-        raise KitError("\n".join(f"{place}: {error}" for error in errors))
     if place.startswith("tasks/") and f"tasks/{task.name}.toml" != place and name_or_path != place:
         raise KitError(f"{place}: name is '{task.name}'; it must be the file's name.")
     return task
+
+
+def write_template(path: Path, shape: Mapping[str, Any] | None = None) -> None:
+    """Write a commented task file that can be loaded; its name is that of the file.
+
+    Raises:
+        KitError: the path does not end in .toml, its name does not suit a task, it exists, or the
+            template has no such key.
+    """
+    name = path.stem
+    if path.suffix != ".toml" or not re.fullmatch(NAME_PATTERN, name):
+        raise KitError(
+            f"{path}: a task file is named in lower case and ends in .toml, such as "
+            "semeval2027-task5.toml. Choose another name."
+        )
+    if path.exists():
+        raise KitError(f"{path}: is there already. Remove it or choose another name.")
+    template = resources.files("semeval_kit.task") / "template.toml"
+    text = template.read_text("utf-8").format(name=name, path=path)
+    for key, value in (shape or {}).items():
+        text = _set_key(text, key, value)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
@@ -312,6 +349,8 @@ def _describe(place: str, error: ValidationError) -> str:
             lines.append(f"{place}: unknown key '{key}'{hint}. Remove or rename it.")
         elif item["type"] == "missing":
             lines.append(f"{place}: key '{key}' is missing. Add it.")
+        elif item["type"] == "disagreement":
+            lines += [f"{place}: {words}" for words in item["ctx"]["errors"]]
         else:
             message = item["msg"].removeprefix("Value error, ")
             shown = "" if key == "task" else f" '{key}' is {_short(item['input'])}:"
@@ -334,3 +373,18 @@ def _keys_at(path: tuple[int | str, ...]) -> list[str]:
 def _short(value: Any) -> str:
     shown = repr(value)
     return shown if len(shown) <= 60 else f"{shown[:57]}..."
+
+
+def _set_key(text: str, key: str, value: Any) -> str:
+    """Give a key of the template a value, and take the # from its line."""
+    section, _, name = key.rpartition(".")
+    lines, here = text.split("\n"), ""
+    for number, line in enumerate(lines):
+        here = line[1:-1] if line.startswith("[") else here
+        if here == section and re.match(rf"(# )?{re.escape(name)} = ", line):
+            comment = re.search(r"\s+# *(.*)$", line.removeprefix("# "))
+            words = re.sub(r"^TODO\W*", "", comment.group(1)) if comment else ""
+            spelled = f"{name} = {json.dumps(value, ensure_ascii=False)}"
+            lines[number] = f"{spelled:<34} # {words}" if words else spelled
+            return "\n".join(lines)
+    raise KitError(f"{key}: the template has no such key. Choose one of its own.")
