@@ -332,10 +332,10 @@ def write_tiny_data(folder: Path, sizes: Mapping[str, int] | None = None) -> Non
                 _write_csv(folder / "gold" / f"{language}.csv", [["id", *labels], *gold])
 
 
-def save_tiny_encoder(folder: Path, family: str, **overrides: Any) -> None:
-    """Save an untrained encoder of a family, with its tokenizer."""
+def save_tiny_encoder(folder: Path, family: str, *, masked: bool = False, **overrides: Any) -> None:
+    """Save an untrained encoder of a family with its tokenizer, and its head for masked tokens."""
     import torch
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM
 
     pad_id = 1 if family in ("roberta", "xlm-roberta", "mpnet") else 0
     vocabulary = _save_tokenizer(folder, pad_id)
@@ -359,7 +359,8 @@ def save_tiny_encoder(folder: Path, family: str, **overrides: Any) -> None:
             "max_position_embeddings": 64,
         }
     torch.manual_seed(len(family))
-    model = AutoModel.from_config(AutoConfig.for_model(family, **settings | overrides))
+    kind = AutoModelForMaskedLM if masked else AutoModel
+    model = kind.from_config(AutoConfig.for_model(family, **settings | overrides))
     with torch.no_grad():  # wider than the usual start, so that tokens tell themselves apart
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.05)

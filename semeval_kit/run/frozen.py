@@ -143,7 +143,7 @@ def unpack_extra(content: bytes) -> ExtraRows:
 def _flatten(frozen: Frozen) -> Row:
     plain: Row = json.loads(json.dumps(dict(frozen.settings)))
     kept = {key: value for key, value in plain.items() if key not in _NOT_FROZEN}
-    for name in ("data_sha256", "encoder_sha256", "extra_sha256"):
+    for name in ("data_sha256", "encoder_sha256", "extra_sha256", "texts_sha256"):
         kept |= _prefix(name, kept.pop(name, {}))
     task = {k: v for k, v in tomllib.loads(frozen.task_text).items() if k not in _TASK_PROSE}
     return {**kept, **_prefix("recipe", frozen.recipe), **_prefix("task", task)}

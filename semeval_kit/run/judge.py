@@ -75,7 +75,7 @@ def tune(run: Run, say: Say) -> dict[str, Any]:
     estimate = dict(figures.pop(task.main_targets[0].name))
     if figures:
         estimate["targets"] = figures
-    estimate["notes"] = [*estimate["notes"], *_describe_extra(run)]
+    estimate["notes"] = [*estimate["notes"], *_describe_extra(run), *_describe_masked(run)]
     # What was judged is kept beside its figures: no page decides it again.
     estimate["answers_sha256"] = write_oof_answers(run.oof_answers_file, answers)
     write_json(run.thresholds_file, rules_to_json({n: part.rule for n, part in judged.items()}))
@@ -100,6 +100,20 @@ def _describe_extra(run: Run) -> list[str]:
             "Texts of dev and test may be among the extra rows (transductive learning)."
         )
     return [" ".join(sentences)]
+
+
+def _describe_masked(run: Run) -> list[str]:
+    """What has to be said of texts that encoders read with masked tokens before the labels."""
+    epochs = run.recipe.get("mlm_epochs")
+    if not epochs:
+        return []
+    counts = [run.read_done(model)["mlm"]["texts"] for model in range(run.n_models)]
+    texts = " to ".join(f"{n:,}" for n in sorted({min(counts), max(counts)}))
+    times = "once" if epochs == 1 else f"{epochs} times"
+    sentence = f"Before the labels each encoder read {texts} texts {times} with masked tokens"
+    if run.recipe.get("transductive"):
+        return [f"{sentence}, those of held-out rows, dev and test among them (transductive)."]
+    return [f"{sentence}, none of rows that it is judged on."]
 
 
 def oof_examples(run: Run) -> tuple[Examples, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from semeval_kit.errors import KitError
 from semeval_kit.files import sha256_file
+from semeval_kit.run.directory import SPLITS as SPLITS
 from semeval_kit.run.directory import Run
 from semeval_kit.run.frozen import Frozen, hash_files
 from semeval_kit.task.schema import fill_language
@@ -20,7 +21,6 @@ from semeval_kit.training.source import EMBEDDED, FROZEN, TFIDF, hash_encoder, p
 from semeval_kit.training.space import Space
 
 Say = Callable[[str], None]
-SPLITS = ("dev", "test")
 
 # The fields of a recipe that mean something to members that are not trained by steps.
 _SPLIT_FIELDS = ("encoder", "folds", "holdout", "holdout_split", "seed")
@@ -110,6 +110,7 @@ def freeze_plan(path: Path, plan: Plan, task: Task) -> tuple[Recipe, Frozen]:
         encoder_sha256=hash_encoder(config.encoder),
         seed=config.seed,
         **hash_extra(config, train_languages),
+        **hash_unlabelled(config, task, data, languages),
         **_name_member(config),
     )
     return config, Frozen(read_task_source(plan.task)[1], freeze_recipe(config), settings)
@@ -164,6 +165,21 @@ def hash_extra(config: Recipe, languages: Sequence[str]) -> dict[str, Any]:
     named = [fill_language(name, code) for name in config.extra for code in languages]
     files = [Path(name) for name in dict.fromkeys(named)]
     return {"extra_sha256": {f.name: sha256_file(f) for f in files if f.is_file()}}
+
+
+def hash_unlabelled(
+    config: Recipe, task: Task, data: Path, languages: Sequence[str]
+) -> dict[str, Any]:
+    """The setting that knows the files of dev and test that are read without labels, if any are.
+
+    Raises:
+        KitError: a member without steps is asked to read texts with masked tokens.
+    """
+    if config.mlm_epochs and _name_member(config):
+        raise KitError("only encoders that are trained read masked tokens. Set mlm_epochs = 0.")
+    if not (config.mlm_epochs and config.transductive):
+        return {}
+    return {"texts_sha256": hash_files(task, data, SPLITS, languages)}
 
 
 def spell_settings(

@@ -41,6 +41,7 @@ from semeval_kit.run.plan import (
     choose_train_languages,
     freeze_recipe,
     hash_extra,
+    hash_unlabelled,
     pin_encoder,
 )
 from semeval_kit.run.prepare import prepare
@@ -130,6 +131,7 @@ def _freeze(path: Path, asked: SearchPlan) -> dict[str, Any]:
         "data_sha256": hash_files(task, data, plan.train_splits, learnt),
         "encoder_sha256": encoder,
         **hash_extra(plan.config, learnt),
+        **hash_unlabelled(plan.config, task, data, languages),
         "objective": asked.objective,
         "metric": choose_metric(task, task.main_targets[0].kind),
         "recipe": recipe,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ from torch import nn
 from transformers import (
     AutoConfig,
     AutoModel,
+    AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedModel,
@@ -92,6 +93,18 @@ def load_bare(origin: Origin) -> PreTrainedModel:
         return _load_network(AutoModel, name, origin.revision)
 
 
+def load_masked(origin: Origin) -> PreTrainedModel:
+    """Load an encoder in fp32 with its head for masked language modelling.
+
+    Raises:
+        KitError: as `load_bare`, or the encoder comes without such a head.
+    """
+    name = resolve_encoder(origin.encoder)
+    with _explained(name):
+        _refuse_foreign_code(name, origin.revision)
+        return _load_network(AutoModelForMaskedLM, name, origin.revision)
+
+
 def load_classifier(recipe: Recipe, targets: Targets) -> Classifier:
     """Load the encoder in fp32 with a fresh head; seed torch before, for the head's weights.
 
@@ -132,9 +145,8 @@ def load_classifier(recipe: Recipe, targets: Targets) -> Classifier:
         dropout=recipe.head_dropout,
         samples=recipe.multi_dropout,
     )
-    for module in _frozen_modules(model.backbone, recipe):
-        for parameter in module.parameters():
-            parameter.requires_grad = False
+    for module in frozen_modules(model.backbone, recipe):
+        module.requires_grad_(False)
     return model
 
 
@@ -181,13 +193,20 @@ def parameter_groups(model: Classifier, recipe: Recipe) -> list[dict[str, Any]]:
     inside = {id(p): peak for p in model.backbone.parameters()}
     if recipe.layer_decay < 1:
         inside |= _decay_rates(model.backbone, peak, recipe.layer_decay)
+    rates = [(p, inside.get(id(p), recipe.head_lr)) for p in model.parameters()]
+    return group_parameters(rates, recipe.weight_decay)
+
+
+def group_parameters(
+    rates: Iterable[tuple[nn.Parameter, float]], weight_decay: float
+) -> list[dict[str, Any]]:
+    """Group the parameters that learn by their learning rate, and by whether they decay."""
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
-    for parameter in model.parameters():
+    for parameter, rate in rates:
         if parameter.requires_grad:
-            rate = inside.get(id(parameter), recipe.head_lr)
             groups.setdefault((rate, parameter.ndim > 1), []).append(parameter)
     return [
-        {"params": params, "lr": rate, "weight_decay": recipe.weight_decay if decays else 0.0}
+        {"params": params, "lr": rate, "weight_decay": weight_decay if decays else 0.0}
         for (rate, decays), params in groups.items()
     ]
 
@@ -243,7 +262,12 @@ def _embedding_modules(backbone: PreTrainedModel) -> Iterator[nn.Module]:
             yield getattr(backbone, name)
 
 
-def _frozen_modules(backbone: PreTrainedModel, recipe: Recipe) -> Iterator[nn.Module]:
+def frozen_modules(backbone: PreTrainedModel, recipe: Recipe) -> Iterator[nn.Module]:
+    """The parts of an encoder that the recipe keeps as they are.
+
+    Raises:
+        KitError: its layers cannot be found, or are fewer than the recipe freezes.
+    """
     if recipe.freeze_layers or recipe.freeze_embeddings:
         yield from _embedding_modules(backbone)
     if not recipe.freeze_layers:
@@ -284,6 +308,12 @@ def _load_network(kind: Any, name: str, revision: str, **options: Any) -> PreTra
     )
     lacking = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
     needed = sorted(key for key in lacking if _NEEDED.search(key))
+    if kind is AutoModelForMaskedLM and lacking and not needed:
+        raise KitError(
+            f"encoder '{name}': it comes without its head for masked language modelling "
+            f"({min(lacking)} is missing), as encoders do that were trained further for another "
+            "end. Set mlm_epochs = 0, or start from the encoder that it was made from."
+        )
     if needed:
         raise KitError(
             f"encoder '{name}': its weights lack {len(needed)} parameters that its config.json "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,16 @@ from semeval_kit.errors import KitError
 from semeval_kit.files import sha256_file, write_kept
 from semeval_kit.run.directory import Probs, Run, remove_tree, write_json, write_probs
 from semeval_kit.task.task import Task
-from semeval_kit.training.batches import NO_BLOCKS, Rows, encode_texts
+from semeval_kit.training.batches import NO_BLOCKS, Rows, Tokens, encode_texts
 from semeval_kit.training.checkpoint import staged_dir
 from semeval_kit.training.encoder import describe_model, load_model, load_tokenizer
 from semeval_kit.training.loop import FoldTrainer
 from semeval_kit.training.machine import choose_precision, fingerprint, peak_memory_mb
+from semeval_kit.training.masking import adapt_encoder
 from semeval_kit.training.predict import FoldModel
 from semeval_kit.training.progress import Progress
 from semeval_kit.training.recipe import Recipe, make_recipe
+from semeval_kit.training.steps import Workplace, make_accelerator
 from semeval_kit.training.targets import encode_gold, find_reversal, order_columns, read_targets
 
 Event = dict[str, Any]
@@ -65,15 +67,7 @@ def train_fold(run: Run, fold: int, emit: Callable[[Event], None]) -> FoldTraine
     tokenizer = load_tokenizer(recipe)
     rows = _split_rows(run, fold, tokenizer, recipe)
     precision = choose_precision(recipe.precision, _device_type())
-    trainer = FoldTrainer(
-        recipe,
-        targets,
-        held_out_fold,
-        int(tokenizer.pad_token_id or 0),
-        precision=precision,
-        emit=emit,
-    )
-    accelerator = trainer.accelerator
+    accelerator = make_accelerator(precision, held_out_fold)
     stamp = {
         **fingerprint(
             torch.get_num_threads(), accelerator.num_processes, accelerator.device.type, precision
@@ -81,6 +75,23 @@ def train_fold(run: Run, fold: int, emit: Callable[[Event], None]) -> FoldTraine
         "recipe_sha256": sha256_file(run.recipe_file),
         "folds_sha256": sha256_file(run.find_folds(further)),
     }
+    adapted, read = run.checkpoint_dir(fold) / "adapted", {}
+    if recipe.mlm_epochs:
+        tokens = rows.train.tokens
+        if recipe.transductive:
+            unlabelled = [_encode(tokenizer, e, recipe) for e in run.read_unlabelled()]
+            tokens = Tokens.join([tokens, rows.valid.tokens, *unlabelled])
+        place = Workplace(accelerator, stamp, emit)
+        read = adapt_encoder(recipe, held_out_fold, tokenizer, tokens, adapted, place)
+    trainer = FoldTrainer(
+        recipe,
+        targets,
+        held_out_fold,
+        int(tokenizer.pad_token_id or 0),
+        accelerator=accelerator,
+        emit=emit,
+        adapted=adapted if read else None,
+    )
     progress = trainer.fit(
         rows.train,
         rows.valid,
@@ -101,6 +112,7 @@ def train_fold(run: Run, fold: int, emit: Callable[[Event], None]) -> FoldTraine
             "fold": held_out_fold,
             "n_train": len(run.read_folds()) - len(judged),
             **({"n_extra": rows.n_extra} if rows.n_extra else {}),
+            **({"mlm": read} if read else {}),
             "n_valid": len(judged),
             "process_seconds": round(time.monotonic() - started, 1),
             "oof_sha256": sha256_file(run.oof_file(fold)),
@@ -139,11 +151,9 @@ class _FoldRows:
 
 
 def _split_rows(run: Run, model: int, tokenizer: Any, recipe: Recipe) -> _FoldRows:
-    examples, length = run.read_taught(), recipe.max_length
-    texts, pairs, contexts = examples.texts, examples.pairs, examples.contexts
+    examples = run.read_taught()
     gold = encode_gold(run.learnt_task, examples.labels)
-    options: dict[str, Any] = {"contexts": contexts, "apart": recipe.pairs == "apart"}
-    tokens = encode_texts(tokenizer, texts, length, pairs=pairs, **options)
+    tokens = _encode(tokenizer, examples, recipe)
     rows = Rows(examples.ids, tokens, gold, blocks=_number_languages(examples, recipe))
     seed, fold = divmod(model, run.n_folds)
     fold_of = run.read_folds(seed)
@@ -151,8 +161,9 @@ def _split_rows(run: Run, model: int, tokenizer: Any, recipe: Recipe) -> _FoldRo
     learnt, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
     train, valid, swapped = rows.take(learnt), rows.take(held_out), None
     reversal = find_reversal(run.task)
+    texts, pairs = examples.texts, examples.pairs
     if reversal is not None and pairs:
-        tokens = encode_texts(tokenizer, pairs, length, pairs=texts, **options)
+        tokens = _encode(tokenizer, replace(examples, texts=pairs, pairs=texts), recipe)
         columns = np.concatenate([np.argsort(reversal), np.arange(len(reversal), gold.shape[1])])
         others = Rows(examples.ids, tokens, gold[:, columns], blocks=rows.blocks)
         # A row that is there both ways says so itself, and may be held out.
@@ -166,9 +177,8 @@ def _split_rows(run: Run, model: int, tokenizer: Any, recipe: Recipe) -> _FoldRo
     return _FoldRows(train, valid, swapped, judged, len(train.names) - n_own)
 
 
-def _encode_extra(run: Run, extra: ExtraRows, tokenizer: Any, recipe: Recipe) -> Rows:
-    examples = extra.examples
-    tokens = encode_texts(
+def _encode(tokenizer: Any, examples: Examples, recipe: Recipe) -> Tokens:
+    return encode_texts(
         tokenizer,
         examples.texts,
         recipe.max_length,
@@ -176,9 +186,13 @@ def _encode_extra(run: Run, extra: ExtraRows, tokenizer: Any, recipe: Recipe) ->
         contexts=examples.contexts,
         apart=recipe.pairs == "apart",
     )
+
+
+def _encode_extra(run: Run, extra: ExtraRows, tokenizer: Any, recipe: Recipe) -> Rows:
+    examples = extra.examples
     return Rows(
         examples.ids,
-        tokens,
+        _encode(tokenizer, examples, recipe),
         order_columns(run.learnt_task, extra.targets),
         np.full(len(examples), recipe.extra_weight),
         _number_languages(examples, recipe, run.read_taught().languages),

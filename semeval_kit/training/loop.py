@@ -7,9 +7,7 @@ epoch, no more.
 
 from __future__ import annotations
 
-import hashlib
 import math
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
@@ -23,7 +21,6 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object, set_seed
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import get_linear_schedule_with_warmup
 
 from semeval_kit.errors import KitError
 from semeval_kit.training.batches import Rows, pad_batch, plain_batches, training_batches
@@ -35,6 +32,7 @@ from semeval_kit.training.levers import Adversary, WeightAverage
 from semeval_kit.training.machine import peak_memory_mb
 from semeval_kit.training.progress import Progress, RunningEpoch, measure
 from semeval_kit.training.recipe import Recipe
+from semeval_kit.training.steps import Steps, draw_seed, share_batches
 from semeval_kit.training.targets import LossOptions, Targets
 
 Array = NDArray[np.float64]
@@ -51,24 +49,28 @@ class FoldTrainer:
         fold: int,
         pad_id: int,
         *,
-        precision: str,
+        accelerator: Accelerator,
         emit: Callable[[Event], None],
+        adapted: Path | None = None,
     ) -> None:
-        """Build model and optimizer; every process of the fold does so alike."""
+        """Build the model; every process of the fold does so alike.
+
+        Args:
+            recipe: how to train.
+            targets: what the columns are.
+            fold: its number.
+            pad_id: the token that fills up a batch.
+            accelerator: of the fold.
+            emit: is told of every step and epoch.
+            adapted: a folder with the encoder to start from, where it is not the recipe's own.
+        """
         self.recipe, self.targets, self.fold, self.pad_id = recipe, targets, fold, pad_id
-        self.emit = emit
-        mixed = {"fp32": "no"}.get(precision, precision)
-        # Without cpu=True several processes on a CPU would each train alone, unasked and untold.
-        on_cpu = not (torch.cuda.is_available() or torch.backends.mps.is_available())
-        self.accelerator = Accelerator(mixed_precision=mixed, cpu=on_cpu)
-        asked = int(os.environ.get("WORLD_SIZE", "1"))
-        if asked != self.accelerator.num_processes:
-            raise KitError(
-                f"fold {fold}: {asked} processes were started, but each would train alone. "
-                "Use --processes 1, or set up `accelerate config` for this machine."
-            )
-        set_seed(self._seed("head"))
-        self.classifier = load_classifier(recipe, targets)
+        self.accelerator, self.emit = accelerator, emit
+        set_seed(draw_seed(recipe, fold, "head"))
+        start = recipe
+        if adapted is not None:
+            start = recipe.model_copy(update={"encoder": str(adapted), "revision": ""})
+        self.classifier = load_classifier(start, targets)
 
     def fit(
         self,
@@ -96,16 +98,13 @@ class FoldTrainer:
             KitError: the loss is not a number.
         """
         recipe, accelerator = self.recipe, self.accelerator
-        groups = parameter_groups(self.classifier, recipe)
-        fused = accelerator.device.type in ("cpu", "cuda")
-        self.optimizer = torch.optim.AdamW(groups, fused=fused)
-        self.model, self.prepared = accelerator.prepare(self.classifier, self.optimizer)
         micro_batches = math.ceil(len(train.names) / recipe.batch_size)
         per_process = math.ceil(micro_batches / accelerator.num_processes)
         self.steps_per_epoch = math.ceil(per_process / recipe.accumulation)
         total = self.steps_per_epoch * recipe.epochs
-        warmup = round(recipe.warmup * total) if recipe.warmup < 1 else round(recipe.warmup)
-        self.schedule = get_linear_schedule_with_warmup(self.optimizer, warmup, max(total, 1))
+        groups = parameter_groups(self.classifier, recipe)
+        self.steps = Steps(accelerator, self.classifier, groups, recipe, total)
+        self.model = self.steps.model
         options = LossOptions(recipe.label_smoothing, recipe.asymmetric)
         weighing = (self.targets, train.targets, recipe.positive_weight)
         self.loss = TargetLoss(*weighing, options, train.blocks)
@@ -137,18 +136,13 @@ class FoldTrainer:
         model = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         return np.asarray(self.targets.to_probs(self._forward(model, rows)).numpy())
 
-    def _seed(self, *parts: object) -> int:
-        text = ":".join(map(str, (self.recipe.seed, self.fold, *parts)))
-        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4]) % 2**31
-
     def _train_epoch(self, epoch: int, train: Rows) -> Event:
         recipe, accelerator, running = self.recipe, self.accelerator, self.progress.running
         order = training_batches(
             train.tokens.lengths, recipe.batch_size, f"{recipe.seed}:{self.fold}:{epoch}"
         )
         world, rank = accelerator.num_processes, accelerator.process_index
-        order += order[: -len(order) % world]
-        share = order[rank::world]
+        share = share_batches(order, accelerator)
         self.model.train()
         started = time.monotonic() - running.seconds
         # Of several processes each would end after another step: they leave at once.
@@ -157,7 +151,8 @@ class FoldTrainer:
             while running.step < self.steps_per_epoch:
                 first = running.step * recipe.accumulation
                 group = share[first : first + recipe.accumulation]
-                torch.manual_seed(self._seed("step", epoch, running.step) + rank)
+                seed = draw_seed(recipe, self.fold, "step", epoch, running.step)
+                torch.manual_seed(seed + rank)
                 running.add_step(*self._step(group, train), sum(map(len, group)) * world)
                 running.seconds = time.monotonic() - started
                 speed = running.rows / max(running.seconds, 1e-9)
@@ -179,7 +174,7 @@ class FoldTrainer:
         return {
             "epoch": epoch,
             "train_loss": self._mean_loss(running),
-            "lr": self.schedule.get_last_lr()[0],
+            "lr": self.steps.lr,
             "seconds": round(running.seconds, 3),
             "rows_per_second": round(running.rows / max(running.seconds, 1e-9), 1),
             "peak_rss_mb": peak_memory_mb(),
@@ -212,12 +207,7 @@ class FoldTrainer:
                         loss, _ = self._loss(batch, cells, terms)
                     accelerator.backward(loss)
             sums += added.detach().cpu()
-        if self.recipe.max_grad_norm:
-            accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.max_grad_norm)
-        self.prepared.step()
-        if not accelerator.optimizer_step_was_skipped:
-            self.schedule.step()
-        self.prepared.zero_grad()
+        self.steps.take()
         self.average.add_step(self._trained())
         return sums.tolist(), terms.tolist()
 
@@ -303,21 +293,15 @@ class FoldTrainer:
         if not self.accelerator.is_main_process:
             return
         progress = self.progress
-        tensors = {}
-        for index, moments in self.optimizer.state_dict()["state"].items():
-            for key, value in moments.items():
-                tensors[f"{index}.{key}"] = torch.as_tensor(value).cpu().contiguous()
         state: Event = {
             "history": progress.history,
             "best_epoch": progress.best_epoch,
             "best_value": progress.best_value,
             "running": asdict(progress.running),
             "stamp": self.stamp,
-            "steps": self.schedule.last_epoch,
             "averaged": self.average.count,
+            **self.steps.state(),
         }
-        if self.accelerator.scaler is not None:  # fp16 on a GPU
-            state["scaler"] = self.accelerator.scaler.state_dict()
         is_current = progress.best_epoch == progress.epoch and not progress.running.step
         is_current = is_current and not self.average.count
         best = None if is_current else progress.best_weights
@@ -328,7 +312,7 @@ class FoldTrainer:
                 progress.running.step,
                 state,
                 self._trainable(),
-                tensors,
+                self.steps.tensors(),
                 best,
                 {name: value.cpu() for name, value in self.average.weights.items()},
             ),
@@ -346,18 +330,7 @@ class FoldTrainer:
             note(f"fold {self.fold} starts again: {difference}")
             return Progress()
         self._load_trainable(kept.model)
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, value in kept.optimizer.items():
-            index, key = name.split(".", 1)
-            moments.setdefault(int(index), {})[key] = value
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-        steps = kept.state["steps"]
-        if self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(kept.state["scaler"])
-        counters = {"last_epoch": steps - 1, "_step_count": steps}
-        self.schedule.load_state_dict({**self.schedule.state_dict(), **counters})
-        self.schedule.step()
+        self.steps.restore(kept.optimizer, kept.state)
         self.average.count = kept.state["averaged"]
         device = self.accelerator.device
         self.average.weights = {name: value.to(device) for name, value in kept.average.items()}

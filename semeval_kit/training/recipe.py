@@ -33,6 +33,7 @@ _LATER = (
     "extra_weight",
     "transductive",
     "positive_weight_by",
+    "mlm_epochs",
 )
 Metric = Literal["score", "macro_f1", "micro_f1", "weighted_f1", "loss", "last"]
 
@@ -96,7 +97,14 @@ class Recipe(BaseModel):
         1.0, gt=0, le=100, description="what an extra row counts for, against one of the task's"
     )
     transductive: bool = Field(
-        False, description="extra rows may be texts of dev and test, with soft labels"
+        False,
+        description="dev and test may be read: as extra rows with soft labels, or by mlm_epochs",
+    )
+    mlm_epochs: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="passes over the texts with masked tokens, before labels are learnt; 0: none",
     )
     label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="share of a label's certainty that is taken away; 0: none"

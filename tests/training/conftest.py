@@ -46,6 +46,7 @@ def make_trainer(tiny_bert: Path) -> Callable[..., Any]:
     """Make a trainer of the tiny BERT in fp32; keywords are recipe fields."""
     from semeval_kit.training.loop import FoldTrainer
     from semeval_kit.training.recipe import make_recipe
+    from semeval_kit.training.steps import make_accelerator
     from semeval_kit.training.targets import Target, Targets
 
     def make(
@@ -61,7 +62,7 @@ def make_trainer(tiny_bert: Path) -> Callable[..., Any]:
             Targets((Target("singlelabel" if exclusive else "multilabel", NAMES),)),
             fold,
             0,
-            precision="fp32",
+            accelerator=make_accelerator("fp32", fold),
             emit=(events if events is not None else []).append,
         )
 

@@ -27,6 +27,7 @@ from semeval_kit.training.encoder import (
 from semeval_kit.training.head import Classifier
 from semeval_kit.training.loop import FoldTrainer
 from semeval_kit.training.recipe import Recipe, make_recipe
+from semeval_kit.training.steps import make_accelerator
 from semeval_kit.training.targets import Target, Targets
 
 TARGETS = Targets((Target("multilabel", ("anger", "fear", "joy")),))
@@ -130,7 +131,9 @@ def learn_pairs(folder: Path, encoder: Path, pad_id: int = 0, **fields: Any) -> 
     fields = {"encoder": str(encoder), "pairs": "apart", "lr": 3e-3, "epochs": 4, **fields}
     targets = Targets((Target("regression", ("score",)),))
     config = make_recipe(fields, "a test")
-    trainer = FoldTrainer(config, targets, 0, pad_id, precision="fp32", emit=lambda _: None)
+    trainer = FoldTrainer(
+        config, targets, 0, pad_id, accelerator=make_accelerator("fp32", 0), emit=lambda _: None
+    )
     valid = make_pairs(40, seed=1)
     progress = trainer.fit(make_pairs(160), valid, folder, {}, "spearman")
     found = trainer.predict(valid)

@@ -43,7 +43,7 @@ def learning_rates(trainer: Any) -> Iterator[list[tuple[float, ...]]]:
     step = trainer._step
 
     def spy(*args: Any) -> Any:
-        seen.append(tuple(group["lr"] for group in trainer.optimizer.param_groups))
+        seen.append(tuple(group["lr"] for group in trainer.steps.optimizer.param_groups))
         return step(*args)
 
     trainer._step = spy
@@ -68,7 +68,7 @@ def test_the_learning_rate_rises_to_its_peak_and_ends_at_zero(
     for group in groups:
         assert (group / group.max()).tolist() == pytest.approx(expected)
     assert set(groups.max(axis=1).tolist()) == {1e-3, 1e-2}
-    assert {group["lr"] for group in trainer.optimizer.param_groups} == {0.0}
+    assert {group["lr"] for group in trainer.steps.optimizer.param_groups} == {0.0}
     assert progress.history[-1]["lr"] == 0.0
 
 

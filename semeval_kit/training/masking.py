@@ -1,0 +1,246 @@
+"""Masked language modelling: an encoder reads the task's texts before it learns from labels.
+
+Some of the tokens are masked, and the encoder says what they were (Devlin et al. 2019, arXiv
+1810.04805; on the texts of the task itself: Gururangan et al. 2020, arXiv 2004.10964). A fold reads
+the texts that it learns from, never those that it is judged on; with `transductive` all of them do,
+those of dev and test, too, so that out-of-fold rows are what test rows are.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import set_seed
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import DataCollatorForLanguageModeling
+
+from semeval_kit.errors import KitError
+from semeval_kit.files import remove_tree
+from semeval_kit.training.batches import Tokens, pad_batch, training_batches
+from semeval_kit.training.checkpoint import (
+    Checkpoint,
+    find_fault,
+    load_newest,
+    save_checkpoint,
+    staged_dir,
+)
+from semeval_kit.training.encoder import frozen_modules, group_parameters, load_bare, load_masked
+from semeval_kit.training.leaving import finish_step_first
+from semeval_kit.training.recipe import Recipe, peak_lr
+from semeval_kit.training.steps import Steps, Workplace, draw_seed, share_batches
+
+Event = dict[str, Any]
+SHARE = 0.15  # of the tokens: as in both papers
+_TOLD = "adapting.json"
+_NOT_ASKED = -100  # the label of a token that nobody asks for
+
+
+def adapt_encoder(
+    recipe: Recipe,
+    fold: int,
+    tokenizer: Any,
+    tokens: Tokens,
+    folder: Path,
+    place: Workplace,
+) -> Event:
+    """Let the recipe's encoder read texts with masked tokens, and lay it down as a folder.
+
+    What a kill left is gone on with; what is there already is taken as it is.
+
+    Args:
+        recipe: `mlm_epochs` and the rest.
+        fold: its number, for what is drawn.
+        tokenizer: the encoder's.
+        tokens: of the texts; of pairs apart, both texts are read.
+        folder: where the adapted encoder goes.
+        place: where the fold is trained.
+
+    Returns:
+        `texts`, their number, and `losses`, the mean loss of each epoch.
+
+    Raises:
+        KitError: the encoder has no head for masked tokens, its tokenizer no token to mask with,
+            or the loss is not a number.
+    """
+    if folder.is_dir():
+        fault = find_fault(folder)
+        told = {} if fault else json.loads((folder / _TOLD).read_text(encoding="utf-8"))
+        if told.get("stamp") == place.stamp:
+            return {name: told[name] for name in ("texts", "losses")}
+        place.emit({"event": "note", "text": f"{folder}: {fault or 'made otherwise'}; read again"})
+    accelerator = place.accelerator
+    trainer = _MaskedTrainer(recipe, fold, tokenizer, place)
+    read = Tokens.join([Tokens(tokens.ids, tokens.types), Tokens(tokens.seconds)])
+    said = {"texts": len(read), "losses": trainer.fit(read, folder.with_name("reading"))}
+    if accelerator.is_main_process:
+        remove_tree(folder)
+        with staged_dir(folder) as staging:
+            trainer.save(staging)
+            content = json.dumps({**said, "stamp": place.stamp})
+            (staging / _TOLD).write_text(content, encoding="utf-8")
+        remove_tree(folder.with_name("reading"))
+    accelerator.wait_for_everyone()
+    accelerator.free_memory()
+    return said
+
+
+class _MaskedTrainer:
+    """Trains an encoder with its head for masked tokens."""
+
+    def __init__(self, recipe: Recipe, fold: int, tokenizer: Any, place: Workplace) -> None:
+        self.recipe, self.fold = recipe, fold
+        self.accelerator, self.stamp, self.emit = place.accelerator, place.stamp, place.emit
+        if tokenizer.mask_token is None:
+            raise KitError(
+                f"encoder '{recipe.encoder}': its tokenizer has no mask token, so it cannot "
+                "learn from masked ones. Set mlm_epochs = 0."
+            )
+        self.collator = DataCollatorForLanguageModeling(tokenizer, mlm_probability=SHARE)
+        self.pad_id = int(tokenizer.pad_token_id or 0)
+        set_seed(draw_seed(recipe, fold, "masked"))
+        self.network = load_masked(recipe)
+        for module in frozen_modules(self.network.base_model, recipe):
+            module.requires_grad_(False)
+
+    def fit(self, tokens: Tokens, checkpoint_dir: Path) -> list[float]:
+        """Train all epochs and return the mean loss of each."""
+        recipe, accelerator = self.recipe, self.accelerator
+        batches = math.ceil(len(tokens) / recipe.batch_size)
+        per_process = math.ceil(batches / accelerator.num_processes)
+        self.steps_per_epoch = math.ceil(per_process / recipe.accumulation)
+        width = int(self.network.config.hidden_size)
+        rates = [(p, peak_lr(recipe, width)) for p in self.network.parameters()]
+        groups = group_parameters(rates, recipe.weight_decay)
+        total = self.steps_per_epoch * recipe.mlm_epochs
+        self.steps = Steps(accelerator, self.network, groups, recipe, total)
+        self.checkpoint_dir = checkpoint_dir
+        self.losses: list[float] = []
+        self.sums = (0.0, 0)  # of the epoch that has begun: loss, and tokens asked for
+        step = self._resume()
+        self.saved_at = time.monotonic()
+        while len(self.losses) < recipe.mlm_epochs:
+            started = time.monotonic()
+            self._read_epoch(tokens, step)
+            step = 0
+            self.losses.append(self.sums[0] / max(self.sums[1], 1))
+            self.sums = (0.0, 0)
+            done = f"masked tokens, epoch {len(self.losses)} of {recipe.mlm_epochs}"
+            seconds = time.monotonic() - started
+            self.emit(
+                {"event": "note", "text": f"{done}: loss {self.losses[-1]:.4f}, {seconds:.0f} s"}
+            )
+            with finish_step_first():
+                self._save(0)
+            accelerator.wait_for_everyone()
+        return self.losses
+
+    def save(self, folder: Path) -> None:
+        """Write the encoder without the head; what the head does not use is as it was before."""
+        bare = load_bare(self.recipe)
+        adapted = self.accelerator.unwrap_model(self.network, keep_fp32_wrapper=False).base_model
+        weights = {name: value.detach().cpu() for name, value in adapted.state_dict().items()}
+        bare.load_state_dict(weights, strict=False)  # a pooler is not there
+        bare.save_pretrained(folder)
+
+    def _read_epoch(self, tokens: Tokens, step: int) -> None:
+        recipe, epoch = self.recipe, len(self.losses) + 1
+        order_seed = f"masked:{recipe.seed}:{self.fold}:{epoch}"
+        batches = training_batches(tokens.lengths, recipe.batch_size, order_seed)
+        share = share_batches(batches, self.accelerator)
+        rank = self.accelerator.process_index
+        self.network.train()
+        with finish_step_first() as is_told_to_leave:
+            while step < self.steps_per_epoch:
+                first = step * recipe.accumulation
+                seed = draw_seed(recipe, self.fold, "masked", epoch, step)
+                torch.manual_seed(seed + rank)
+                self._step([tokens.take(b) for b in share[first : first + recipe.accumulation]])
+                step += 1
+                total = self.steps_per_epoch * recipe.mlm_epochs
+                done = (epoch - 1) * self.steps_per_epoch + step
+                what = {"split": "masked tokens", "done": done, "rows": total}
+                self.emit({"event": "rows", **what})
+                is_due = 0 < recipe.checkpoint_minutes * 60 <= time.monotonic() - self.saved_at
+                alone = self.accelerator.num_processes == 1
+                told = alone and is_told_to_leave()
+                if told or (is_due and step < self.steps_per_epoch):
+                    self._save(step)
+                if told:
+                    break
+
+    def _step(self, group: Sequence[Tokens]) -> None:
+        """One optimizer step over micro-batches; each masked token weighs the same."""
+        device = self.accelerator.device
+        masked = [self._mask(pad_batch(tokens, self.pad_id)) for tokens in group]
+        terms = max(sum(int((labels != _NOT_ASKED).sum()) for _, labels in masked), 1)
+        for batch, labels in masked:
+            placed = {name: value.to(device) for name, value in batch.items()}
+            logits = self.steps.model(**placed).logits
+            loss = functional.cross_entropy(
+                logits.float().flatten(0, 1),
+                labels.to(device).flatten(),
+                ignore_index=_NOT_ASKED,
+                reduction="sum",
+            )
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                raise KitError(
+                    f"fold {self.fold}: the loss on masked tokens is {value}. Lower the learning "
+                    "rate, or set precision = 'fp32'. The last checkpoint is kept."
+                )
+            self.accelerator.backward(loss / terms)
+            self.sums = (self.sums[0] + value, self.sums[1])
+        self.sums = (self.sums[0], self.sums[1] + terms)
+        self.steps.take()
+
+    def _mask(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+        """The batch with tokens masked, and `(n_texts, n_tokens)` what they were."""
+        ids, labels = self.collator.torch_mask_tokens(batch["input_ids"].clone())
+        return {**batch, "input_ids": ids}, labels
+
+    def _save(self, step: int) -> None:
+        self.saved_at = time.monotonic()
+        if not self.accelerator.is_main_process:
+            return
+        state = {"losses": self.losses, "sums": self.sums, "stamp": self.stamp}
+        weights = {name: p.detach().cpu().clone() for name, p in _learning(self.network)}
+        save_checkpoint(
+            self.checkpoint_dir,
+            Checkpoint(
+                len(self.losses),
+                step,
+                {**state, **self.steps.state()},
+                weights,
+                self.steps.tensors(),
+                None,
+            ),
+        )
+
+    def _resume(self) -> int:
+        """Go on from the newest checkpoint of the same stamp; the steps of its epoch are done."""
+
+        def note(text: str) -> None:
+            self.emit({"event": "note", "text": text})
+
+        kept = load_newest(self.checkpoint_dir, note)
+        if kept is None or kept.state["stamp"] != self.stamp:
+            return 0
+        named = dict(_learning(self.network))
+        with torch.no_grad():
+            for name, value in kept.model.items():
+                named[name].copy_(value.to(named[name].device))
+        self.steps.restore(kept.optimizer, kept.state)
+        self.losses, self.sums = list(kept.state["losses"]), tuple(kept.state["sums"])
+        note(f"goes on with masked tokens after epoch {kept.epoch} and {kept.step} steps")
+        return kept.step
+
+
+def _learning(network: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    return [(name, p) for name, p in network.named_parameters() if p.requires_grad]

@@ -1,0 +1,146 @@
+"""Steps of an optimizer: on which device, how long each is, and what a checkpoint keeps of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from transformers import get_linear_schedule_with_warmup
+
+from semeval_kit.errors import KitError
+from semeval_kit.training.recipe import Recipe
+
+Event = dict[str, Any]
+
+
+def make_accelerator(precision: str, fold: int) -> Accelerator:
+    """What places the tensors of a fold and binds its processes together.
+
+    Raises:
+        KitError: several processes were started that would each train alone.
+    """
+    mixed = {"fp32": "no"}.get(precision, precision)
+    # Without cpu=True several processes on a CPU would each train alone, unasked and untold.
+    on_cpu = not (torch.cuda.is_available() or torch.backends.mps.is_available())
+    accelerator = Accelerator(mixed_precision=mixed, cpu=on_cpu)
+    asked = int(os.environ.get("WORLD_SIZE", "1"))
+    if asked != accelerator.num_processes:
+        raise KitError(
+            f"fold {fold}: {asked} processes were started, but each would train alone. "
+            "Use --processes 1, or set up `accelerate config` for this machine."
+        )
+    return accelerator
+
+
+def draw_seed(recipe: Recipe, fold: int, *parts: object) -> int:
+    """The seed of something drawn at random, which depends on what it is for and on nothing else.
+
+    Args:
+        recipe: its seed.
+        fold: its number.
+        parts: what is drawn, and of which epoch and step.
+    """
+    text = ":".join(map(str, (recipe.seed, fold, *parts)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4]) % 2**31
+
+
+def share_batches(batches: list[list[int]], accelerator: Accelerator) -> list[list[int]]:
+    """The batches of this process: all have as many, so that none waits for another in vain."""
+    world = accelerator.num_processes
+    return (batches + batches[: -len(batches) % world])[accelerator.process_index :: world]
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where a fold is trained.
+
+    Attributes:
+        accelerator: of the fold.
+        stamp: what must be the same for half-done work to be continued exactly.
+        emit: is told how far the work is.
+    """
+
+    accelerator: Accelerator
+    stamp: Event
+    emit: Callable[[Event], None]
+
+
+class Steps:
+    """AdamW with a linear schedule over a model that `accelerate` has prepared.
+
+    Attributes:
+        model: the prepared model, to be called in training.
+        taken: how many steps the schedule has gone.
+    """
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        model: nn.Module,
+        groups: Sequence[dict[str, Any]],
+        recipe: Recipe,
+        total: int,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            accelerator: of the fold.
+            model: whose parameters learn.
+            groups: of parameters, each with its peak learning rate and weight decay.
+            recipe: warm-up and the largest norm of a gradient.
+            total: steps until the learning rate is 0.
+        """
+        self.accelerator, self.max_norm = accelerator, recipe.max_grad_norm
+        fused = accelerator.device.type in ("cpu", "cuda")
+        self.optimizer = torch.optim.AdamW(list(groups), fused=fused)
+        self.model, self._prepared = accelerator.prepare(model, self.optimizer)
+        warmup = round(recipe.warmup * total) if recipe.warmup < 1 else round(recipe.warmup)
+        self._schedule = get_linear_schedule_with_warmup(self.optimizer, warmup, max(total, 1))
+
+    def take(self) -> None:
+        """One step along the gradients that were gathered, which are then forgotten."""
+        if self.max_norm:
+            self.accelerator.clip_grad_norm_(self.model.parameters(), self.max_norm)
+        self._prepared.step()
+        if not self.accelerator.optimizer_step_was_skipped:
+            self._schedule.step()
+        self._prepared.zero_grad()
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the first group."""
+        return float(self._schedule.get_last_lr()[0])
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The optimizer's moments, on the CPU, by the number of their parameter and their name."""
+        return {
+            f"{index}.{name}": torch.as_tensor(value).cpu().contiguous()
+            for index, moments in self.optimizer.state_dict()["state"].items()
+            for name, value in moments.items()
+        }
+
+    def state(self) -> Event:
+        """What else `restore` needs."""
+        scaler = self.accelerator.scaler  # of fp16 on a GPU
+        beside = {} if scaler is None else {"scaler": scaler.state_dict()}
+        return {"steps": self._schedule.last_epoch, **beside}
+
+    def restore(self, tensors: dict[str, Tensor], state: Event) -> None:
+        """Go back to where `tensors` and `state` were taken."""
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            index, name = key.split(".", 1)
+            moments.setdefault(int(index), {})[name] = value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        counters = {"last_epoch": state["steps"] - 1, "_step_count": state["steps"]}
+        self._schedule.load_state_dict({**self._schedule.state_dict(), **counters})
+        self._schedule.step()
