@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import sysconfig
+import traceback
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -312,6 +313,38 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]
     torch.set_num_threads(1)
     yield events
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def die_at_rename() -> Callable[[Callable[[], object], int], bool]:
+    """Do something in a process that ends without a word instead of its n-th rename.
+
+    So it does what a SIGKILL does at its worst moments: all of a file is written under another
+    name, and what is noted of it says something else than what is there. Tells whether it ended so.
+    """
+
+    def attempt(work: Callable[[], object], number: int) -> bool:
+        pid = os.fork()
+        if pid == 0:
+            renames, replace = iter(range(number)), os.replace
+
+            def rename(source: Any, target: Any) -> None:
+                if next(renames, None) is None:
+                    os._exit(99)
+                replace(source, target)
+
+            os.replace = rename
+            try:
+                work()
+                os._exit(0)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        assert code in (0, 99)
+        return code == 99
+
+    return attempt
 
 
 def write_tiny_data(folder: Path, sizes: Mapping[str, int] | None = None) -> None:

@@ -73,6 +73,7 @@ def adopt_files(path: Path, plan: AdoptPlan, gold: Path | None, say: Say) -> Run
     probs = {split: _align(task, split, examples[split], given[split]) for split in given}
     run = _create(path, task, plan, data, judged, examples.get(judged))
     with hold_lock(run.path):
+        run.clear_leftovers()
         if judged:
             fold_of = run.read_folds()
             folds = np.array([fold_of[key] for key in probs[judged].keys])

@@ -82,6 +82,7 @@ def blend_runs(
     _ = team.rows  # what does not fit is refused before anything is written
     run = _create(path, team, plan)
     with hold_lock(run.path):
+        run.clear_leftovers()
         exclusive = any(target.kind in _EXCLUSIVE for target in run.task.targets)
         blending = Blending(seed=plan.seed, by_label=not exclusive)
         mixed = _mix_judged(team, plan, blending)

@@ -148,6 +148,12 @@ class Run(Layout):
             if folder.is_dir()
         )
 
+    def clear_leftovers(self) -> None:
+        """Remove what a kill in the middle of writing left, where no other process is at work."""
+        folders = [path for path in self.path.iterdir() if path.is_dir() and not path.is_symlink()]
+        for folder in (self.path, *folders):
+            remove_leftovers(folder)
+
     @property
     def n_learnt_rows(self) -> int:
         """How many rows a model of the run learns from; with folds, all: each fold from others."""

@@ -3,10 +3,10 @@
     python tests/benchmarks/inject_faults.py [RUN...] --faults 2000 --seed 0
 
 RUN is a finished run of any member, or a blend; it is copied and stays as it is. Without any, tiny
-runs are made: an encoder's, a linear, a frozen and a blend of the three. Each fault flips a bit,
-cuts a file short, empties it, doubles its end or removes it; then the stages that read the file are
-done again. A fault is refused (an error that says what to do), harmless (the same results) or used
-in silence.
+runs are made: an encoder's, a linear, a frozen and a blend of the three; and of two other kinds of
+task, numbers of pairs and three targets. Each fault flips a bit, cuts a file short, empties it,
+doubles its end or removes it; then the stages that read the file are done again. A fault is refused
+(an error that says what to do), harmless (the same results) or used in silence.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import random
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ FAULTS = ("flip", "flip", "flip", "cut", "empty", "double", "remove")
 # Pages for people, and files that only say where and when: no stage reads them.
 NOT_READ = ("report.html", "README.md", "worker.log")
 USED = "used in silence"
+_TASKS = {"numbers": "semeval2024-task1-a", "targets": "semeval2027-stereoqueereval"}
 RESULTS = ("thresholds.json", "estimate.json", "oof_answers.csv", "score.json")
 
 
@@ -42,11 +43,11 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="*")
     parser.add_argument("--faults", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", help="of the runs that are made: encoder, linear, frozen, blend")
+    names = ["encoder", "linear", "frozen", "blend", *_TASKS]
+    parser.add_argument("--only", choices=names, action="append", help="of the runs that are made")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as made:
-        runs = asked.runs or make_runs(Path(made))
-        runs = [run for run in runs if asked.only in (None, run.name)]
+        runs = asked.runs or make_runs(Path(made), asked.only or names)
         for run in runs:
             with tempfile.TemporaryDirectory() as scratch:
                 n_faults = asked.faults // len(runs)
@@ -55,11 +56,12 @@ def main() -> None:
             print(f"{run.name}: {told}", flush=True)
 
 
-def make_runs(folder: Path) -> list[Path]:
-    """Make a tiny run of each member, the encoder's with two seeds, and a blend of them."""
+def make_runs(folder: Path, names: Sequence[str]) -> list[Path]:
+    """Make tiny runs: of each member, the encoder's with two seeds; a blend; other kinds."""
     from kill_runs import load_module  # beside this script
 
-    conftest = load_module(Path(__file__).parents[1] / "conftest.py")
+    tests = Path(__file__).parents[1]
+    conftest, shapes = load_module(tests / "conftest.py"), load_module(tests / "test_shapes.py")
     data, encoder = folder / "data", folder / "bert"
     conftest.write_tiny_data(data)
     encoder.mkdir()
@@ -69,13 +71,26 @@ def make_runs(folder: Path) -> list[Path]:
         "linear": {"encoder": "tfidf"},
         "frozen": {"encoder": f"frozen:{encoder}"},
     }
-    runs = []
+    runs = {}
     for name, fields in members.items():
+        if name not in names and "blend" not in names:
+            continue
         recipe = make_recipe({**conftest.TINY_RECIPE, **fields}, name)
         plan = stages.Plan(conftest.TINY_TASK, data, ("eng", "deu"), recipe)
-        runs.append(stages.run_all(folder / name, plan, Engine(1, 1), data / "gold", _say_nothing))
-    whole = blend_runs(folder / "blend", runs, BlendPlan(), data / "gold", _say_nothing)
-    return [run.path for run in (*runs, whole)]
+        runs[name] = stages.run_all(folder / name, plan, Engine(1, 1), data / "gold", _say_nothing)
+    if "blend" in names:
+        blended = list(runs.values())
+        runs["blend"] = blend_runs(
+            folder / "blend", blended, BlendPlan(), data / "gold", _say_nothing
+        )
+    for name in sorted(_TASKS.keys() & set(names)):
+        make, languages, _ = shapes.CASES[_TASKS[name]]
+        for split, size in shapes.SIZES.items():
+            make(folder / f"data-{name}", split, size, random.Random(f"{name} {split}"))
+        recipe = make_recipe({**conftest.TINY_RECIPE, "encoder": str(encoder)}, name)
+        plan = stages.Plan(_TASKS[name], folder / f"data-{name}", languages, recipe)
+        runs[name] = stages.run_all(folder / name, plan, Engine(1, 1), None, _say_nothing)
+    return [runs[name].path for name in names]
 
 
 def inject_faults(

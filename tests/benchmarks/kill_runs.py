@@ -1,18 +1,21 @@
 """SIGKILLs at random moments of runs: is anything lost, or do other bytes come out?
 
     python tests/benchmarks/kill_runs.py --kills 200 --engine local --seed 0
+    python tests/benchmarks/kill_runs.py --kills 20 --command system
 
 Half of the kills wait for an epoch to be under way. A run that was killed is done again by the same
-command, until it is finished; then its out-of-fold files are compared with those of a run that was
-left alone. `local` strikes `semeval-kit run` and its processes. `slurm` strikes jobs, their
-processes and the shell that submits them: SLURM_CONF must lead to a queue, as
-tests/slurm_cluster.py prints it. `fork` strikes the processes of folds alone, forked from one that
-has imported all, which takes a tenth of the time.
+command, until it is finished; then what it leaves is compared with a run that was left alone: its
+out-of-fold files, what was decided, what is uploaded. `local` strikes a command (`run`, `system` of
+three members, `adopt`) and its processes. `slurm` strikes jobs of `run`, their processes and the
+shell that submits them: SLURM_CONF must lead to a queue, as tests/slurm_cluster.py prints it.
+`fork` strikes the processes of folds alone, forked from one that has imported all, which takes a
+tenth of the time.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import importlib.util
 import json
 import os
@@ -32,8 +35,26 @@ from types import ModuleType
 from typing import Any
 
 _ROOT = Path(__file__).parents[2]
-_SECONDS = 900  # for one command; more is counted as lost
+_SECONDS = 900  # for one command, or after the last kill; more is counted as lost
 _FOLDS = 2
+_MOST_KILLS = 12  # of one run on Slurm, which is then let finish
+_OOF = "fold-*/oof.csv"
+# What must be the same byte for byte.
+_RESULTS = (_OOF, "*/probs_*.csv", "*/pred_*.csv", "*.zip", "oof_answers.csv")
+_RESULTS += ("thresholds.json", "estimate.json", "weights.json", "blend.json")
+_MEMBERS = """
+[[members]]
+name = "encoder"
+model = "*"
+
+[[members]]
+name = "frozen"
+model = "frozen:*"
+
+[[members]]
+name = "words"
+model = "tfidf"
+"""
 
 
 @dataclass(frozen=True)
@@ -58,7 +79,7 @@ class Tally:
         inside: kills of what had last written a checkpoint inside an epoch, and was learning on.
         runs: that were killed and done again until they were finished.
         lost: commands that ended otherwise than by the kill, in words.
-        different: folds whose out-of-fold file has other bytes.
+        different: files that have other bytes, or are missing.
     """
 
     kills: Counter[str] = field(default_factory=Counter)
@@ -68,9 +89,10 @@ class Tally:
     different: list[str] = field(default_factory=list)
 
     def add(self, target: str, moment: Moment) -> None:
-        """Count a kill."""
+        """Count a kill, and tell: a night's kills may be cut short, too."""
         self.kills[target] += 1
         self.inside += moment.is_inside and bool(moment.state)
+        print(self, file=sys.stderr, flush=True)
 
     def __str__(self) -> str:
         """Say it in one line."""
@@ -86,30 +108,53 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=25)
     parser.add_argument("--engine", choices=["local", "slurm", "fork"], default="local")
+    parser.add_argument("--command", choices=["run", "system", "adopt"], default="run")
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
+    if asked.engine != "local" and asked.command != "run":
+        parser.error("--command: of --engine local alone")
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        tally = kill_runs(
-            folder, write_inputs(folder), asked.kills, asked.engine, asked.epochs, asked.seed
-        )
+        words = write_inputs(Path(scratch), asked.command, asked.epochs)
+        tally = kill_runs(Path(scratch), words, asked.kills, asked.engine, asked.seed)
     print(tally)
     for line in (*tally.lost, *tally.different):
         print(line)
     raise SystemExit(bool(tally.lost or tally.different))
 
 
-def write_inputs(folder: Path) -> list[str]:
-    """Write tiny data and a tiny encoder; gives the words of `run` that use them."""
-    conftest = load_module(_ROOT / "tests" / "conftest.py")
-    conftest.write_tiny_data(folder / "data", {"train": 128, "dev": 10, "test": 12})
+def write_inputs(folder: Path, command: str = "run", epochs: int = 6) -> list[str]:
+    """Write tiny data and a tiny encoder; gives the words of a command that uses them.
+
+    The last word is the flag that names what the command makes.
+    """
+    conftest, data = load_module(_ROOT / "tests" / "conftest.py"), folder / "data"
+    conftest.write_tiny_data(data, {"train": 128, "dev": 10, "test": 12})
+    words = ["--task", "semeval2025-task11-a", "--langs", "eng", "--data", str(data)]
+    words += ["--submissions", str(folder / "runs")]
+    if command == "adopt":
+        files = [_write_probs(data, split, folder / f"{split}.csv") for split in ("train", "test")]
+        return ["adopt", *files, *words, "--to"]
     (folder / "encoder").mkdir()
     conftest.save_tiny_encoder(folder / "encoder", "bert")
-    words = ["--task", "semeval2025-task11-a", "--langs", "eng", "--data", str(folder / "data")]
-    words += ["--model", str(folder / "encoder"), "--submissions", str(folder / "runs")]
+    words += ["--model", str(folder / "encoder"), "--epochs", str(epochs), "--jobs", "1"]
     words += ["--folds", str(_FOLDS), "--threads", "1", "--precision", "fp32", "--seeds", "1"]
-    return [*words, "--batch-size", "8", "--checkpoint-minutes", "0.000001"]
+    words += ["--batch-size", "8", "--checkpoint-minutes", "0.000001"]
+    if command == "run":
+        return ["run", "--no-report", *words, "--run"]
+    (folder / "members.toml").write_text(_MEMBERS, encoding="utf-8")
+    return ["system", str(folder / "members.toml"), *words, "--run"]
+
+
+def _write_probs(data: Path, split: str, path: Path) -> str:
+    """Write made-up probabilities of a split; gives the word of `adopt` that names them."""
+    draw = random.Random(split)
+    with (data / "track_a" / split / "eng.csv").open(encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    made = [[row[0], *(f"{draw.random():.6f}" for _ in header[2:])] for row in rows]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([[header[0], *header[2:]], *made])
+    return f"{split}={path}"
 
 
 def kill_runs(
@@ -117,7 +162,6 @@ def kill_runs(
     words: list[str],
     n_kills: int,
     engine: str,
-    epochs: int,
     seed: int,
     tell: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
 ) -> Tally:
@@ -125,38 +169,54 @@ def kill_runs(
 
     Args:
         folder: for runs.
-        words: of `semeval-kit run`, without --run.
+        words: of `write_inputs`.
         n_kills: how many.
         engine: "local", "slurm" or "fork".
-        epochs: of each run.
         seed: of the moments.
         tell: is told how it goes.
     """
     draw, tally = random.Random(seed), Tally()
-    words = ["run", *words, "--epochs", str(epochs), "--no-report", "--jobs", "1"]
-    whole = folder / "runs" / "whole"
-    _finish([*words, "--run", whole.name], tally)
+    whole, started = folder / "runs" / "whole", time.monotonic()
+    _finish([*words, whole.name], tally)
+    seconds = 1.3 * (time.monotonic() - started)  # so that some are left to finish
+    expected = _read_results(whole, engine)
     strike = {"slurm": _strike_slurm, "local": _strike_local, "fork": _strike_fork}[engine]
     while sum(tally.kills.values()) < n_kills:
-        run = folder / "runs" / f"killed-{tally.runs}"
+        run = folder / "runs" / f"killed-{tally.runs:03d}"
         tally.runs += 1
-        strike([*words, "--run", run.name], run, n_kills, draw, tally)
-        for fold in range(_FOLDS):
-            paths = [place / f"fold-{fold}" / "oof.csv" for place in (whole, run)]
-            contents = [path.read_bytes() if path.is_file() else b"" for path in paths]
-            if contents[0] != contents[1] or not contents[0]:
-                tally.different.append(f"{run.name}, fold {fold}")
+        strike([*words, run.name], run, n_kills, draw, tally, seconds)
+        found = _read_results(run, engine)
+        for name in sorted(expected.keys() | found.keys()):
+            if expected.get(name) != found.get(name):
+                tally.different.append(f"{run.name}: {name}")
         tell(str(tally))
     return tally
 
 
+def _read_results(run: Path, engine: str) -> dict[str, bytes]:
+    """What a run and its members leave; their names are taken out, which lie in paths."""
+    own, contents = run.name.encode(), {}
+    for folder in _list_folders(run):
+        for pattern in (_OOF,) if engine == "fork" else _RESULTS:
+            for path in folder.glob(pattern):
+                name = path.relative_to(run.parent).as_posix().replace(run.name, "RUN")
+                contents[name] = path.read_bytes().replace(own, b"RUN")
+    return contents
+
+
+def _list_folders(run: Path) -> list[Path]:
+    """The run's folder and those of a system's members."""
+    return sorted(run.parent.glob(f"{run.name}*"))
+
+
 def _strike_local(
-    words: list[str], run: Path, n_kills: int, draw: random.Random, tally: Tally
+    words: list[str], run: Path, n_kills: int, draw: random.Random, tally: Tally, seconds: float
 ) -> None:
     """Start a command and kill it, again and again, until the run is done."""
     while sum(tally.kills.values()) < n_kills:
         process = _start(words)
-        moment = _wait_for_moment(run, draw, lambda p=process: p.poll() is not None)
+        is_over: Callable[[], bool] = lambda p=process: p.poll() is not None  # noqa: E731
+        moment = _wait_for_moment(run, draw, is_over, seconds, learns=words[0] != "adopt")
         if process.poll() is not None:
             break
         target = draw.choice(("worker", "parent", "all"))
@@ -172,24 +232,27 @@ def _strike_local(
 
 
 def _strike_slurm(
-    words: list[str], run: Path, n_kills: int, draw: random.Random, tally: Tally
+    words: list[str], run: Path, n_kills: int, draw: random.Random, tally: Tally, seconds: float
 ) -> None:
     """Hand a run to Slurm and kill what is at work on it until it is done."""
     words = [*words, "--engine", "slurm", "--cpus", "1", "--time", "1:00:00"]
-    give_up = time.monotonic() + 2 * _SECONDS
+    give_up, before = time.monotonic() + _SECONDS, sum(tally.kills.values())
     while not (run / f"{run.name}.zip").is_file():
         if time.monotonic() > give_up:
-            tally.lost.append(f"{run.name}: not done in time")
+            tally.lost.append(f"{run.name}: not done in time\n{_describe_queue(run)}")
+            _call("scancel", f"--name={run.name}")
             return
-        is_over = sum(tally.kills.values()) >= n_kills
+        n_struck = sum(tally.kills.values())
+        is_over = n_struck >= n_kills or n_struck - before >= _MOST_KILLS
         if not _list_queue(run.name):  # a job that was killed three times is given up
             if not is_over and draw.random() < 0.5:
                 _kill_shell(words, draw, tally)
             _finish(words, tally)
+            give_up = time.monotonic() + _SECONDS
         if is_over:
             time.sleep(1)
             continue
-        moment = _wait_for_moment(run, draw, lambda: not _list_queue(run.name))
+        moment = _wait_for_moment(run, draw, lambda: not _list_queue(run.name), min(seconds, 60.0))
         target = draw.choice(("worker", "parent", "step", "job"))
         running = [line.split("|")[0] for line in _list_queue(run.name) if "RUNNING" in line]
         if target in ("step", "job") and running:  # a job that is killed is cancelled
@@ -200,6 +263,16 @@ def _strike_slurm(
         else:
             continue
         tally.add(target, moment)
+        give_up = time.monotonic() + _SECONDS
+
+
+def _describe_queue(run: Path) -> str:
+    """What Slurm and the run say of what is not done."""
+    told = [_call("squeue", "--array", "--format=%i %T %r %k"), _call("sinfo", "-N", "-o", "%T %E")]
+    kit = [sys.executable, "-m", "semeval_kit", "status", str(run)]
+    told.append(_call("env", f"PYTHONPATH={_ROOT}", *kit))
+    told += [path.read_text(errors="replace")[-600:] for path in run.glob("cluster/*/*_log.err")]
+    return "\n".join(told)
 
 
 def _kill_shell(words: list[str], draw: random.Random, tally: Tally) -> None:
@@ -213,7 +286,7 @@ def _kill_shell(words: list[str], draw: random.Random, tally: Tally) -> None:
 
 
 def _strike_fork(
-    words: list[str], run: Path, n_kills: int, draw: random.Random, tally: Tally
+    words: list[str], run: Path, n_kills: int, draw: random.Random, tally: Tally, seconds: float
 ) -> None:
     """Kill a fold's process at any moment, and start it again, until the folds are done."""
     whole = run.with_name("whole")
@@ -224,13 +297,11 @@ def _strike_fork(
             pid = _fork_worker(run, fold)
             is_killed = sum(tally.kills.values()) < n_kills
             if is_killed:
-                moment = _wait_for_moment(run, draw, lambda pid=pid: _has_ended(pid), seconds=8)
+                moment = _wait_for_moment(run, draw, lambda pid=pid: _has_ended(pid), 8.0)
                 is_killed = not _has_ended(pid)
             if is_killed:
                 os.kill(pid, signal.SIGKILL)
                 tally.add("worker", moment)
-                if sum(tally.kills.values()) % 20 == 0:
-                    print(tally, file=sys.stderr, flush=True)
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             if code not in ({0, -signal.SIGKILL} if is_killed else {0}):  # 0: it was ending
                 tally.lost.append(f"{run.name}, fold {fold}: exit {code}")
@@ -263,12 +334,17 @@ def _has_ended(pid: int) -> bool:
 
 
 def _wait_for_moment(
-    run: Path, draw: random.Random, is_over: Callable[[], bool], seconds: float = 30.0
+    run: Path,
+    draw: random.Random,
+    is_over: Callable[[], bool],
+    seconds: float,
+    *,
+    learns: bool = True,
 ) -> Moment:
     """Wait for any moment, or one inside an epoch; gives what is at work on a fold then."""
     begun = _list_checkpoints(run)
     give_up = time.monotonic() + draw.uniform(0, seconds)
-    waits_for_epoch = draw.random() < 0.5
+    waits_for_epoch = draw.random() < 0.5 and learns
     while not is_over() and (waits_for_epoch or time.monotonic() < give_up):
         if waits_for_epoch and _list_checkpoints(run) - begun:
             time.sleep(draw.uniform(0, 5))
@@ -281,15 +357,16 @@ def _wait_for_moment(
 def _list_checkpoints(run: Path) -> set[tuple[float, str]]:
     """When each checkpoint was written, and its name: that of an epoch, or of a step in one."""
     checkpoints = set()
-    for path in run.glob("fold-*/checkpoint/epoch-*/MANIFEST.json"):
-        with suppress(OSError):
-            checkpoints.add((path.stat().st_mtime, path.parent.name))
+    for folder in _list_folders(run):
+        for path in folder.glob("fold-*/checkpoint/epoch-*/MANIFEST.json"):
+            with suppress(OSError):
+                checkpoints.add((path.stat().st_mtime, path.parent.name))
     return checkpoints
 
 
 def _read_state(run: Path) -> dict[str, Any]:
     """The lease of the fold that a living process is at work on."""
-    for path in sorted(run.glob("fold-*/state.json")):
+    for path in [p for folder in _list_folders(run) for p in folder.glob("fold-*/state.json")]:
         try:
             state = dict(json.loads(path.read_bytes()))
             os.kill(int(state["pid"]), 0)

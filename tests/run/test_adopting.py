@@ -65,6 +65,25 @@ def test_a_file_with_training_rows_is_a_run(
     assert again.path == run.path
 
 
+def test_a_kill_at_any_write_loses_nothing(
+    answers: Callable[..., Path],
+    tiny_data: Path,
+    tmp_path: Path,
+    die_at_rename: Callable[[Callable[[], object], int], bool],
+) -> None:
+    files = [(split, answers(split)) for split in ("train", "dev", "test")]
+    whole, _ = adopt(tmp_path / "whole" / "llm", tiny_data, *files)
+    path, n_killed = tmp_path / "killed" / "llm", 0
+    # A file takes three renames, so that steps of seven end at each of them.
+    while die_at_rename(lambda: adopt(path, tiny_data, *files), 7 * n_killed):
+        n_killed += 1
+    assert n_killed > 5
+    written = {p.relative_to(path) for p in path.rglob("*") if p.is_file()}
+    assert written == {p.relative_to(whole.path) for p in whole.path.rglob("*") if p.is_file()}
+    for name in written - {Path("run.json"), Path("SHA256SUMS")}:  # which say when it was made
+        assert (path / name).read_bytes() == (whole.path / name).read_bytes(), name
+
+
 def test_rows_of_one_file_may_say_their_split_and_labels_are_hard_answers(
     tiny_data: Path, tmp_path: Path
 ) -> None:

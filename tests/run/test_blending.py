@@ -18,7 +18,13 @@ from semeval_kit.cli import main
 from semeval_kit.cli.options import find_system
 from semeval_kit.errors import KitError
 from semeval_kit.run import stages
-from semeval_kit.run.blending import BlendPlan, blend_runs, read_blend
+from semeval_kit.run.blending import (
+    BlendPlan,
+    SystemPlan,
+    blend_runs,
+    build_system,
+    read_blend,
+)
 from semeval_kit.run.directory import Run, read_json, read_probs, write_json, write_probs
 from semeval_kit.run.members import load_voices
 from semeval_kit.run.stages import Engine
@@ -307,6 +313,28 @@ def test_a_recipe_of_members_gives_one_zip(
     assert "uniform mean" in result.output
     assert f"report:  {run.path / 'report.html'}" in result.output
     assert (run.path / "report.html").is_file()
+
+
+def test_a_system_that_is_killed_at_any_write_loses_nothing(
+    make_plan: Callable[..., Any],
+    tmp_path: Path,
+    in_process: list[Any],
+    die_at_rename: Callable[[Callable[[], object], int], bool],
+) -> None:
+    members = {f"words{seed}": make_plan(("eng",), encoder="tfidf", seed=seed) for seed in (0, 1)}
+    plan = SystemPlan(members, {})
+    whole = build_system(tmp_path / "whole" / "both", plan, ENGINE, None, quiet)
+    path, n_killed = tmp_path / "killed" / "both", 0
+    while die_at_rename(lambda: build_system(path, plan, ENGINE, None, quiet), 25 * n_killed):
+        n_killed += 1
+    assert n_killed > 3
+    for folder in (path, *(path.with_name(f"both_{name}") for name in members)):
+        expected = whole.path.with_name(folder.name)
+        found, whole_files = digests(folder), digests(expected)
+        assert found.keys() == whole_files.keys()
+        different = {name for name, digest in found.items() if whole_files[name] != digest}
+        assert {Path(name).name for name in different} <= {"done.json"}  # which says how long
+        assert Run(folder).zip_file.read_bytes() == Run(expected).zip_file.read_bytes()
 
 
 def test_a_task_may_name_a_system_as_its_recipe() -> None:
