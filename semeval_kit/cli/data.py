@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from semeval_kit.cli.options import FILE, PLACE, WordsOption, align_rows, print_json, split_words
+from semeval_kit.cli.options import (
+    FILE,
+    PLACE,
+    WordsOption,
+    align_rows,
+    name_recipe,
+    print_json,
+    split_words,
+)
 
 if TYPE_CHECKING:
     from semeval_kit.data.fetch import Fetched
@@ -270,18 +278,20 @@ def _show_cuts(
     from semeval_kit.data.examples import read_split
     from semeval_kit.training.batches import count_cut_rows
     from semeval_kit.training.encoder import load_tokenizer
-    from semeval_kit.training.recipe import make_recipe
+    from semeval_kit.training.recipe import load_recipe
 
     given = {"encoder": model, **({"max_length": max_length} if max_length else {})}
-    recipe = make_recipe(given, "--model")
-    tokenizer, by_name = load_tokenizer(recipe), {task.name: task for task in tasks}
-    lines = []
+    recipes = {task.name: load_recipe(name_recipe(task), given) for task in tasks}
+    tokenizer = load_tokenizer(recipes[tasks[0].name])
+    by_name, lines = {task.name: task for task in tasks}, []
     for file in report.files:
         if file.errors or file.split == "gold":
             continue
         task = by_name[file.task]
         rows = read_split(task, folder, file.split, file.language, labelled=False)
-        cut = count_cut_rows(tokenizer, rows, recipe.max_length)
+        recipe = recipes[file.task]
+        apart = recipe.pairs == "apart"
+        cut = count_cut_rows(tokenizer, rows, recipe.max_length, apart=apart)
         lines.append(f"{file.split}/{file.language}: {cut.describe()}")
     _echo_section(f"Tokens of {model}", lines)
 

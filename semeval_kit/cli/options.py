@@ -14,6 +14,7 @@ import click
 if TYPE_CHECKING:
     from semeval_kit.run.directory import Run
     from semeval_kit.run.stages import Engine, Plan
+    from semeval_kit.task.task import Task
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -220,25 +221,29 @@ def find_system(given: dict[str, Any]) -> str | None:
     return recipe if recipe is not None and load_members(recipe) else None
 
 
+def name_recipe(task: Task) -> str:
+    """The recipe of a run alone: the task's own, or that of the first member that it lists."""
+    from semeval_kit.training.recipe import load_members
+
+    return next((member.recipe for member in load_members(task.recipe)), task.recipe)
+
+
 def read_plan(given: dict[str, Any]) -> tuple[Path, Plan]:
     """Turn the options of `plan_options` into the run's folder and plan; they leave `given`.
-
-    Where the task's own recipe lists members, a run alone takes the recipe of the first.
 
     Raises:
         KitError: a recipe or task cannot be used.
     """
     from semeval_kit.run.stages import Plan
     from semeval_kit.task.task import load_task
-    from semeval_kit.training.recipe import load_comparison, load_members, load_recipe
+    from semeval_kit.training.recipe import load_comparison, load_recipe
 
     fields = {name: given.pop(name) for name in _list_fields()}
     fields["encoder"] = given.pop("model")
     overrides = {name: value for name, value in fields.items() if value is not None}
     task_name, recipe, name = given.pop("task"), given.pop("recipe"), given.pop("run_name")
     task = load_task(task_name)
-    if recipe is None:
-        recipe = next((member.recipe for member in load_members(task.recipe)), task.recipe)
+    recipe = name_recipe(task) if recipe is None else recipe
     config = load_recipe(recipe, overrides)
     before = given.pop("before", None)
     languages = _read_languages(given.pop("langs"), task.predict_languages)

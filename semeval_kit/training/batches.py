@@ -100,22 +100,28 @@ class CutRows:
         )
 
 
-def count_cut_rows(tokenizer: Any, examples: Examples, max_length: int) -> CutRows:
-    """Count what is cut from rows by `batches.encode_texts`."""
+def count_cut_rows(
+    tokenizer: Any, examples: Examples, max_length: int, *, apart: bool = False
+) -> CutRows:
+    """Count what is cut from rows by `batches.encode_texts`, which says what the options mean."""
     limit = min(max_length, int(tokenizer.model_max_length))
-    double = bool(examples.pairs or examples.contexts)
-    special = tokenizer.num_special_tokens_to_add(pair=double)
-    parts = [_count(tokenizer, texts) for texts in (examples.texts, examples.pairs) if texts]
+    together = () if apart else examples.pairs
+    special = tokenizer.num_special_tokens_to_add(pair=bool(together or examples.contexts))
+    parts = [_count(tokenizer, texts) for texts in (examples.texts, together) if texts]
     lengths = [special + sum(row) for row in zip(*parts, strict=True)]
     beside = _count(tokenizer, examples.contexts) if examples.contexts else [0] * len(lengths)
     whole = [a + b for a, b in zip(lengths, beside, strict=True)]
+    seconds = [0] * len(lengths)
+    if apart and examples.pairs:
+        alone = tokenizer.num_special_tokens_to_add(pair=False)
+        seconds = [alone + n for n in _count(tokenizer, examples.pairs)]
     # As in encode_texts: a token is kept free at the seam of second text and context.
     room = limit - (1 if examples.contexts else 0)
     return CutRows(
         n_rows=len(lengths),
         limit=limit,
-        longest=max(whole, default=0),
-        n_cut=sum(length > limit for length in lengths),
+        longest=max((*whole, *seconds), default=0),
+        n_cut=sum(max(both) > limit for both in zip(lengths, seconds, strict=True)),
         n_context_cut=sum(b > 0 and a + b > room for a, b in zip(lengths, beside, strict=True)),
     )
 

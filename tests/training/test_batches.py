@@ -191,3 +191,18 @@ def test_pairs_and_contexts_are_cut_as_they_are_encoded(tokenizer: object) -> No
     assert cut.n_context_cut == sum(count > 0 for count in lost) == 2
     assert cut.n_cut == 1
     assert cut.longest == len(whole.ids[2])
+
+
+def test_pairs_apart_are_cut_as_they_are_encoded(tokenizer: object) -> None:
+    texts = tuple("bara " * n for n in (2, 8, 13))
+    pairs = tuple("dosi " * n for n in (2, 15, 2))
+    contexts = ("kitu " * 5,) * 3
+    cut = count_cut_rows(tokenizer, rows_of(texts, pairs=pairs, contexts=contexts), 16, apart=True)
+    both = [
+        encode_texts(tokenizer, texts, limit, pairs=pairs, contexts=contexts, apart=True)
+        for limit in (48, 16)
+    ]
+    lost = [len(a) - len(b) for a, b in zip(both[0].ids, both[1].ids, strict=True)]
+    assert cut.n_context_cut == sum(count > 0 for count in lost) == 2
+    assert cut.n_cut == 1  # a second text of 15 tokens and two special ones
+    assert cut.longest == max(both[0].lengths)
