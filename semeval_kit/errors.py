@@ -51,6 +51,11 @@ def explain_error(error: Exception) -> KitError:
         return KitError("a file is nested too deeply. Check that it is the right file.")
     if isinstance(error, MemoryError):
         return KitError("out of memory. Close other programs, or give smaller batches or files.")
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which not every command imports
+        return KitError(
+            "the GPU's memory does not suffice. Lower batch_size (with more accumulation) or "
+            "max_length, or train fewer folds at a time (--jobs)."
+        )
     told = " ".join(str(error).split())
     return KitError(
         f"{type(error).__name__}: {_shorten(told)}\nThis is a fault of semeval-kit. Please report "

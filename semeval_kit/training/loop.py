@@ -3,6 +3,10 @@
 Data order is seeded from (seed, fold, epoch) and dropout from (seed, fold, epoch, step), so a step
 does not depend on how the process came to it: resuming needs weights, optimizer state and the best
 epoch, no more.
+
+On a GPU nothing in a step waits for it: batches are laid out ahead by a thread, and losses are
+looked at twice a second. Where its memory does not suffice, batches are halved and the step is done
+again.
 """
 
 from __future__ import annotations
@@ -11,7 +15,8 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +28,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semeval_kit.errors import KitError
-from semeval_kit.training.batches import Rows, pad_batch, plain_batches, training_batches
+from semeval_kit.training.batches import Rows, plain_batches, training_batches
 from semeval_kit.training.checkpoint import Checkpoint, load_newest, save_checkpoint
 from semeval_kit.training.encoder import load_classifier, parameter_groups
+from semeval_kit.training.feed import (
+    Gold,
+    MicroBatch,
+    cut,
+    in_halves,
+    lay_out_ahead,
+    pad_rows,
+    place,
+)
 from semeval_kit.training.head import TargetLoss
 from semeval_kit.training.leaving import finish_step_first
 from semeval_kit.training.levers import Adversary, WeightAverage
@@ -112,6 +126,7 @@ class FoldTrainer:
         self.adversary = Adversary(self.classifier.network.get_input_embeddings(), recipe.fgm)
         self.average = WeightAverage(recipe.ema, recipe.average_epochs)
         self.checkpoint_dir, self.stamp = checkpoint_dir, stamp
+        self.rows_at_once = recipe.batch_size  # of a forward pass: fewer where memory is short
         progress = self.progress = self._resume()
         self.saved_at = time.monotonic()
         while progress.epoch < recipe.epochs and not progress.is_out_of_patience(recipe, metric):
@@ -143,33 +158,34 @@ class FoldTrainer:
         )
         world, rank = accelerator.num_processes, accelerator.process_index
         share = share_batches(order, accelerator)
+        groups = [
+            share[first : first + recipe.accumulation]
+            for first in range(running.step * recipe.accumulation, len(share), recipe.accumulation)
+        ]
         self.model.train()
-        started = time.monotonic() - running.seconds
+        unread: list[_Taken] = []
+        look_every = look_seconds(accelerator.device)
+        started = looked = time.monotonic() - running.seconds
+        step = running.step
         # Of several processes each would end after another step: they leave at once.
         leaving = finish_step_first() if world == 1 else nullcontext(lambda: False)
         with leaving as is_told_to_leave:
-            while running.step < self.steps_per_epoch:
-                first = running.step * recipe.accumulation
-                group = share[first : first + recipe.accumulation]
-                seed = draw_seed(recipe, self.fold, "step", epoch, running.step)
-                torch.manual_seed(seed + rank)
-                running.add_step(*self._step(group, train), sum(map(len, group)) * world)
-                running.seconds = time.monotonic() - started
-                speed = running.rows / max(running.seconds, 1e-9)
-                self.emit(
-                    {
-                        "event": "step",
-                        "epoch": epoch,
-                        "step": running.step,
-                        "steps": self.steps_per_epoch,
-                        "loss": self._mean_loss(running),
-                        "rows_per_second": speed,
-                    }
-                )
+            lay_out = partial(self._lay_out, train=train)
+            for ready in lay_out_ahead(groups, lay_out, accelerator.device):
+                seed = draw_seed(recipe, self.fold, "step", epoch, step) + rank
+                unread.append(self._step(ready, train, seed))
+                step += 1
+                is_last, told = step == self.steps_per_epoch, is_told_to_leave()
                 is_due = 0 < recipe.checkpoint_minutes * 60 <= time.monotonic() - self.saved_at
-                if is_told_to_leave() or (is_due and running.step < self.steps_per_epoch):
+                now = time.monotonic()
+                if now - looked < look_every and not (is_last or told or is_due):
+                    continue
+                running.seconds = now - started
+                self._look_at(unread, train)
+                unread, looked = [], now
+                if told or (is_due and not is_last):
                     self._save()
-                if is_told_to_leave():
+                if told:
                     break
         return {
             "epoch": epoch,
@@ -180,38 +196,92 @@ class FoldTrainer:
             "peak_rss_mb": peak_memory_mb(),
         }
 
+    def _look_at(self, steps: list[_Taken], train: Rows) -> None:
+        """Add up what steps came to, and tell of it."""
+        running = self.progress.running
+        for taken in steps:
+            self._require_finite(taken, train)
+            rows = len(taken.rows) * self.accelerator.num_processes
+            running.add_step(taken.figures[:-1], taken.terms, rows)
+        self.emit(
+            {
+                "event": "step",
+                "epoch": self.progress.epoch + 1,
+                "step": running.step,
+                "steps": self.steps_per_epoch,
+                "loss": self._mean_loss(running),
+                "rows_per_second": running.rows / max(running.seconds, 1e-9),
+            }
+        )
+
     def _mean_loss(self, running: RunningEpoch) -> float:
         sums = torch.tensor(running.sums, dtype=torch.float64)
         return float(self.loss.total(sums, torch.tensor(running.terms))) if running.sums else 0.0
 
-    def _step(self, group: list[list[int]], train: Rows) -> tuple[list[float], list[int]]:
-        """One optimizer step over the micro-batches of a group; each cell weighs the same.
+    def _lay_out(self, group: list[list[int]], train: Rows) -> list[MicroBatch]:
+        parts = [part for rows in group for part in cut(rows, self.rows_at_once)]
+        device = self.accelerator.device
+        return [MicroBatch.of(train, rows, self.pad_id, device) for rows in parts]
 
-        Returns:
-            The sum of the loss's terms and their number, per target.
-        """
-        accelerator = self.accelerator
-        gold = [_take_gold(train, rows) for rows in group]
-        terms = torch.stack([self._count_terms(cells) for cells in gold]).sum(dim=0)
-        sums = torch.zeros(len(terms))
-        for position, rows in enumerate(group):
-            last = position == len(group) - 1
+    def _step(self, ready: list[MicroBatch], train: Rows, seed: int) -> _Taken:
+        """One optimizer step over the micro-batches of a group; each cell weighs the same."""
+        while True:
+            torch.manual_seed(seed)
+            try:
+                taken = self._gather_gradients(ready)
+                break
+            except torch.OutOfMemoryError as error:
+                self._halve(ready, error)
+                ready = self._lay_out([micro.rows for micro in ready], train)
+        if self.accelerator.device.type == "cpu":
+            self._require_finite(taken, train)
+        self.steps.take()
+        self.average.add_step(self._trained())
+        return taken
+
+    def _gather_gradients(self, ready: list[MicroBatch]) -> _Taken:
+        accelerator, device = self.accelerator, self.accelerator.device
+        terms = torch.stack([self._count_terms(micro.gold) for micro in ready]).sum(dim=0)
+        sums, total = torch.zeros(len(terms), device=device), torch.zeros((), device=device)
+        for position, micro in enumerate(ready):
+            last = position == len(ready) - 1
             with nullcontext() if last else accelerator.no_sync(self.model):
-                batch, cells = self._batch(train, rows), gold[position].on(accelerator.device)
+                batch, cells = place(micro.inputs, device), micro.gold.on(device)
                 with self.adversary.watch() if self.recipe.fgm else nullcontext():
                     loss, added = self._loss(batch, cells, terms)
-                self._require_finite(loss, train, rows)
                 accelerator.backward(loss)
                 if self.recipe.fgm:
                     with self.adversary.attack():
-                        loss, _ = self._loss(batch, cells, terms)
-                    accelerator.backward(loss)
-            sums += added.detach().cpu()
-        self.steps.take()
-        self.average.add_step(self._trained())
-        return sums.tolist(), terms.tolist()
+                        harder, _ = self._loss(batch, cells, terms)
+                    accelerator.backward(harder)
+            sums += added.detach()
+            total += loss.detach()
+        rows = [row for micro in ready for row in micro.rows]
+        return _Taken(torch.cat([sums, total[None]]), terms.tolist(), rows)
 
-    def _loss(self, batch: dict[str, Tensor], cells: _Gold, terms: Tensor) -> tuple[Tensor, Tensor]:
+    def _halve(self, ready: list[MicroBatch], error: Exception) -> None:
+        """Read half as many rows at once from now on, and forget the gradients so far.
+
+        Raises:
+            KitError: there is no less, or other processes would wait for this one.
+        """
+        most = max(len(micro.rows) for micro in ready)
+        if most == 1 or self.accelerator.num_processes > 1:
+            raise KitError(
+                f"fold {self.fold}: the GPU's memory does not suffice for {most} rows at once. "
+                "Lower max_length or batch_size (with more accumulation), set precision = 'bf16', "
+                "train fewer folds at a time (--jobs), or take a smaller encoder."
+            ) from error
+        self.rows_at_once = math.ceil(most / 2)
+        self.classifier.zero_grad()
+        torch.cuda.empty_cache()
+        text = (
+            f"the GPU's memory does not suffice for {most} rows at once: {self.rows_at_once} are "
+            "read at a time, and as many as before make a step"
+        )
+        self.emit({"event": "note", "text": text})
+
+    def _loss(self, batch: dict[str, Tensor], cells: Gold, terms: Tensor) -> tuple[Tensor, Tensor]:
         """The loss `()` of a micro-batch, and the sums of its terms `(n_parts,)`.
 
         With R-Drop (Liang et al. 2021, arXiv 2106.14448) the batch is read twice, each time with a
@@ -228,24 +298,24 @@ class FoldTrainer:
             loss = loss + self.recipe.rdrop * self.loss.total(apart, terms)
         return loss, sums
 
-    def _count_terms(self, cells: _Gold) -> Tensor:
+    def _count_terms(self, cells: Gold) -> Tensor:
         parts = cells.split(cells.targets)
         return _add_up(w * self.loss.count_terms(c.targets) for w, _, c in parts)
 
-    def _require_finite(self, loss: Tensor, train: Rows, rows: list[int]) -> None:
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            names = ", ".join(train.names[row] for row in rows)
+    def _require_finite(self, taken: _Taken, train: Rows) -> None:
+        loss = taken.figures[-1]
+        if not math.isfinite(loss):
+            names = ", ".join(train.names[row] for row in taken.rows)
             raise KitError(
-                f"fold {self.fold}: the loss is {value} on the rows {names}. Lower the learning "
-                "rate, or set precision = 'fp32'. The last checkpoint is kept."
+                f"fold {self.fold}: the loss is {loss} on the rows {names}. Lower the "
+                "learning rate, or set precision = 'fp32'. The last checkpoint is kept."
             )
 
     def _validate(self, valid: Rows) -> Event:
         # Not through self.model: with several processes its forward waits for all the others,
         # and they need not have the same number of batches.
         logits = self._forward(self.classifier, valid)
-        gold = _take_gold(valid, list(range(len(valid.names))))
+        gold = Gold.of(valid, list(range(len(valid.names))))
         loss = self.valid_loss
         sums = loss.sum_terms(logits, gold.targets, gold.blocks)
         terms = loss.count_terms(gold.targets)
@@ -259,20 +329,20 @@ class FoldTrainer:
     def _forward(self, model: Any, rows: Rows) -> Tensor:
         """Logits of all rows on every process: each computes its share, then they exchange."""
         model.eval()
+
+        def read(chosen: list[int]) -> Tensor:
+            device = self.accelerator.device
+            logits: Tensor = model(**place(pad_rows(rows, chosen, self.pad_id, device), device))
+            return logits
+
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
         batches = plain_batches(rows.tokens.lengths, self.recipe.eval_batch_size)
         logits = torch.empty((len(rows.names), len(self.targets.columns)), dtype=torch.float64)
-        share = [
-            (batch, model(**self._batch(rows, batch)).double().cpu())
-            for batch in batches[rank::world]
-        ]
+        share = [(batch, in_halves(batch, read)) for batch in batches[rank::world]]
+        share = [(batch, values.cpu().double()) for batch, values in share]
         for batch, values in gather_object(share) if world > 1 else share:
             logits[batch] = values
         return logits
-
-    def _batch(self, rows: Rows, chosen: list[int]) -> dict[str, Tensor]:
-        batch = pad_batch(rows.tokens.take(chosen), self.pad_id)
-        return {key: value.to(self.accelerator.device) for key, value in batch.items()}
 
     def _trained(self) -> Iterator[tuple[str, Tensor]]:
         """The parameters that learn, by name."""
@@ -300,6 +370,7 @@ class FoldTrainer:
             "running": asdict(progress.running),
             "stamp": self.stamp,
             "averaged": self.average.count,
+            "rows_at_once": self.rows_at_once,
             **self.steps.state(),
         }
         is_current = progress.best_epoch == progress.epoch and not progress.running.step
@@ -331,6 +402,7 @@ class FoldTrainer:
             return Progress()
         self._load_trainable(kept.model)
         self.steps.restore(kept.optimizer, kept.state)
+        self.rows_at_once = kept.state.get("rows_at_once", self.rows_at_once)
         self.average.count = kept.state["averaged"]
         device = self.accelerator.device
         self.average.weights = {name: value.to(device) for name, value in kept.average.items()}
@@ -345,41 +417,23 @@ class FoldTrainer:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class _Gold:
-    """What a micro-batch is taught: targets `(n_texts, n_columns)`; per row weight and language."""
+class _Taken:
+    """A step that was taken, of which nobody has looked at the loss: a GPU would be waited for."""
 
-    targets: Tensor
-    weights: Tensor | None
-    blocks: Tensor | None
+    def __init__(self, figures: Tensor, terms: list[int], rows: list[int]) -> None:
+        """Keep the sums of the loss's terms per target with the loss behind them, on the device."""
+        self.terms, self.rows = terms, rows
+        self._figures = figures
 
-    def on(self, device: torch.device) -> _Gold:
-        weights = None if self.weights is None else self.weights.to(device)
-        blocks = None if self.blocks is None else self.blocks.to(device)
-        return _Gold(self.targets.to(device), weights, blocks)
-
-    def split(self, logits: Tensor) -> Iterator[tuple[float, Tensor, _Gold]]:
-        """The rows that weigh alike together: their weight, their logits, their gold.
-
-        Args:
-            logits: of each row, or several, one block of rows after the other.
-        """
-        if self.weights is None:
-            yield 1.0, logits, self
-            return
-        copies = logits.view(-1, len(self.targets), logits.shape[1])
-        for weight in sorted(set(self.weights.tolist())):
-            rows = self.weights == weight
-            blocks = None if self.blocks is None else self.blocks[rows]
-            yield weight, copies[:, rows].flatten(0, 1), _Gold(self.targets[rows], None, blocks)
+    @cached_property
+    def figures(self) -> list[float]:
+        """The sums of the loss's terms per target, and the loss."""
+        return [float(value) for value in self._figures.tolist()]
 
 
-def _take_gold(rows: Rows, chosen: list[int]) -> _Gold:
-    return _Gold(
-        torch.tensor(rows.targets[chosen], dtype=torch.float32),
-        torch.tensor(rows.weights[chosen], dtype=torch.float32) if len(rows.weights) else None,
-        torch.tensor(rows.blocks[chosen]) if len(rows.blocks) else None,
-    )
+def look_seconds(device: torch.device) -> float:
+    """How long no loss is looked at: a CPU need not be waited for."""
+    return 0.0 if device.type == "cpu" else 0.5
 
 
 def _add_up(parts: Iterable[Tensor]) -> Tensor:

@@ -51,6 +51,7 @@ def plan_slots(
     On a CPU folds run side by side with one thread each, as far as cores and memory go: for
     small batches that gave 1.4 to 1.65 times the rows per second of one fold with all threads.
     Folds that are left over at the end share all cores: the last of five on two cores has both.
+    On GPUs small encoders, which do not fill one, share it as far as its memory goes.
 
     Args:
         n_folds: folds of the run, whichever of them are to be trained now.
@@ -73,7 +74,7 @@ def plan_slots(
                 f"{n_devices}. Use --processes {n_devices} or fewer."
             )
         groups = n_devices // processes
-        chosen = min(jobs or groups, n_folds)
+        chosen = min(jobs or groups * _count_sharing(model_bytes), n_folds)
         devices = tuple(
             tuple(slot % groups * processes + process for process in range(processes))
             for slot in range(chosen)
@@ -94,6 +95,23 @@ def plan_slots(
         (),
         processes,
     )
+
+
+def _count_sharing(model_bytes: int) -> int:
+    """How many folds train on one GPU at a time.
+
+    An encoder of 100 MB leaves most of a GPU idle, one of 1 GB does not. These numbers are from
+    what is known of GPUs, not measured; memory that does not suffice halves the batches.
+    """
+    import torch
+
+    per_job = 2_000_000_000 + 6 * model_bytes  # CUDA itself, activations; weights, moments, slopes
+    smallest = min(
+        torch.cuda.get_device_properties(number).total_memory
+        for number in range(torch.cuda.device_count())
+    )
+    wanted = max(1, min(4, 600_000_000 // max(model_bytes, 1)))
+    return max(1, min(wanted, int(smallest * 0.8) // per_job))
 
 
 def count_cores() -> int:

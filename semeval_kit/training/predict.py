@@ -18,6 +18,7 @@ from semeval_kit.run.directory import Run
 from semeval_kit.training.batches import Tokens, encode_texts, pad_batch, plain_batches
 from semeval_kit.training.checkpoint import find_fault
 from semeval_kit.training.encoder import load_model
+from semeval_kit.training.feed import in_halves
 from semeval_kit.training.head import Classifier
 from semeval_kit.training.targets import find_reversal
 
@@ -115,9 +116,12 @@ class FoldModel:
         probs = np.empty((len(tokens), len(self.target_names)), dtype=np.float64)
         pad_id = int(self.tokenizer.pad_token_id or 0)
         done = 0
+
+        def read(rows: list[int]) -> Tensor:
+            return self.forward_probs(**pad_batch(tokens.take(rows), pad_id))
+
         for rows in plain_batches(tokens.lengths, _BATCH):
-            batch = pad_batch(tokens.take(rows), pad_id)
-            probs[rows] = self.forward_probs(**batch).cpu().numpy()
+            probs[rows] = in_halves(rows, read).cpu().numpy()
             done += len(rows)
             if tell is not None:
                 tell(done)

@@ -152,19 +152,20 @@ class Target:
         if options.smoothing and not self.is_number:
             even = 1 / gold.shape[1] if self.shares else 0.5
             gold = gold + options.smoothing * (even - gold)
+        # Cells without gold add 0 and are not cut out, for whose number a GPU would be waited.
+        logits, gold = logits.float(), gold.nan_to_num()
         if self.shares:
-            rows = annotated.all(dim=1)
-            logs = nn.functional.log_softmax(logits[rows].float(), dim=-1)
-            return -(gold * positive_weight)[rows].mul(logs).sum()
-        if self.is_free:
-            return (logits.float()[annotated] - gold[annotated]).square().sum()
-        logits, gold = logits.float()[annotated], gold[annotated]
-        positive_weight = positive_weight.expand_as(annotated)[annotated]
-        if options.asymmetric and not self.is_number:
-            return _sum_asymmetric(logits, gold, positive_weight, options.asymmetric)
-        return nn.functional.binary_cross_entropy_with_logits(
-            logits, gold, pos_weight=positive_weight, reduction="sum"
-        )
+            annotated = annotated.all(dim=1, keepdim=True)
+            terms = -gold * positive_weight * logits.log_softmax(dim=-1)
+        elif self.is_free:
+            terms = (logits - gold).square()
+        elif options.asymmetric and not self.is_number:
+            terms = _asymmetric_terms(logits, gold, positive_weight, options.asymmetric)
+        else:
+            terms = nn.functional.binary_cross_entropy_with_logits(
+                logits, gold, pos_weight=positive_weight, reduction="none"
+            )
+        return terms.where(annotated, 0).sum()
 
     def sum_divergence(self, one: Tensor, two: Tensor, gold: Tensor) -> Tensor:
         """Sum of how far two passes over a batch differ, in the terms of `count_terms`.
@@ -175,13 +176,14 @@ class Target:
         annotated = ~torch.isnan(gold)
         a, b = one.float(), two.float()
         if self.shares:
-            logs = [values.log_softmax(dim=-1)[annotated.all(dim=1)] for values in (a, b)]
-            return ((logs[0].exp() - logs[1].exp()) * (logs[0] - logs[1])).sum() / 2
-        a, b = a[annotated], b[annotated]
-        if self.is_free:
-            return (a - b).square().sum() / 2
-        # Of two Bernoullis: (p - q) (logit p - logit q).
-        return ((a.sigmoid() - b.sigmoid()) * (a - b)).sum() / 2
+            annotated = annotated.all(dim=1, keepdim=True)
+            a, b = a.log_softmax(dim=-1), b.log_softmax(dim=-1)
+            terms = (a.exp() - b.exp()) * (a - b)
+        elif self.is_free:
+            terms = (a - b).square()
+        else:  # of two Bernoullis: (p - q) (logit p - logit q)
+            terms = (a.sigmoid() - b.sigmoid()) * (a - b)
+        return terms.where(annotated, 0).sum() / 2
 
 
 @dataclass(frozen=True)
@@ -254,9 +256,9 @@ def _predicted_first(task: Task) -> list[TaskTarget]:
 _MARGIN = 0.05  # of probability: negatives below it teach nothing
 
 
-def _sum_asymmetric(logits: Tensor, gold: Tensor, positive_weight: Tensor, power: float) -> Tensor:
+def _asymmetric_terms(
+    logits: Tensor, gold: Tensor, positive_weight: Tensor, power: float
+) -> Tensor:
     shifted = (logits.sigmoid() - _MARGIN).clamp(min=0)
     negative = shifted**power * torch.log1p(-shifted)
-    return -(
-        gold * positive_weight * nn.functional.logsigmoid(logits) + (1 - gold) * negative
-    ).sum()
+    return -(gold * positive_weight * nn.functional.logsigmoid(logits) + (1 - gold) * negative)

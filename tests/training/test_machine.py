@@ -61,10 +61,16 @@ def test_a_person_may_choose(on_cpu: pytest.MonkeyPatch) -> None:
     assert plan_slots(5, 16, None, MINILM).threads == (1,) * 5
 
 
+def pretend_gpus(patch: pytest.MonkeyPatch, number: int, gigabytes: int = 80) -> None:
+    properties = SimpleNamespace(total_memory=gigabytes * 10**9)
+    patch.setattr(torch.cuda, "is_available", lambda: True)
+    patch.setattr(torch.cuda, "device_count", lambda: number)
+    patch.setattr(torch.cuda, "get_device_properties", lambda _: properties)
+
+
 def test_processes_of_a_fold_are_counted(on_cpu: pytest.MonkeyPatch) -> None:
     assert plan_slots(5, None, None, MINILM, 4) == Slots(2, (1, 1, 1, 1, 2), (), 4)
-    on_cpu.setattr(torch.cuda, "is_available", lambda: True)
-    on_cpu.setattr(torch.cuda, "device_count", lambda: 4)
+    pretend_gpus(on_cpu, 4)
     assert plan_slots(5, None, None, LARGE, 4) == Slots(1, (2,) * 5, ((0, 1, 2, 3),), 4)
     two = plan_slots(5, None, None, LARGE, 2)
     assert two == Slots(2, (2,) * 5, ((0, 1), (2, 3)), 2)
@@ -73,9 +79,20 @@ def test_processes_of_a_fold_are_counted(on_cpu: pytest.MonkeyPatch) -> None:
         plan_slots(5, None, None, LARGE, 5)
 
 
-def test_one_fold_per_gpu(on_cpu: pytest.MonkeyPatch) -> None:
-    on_cpu.setattr(torch.cuda, "is_available", lambda: True)
-    on_cpu.setattr(torch.cuda, "device_count", lambda: 4)
+def test_small_encoders_share_a_gpu_as_far_as_its_memory_goes(on_cpu: pytest.MonkeyPatch) -> None:
+    pretend_gpus(on_cpu, 1)
+    assert plan_slots(5, None, None, MINILM) == Slots(4, (2,) * 5, ((0,),) * 4)
+    assert plan_slots(5, 1, None, MINILM).jobs == 1
+    assert plan_slots(5, None, None, LARGE).jobs == 1
+    pretend_gpus(on_cpu, 2, gigabytes=8)
+    two_each = plan_slots(5, None, None, MINILM)
+    assert two_each.devices == ((0,), (1,), (0,), (1,))
+    pretend_gpus(on_cpu, 1, gigabytes=2)
+    assert plan_slots(5, None, None, MINILM).jobs == 1
+
+
+def test_one_fold_of_a_large_encoder_per_gpu(on_cpu: pytest.MonkeyPatch) -> None:
+    pretend_gpus(on_cpu, 4)
     assert plan_slots(5, None, None, LARGE) == Slots(4, (2,) * 5, ((0,), (1,), (2,), (3,)))
     assert plan_slots(2, None, None, LARGE) == Slots(2, (4, 4), ((0,), (1,)))
     assert plan_slots(9, 8, None, LARGE).devices == ((0,), (1,), (2,), (3,)) * 2
