@@ -46,7 +46,7 @@ from semeval_kit.training.levers import Adversary, WeightAverage
 from semeval_kit.training.machine import peak_memory_mb
 from semeval_kit.training.progress import Progress, RunningEpoch, measure
 from semeval_kit.training.recipe import Recipe
-from semeval_kit.training.steps import Steps, draw_seed, share_batches
+from semeval_kit.training.steps import Steps, draw_seed, look_seconds, share_batches
 from semeval_kit.training.targets import LossOptions, Targets
 
 Array = NDArray[np.float64]
@@ -429,11 +429,6 @@ class _Taken:
     def figures(self) -> list[float]:
         """The sums of the loss's terms per target, and the loss."""
         return [float(value) for value in self._figures.tolist()]
-
-
-def look_seconds(device: torch.device) -> float:
-    """How long no loss is looked at: a CPU need not be waited for."""
-    return 0.0 if device.type == "cpu" else 0.5
 
 
 def _add_up(parts: Iterable[Tensor]) -> Tensor:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +32,17 @@ from semeval_kit.training.checkpoint import (
     staged_dir,
 )
 from semeval_kit.training.encoder import frozen_modules, group_parameters, load_bare, load_masked
+from semeval_kit.training.feed import lay_out_ahead, pin, place
 from semeval_kit.training.leaving import finish_step_first
 from semeval_kit.training.recipe import Recipe, peak_lr
-from semeval_kit.training.steps import Steps, Workplace, draw_seed, share_batches
+from semeval_kit.training.steps import Steps, Workplace, draw_seed, look_seconds, share_batches
 
 Event = dict[str, Any]
 SHARE = 0.15  # of the tokens: as in both papers
 _TOLD = "adapting.json"
 _NOT_ASKED = -100  # the label of a token that nobody asks for
+# Tokens with some masked, what they were, and how many of them are asked for.
+_Masked = tuple[dict[str, Tensor], Tensor, int]
 
 
 def adapt_encoder(
@@ -150,60 +153,81 @@ class _MaskedTrainer:
         bare.save_pretrained(folder)
 
     def _read_epoch(self, tokens: Tokens, step: int) -> None:
-        recipe, epoch = self.recipe, len(self.losses) + 1
+        recipe, epoch, world = self.recipe, len(self.losses) + 1, self.accelerator.num_processes
         order_seed = f"masked:{recipe.seed}:{self.fold}:{epoch}"
         batches = training_batches(tokens.lengths, recipe.batch_size, order_seed)
-        share = share_batches(batches, self.accelerator)
-        rank = self.accelerator.process_index
+        share, device = share_batches(batches, self.accelerator), self.accelerator.device
+
+        def lay_out(number: int) -> list[_Masked]:
+            first = number * recipe.accumulation
+            self.collator.generator = torch.Generator().manual_seed(self._seed(epoch, number))
+            group = share[first : first + recipe.accumulation]
+            return [self._mask(tokens.take(rows), device) for rows in group]
+
         self.network.train()
-        with finish_step_first() as is_told_to_leave:
-            while step < self.steps_per_epoch:
-                first = step * recipe.accumulation
-                seed = draw_seed(recipe, self.fold, "masked", epoch, step)
-                torch.manual_seed(seed + rank)
-                self._step([tokens.take(b) for b in share[first : first + recipe.accumulation]])
+        unread: list[tuple[Tensor, int]] = []
+        looked, total = time.monotonic(), self.steps_per_epoch * recipe.mlm_epochs
+        leaving = finish_step_first() if world == 1 else nullcontext(lambda: False)
+        with leaving as is_told_to_leave:
+            for ready in lay_out_ahead(range(step, self.steps_per_epoch), lay_out, device):
+                torch.manual_seed(self._seed(epoch, step))
+                unread.append(self._step(ready))
                 step += 1
-                total = self.steps_per_epoch * recipe.mlm_epochs
+                is_last, told = step == self.steps_per_epoch, is_told_to_leave()
+                now = time.monotonic()
+                is_due = 0 < recipe.checkpoint_minutes * 60 <= now - self.saved_at
+                if now - looked < look_seconds(device) and not (is_last or told or is_due):
+                    continue
+                for loss, terms in unread:
+                    self._add(float(loss), terms)
+                unread, looked = [], now
                 done = (epoch - 1) * self.steps_per_epoch + step
                 what = {"split": "masked tokens", "done": done, "rows": total}
                 self.emit({"event": "rows", **what})
-                is_due = 0 < recipe.checkpoint_minutes * 60 <= time.monotonic() - self.saved_at
-                alone = self.accelerator.num_processes == 1
-                told = alone and is_told_to_leave()
-                if told or (is_due and step < self.steps_per_epoch):
+                if told or (is_due and not is_last):
                     self._save(step)
                 if told:
                     break
 
-    def _step(self, group: Sequence[Tokens]) -> None:
-        """One optimizer step over micro-batches; each masked token weighs the same."""
+    def _seed(self, epoch: int, step: int) -> int:
+        seed = draw_seed(self.recipe, self.fold, "masked", epoch, step)
+        return seed + int(self.accelerator.process_index)
+
+    def _step(self, ready: list[_Masked]) -> tuple[Tensor, int]:
+        """One optimizer step over micro-batches; each masked token weighs the same.
+
+        Returns:
+            The sum of the loss over the masked tokens `()`, and their number.
+        """
         device = self.accelerator.device
-        masked = [self._mask(pad_batch(tokens, self.pad_id)) for tokens in group]
-        terms = max(sum(int((labels != _NOT_ASKED).sum()) for _, labels in masked), 1)
-        for batch, labels in masked:
-            placed = {name: value.to(device) for name, value in batch.items()}
-            logits = self.steps.model(**placed).logits
+        terms = max(sum(n_masked for _, _, n_masked in ready), 1)
+        total = torch.zeros((), device=device)
+        for inputs, labels, _ in ready:
+            logits = self.steps.model(**place(inputs, device)).logits
             loss = functional.cross_entropy(
                 logits.float().flatten(0, 1),
-                labels.to(device).flatten(),
+                labels.to(device, non_blocking=True).flatten(),
                 ignore_index=_NOT_ASKED,
                 reduction="sum",
             )
-            value = float(loss.detach())
-            if not math.isfinite(value):
-                raise KitError(
-                    f"fold {self.fold}: the loss on masked tokens is {value}. Lower the learning "
-                    "rate, or set precision = 'fp32'. The last checkpoint is kept."
-                )
             self.accelerator.backward(loss / terms)
-            self.sums = (self.sums[0] + value, self.sums[1])
-        self.sums = (self.sums[0], self.sums[1] + terms)
+            total += loss.detach()
         self.steps.take()
+        return total, terms
 
-    def _mask(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
-        """The batch with tokens masked, and `(n_texts, n_tokens)` what they were."""
-        ids, labels = self.collator.torch_mask_tokens(batch["input_ids"].clone())
-        return {**batch, "input_ids": ids}, labels
+    def _add(self, loss: float, terms: int) -> None:
+        if not math.isfinite(loss):
+            raise KitError(
+                f"fold {self.fold}: the loss on masked tokens is {loss}. Lower the learning "
+                "rate, or set precision = 'fp32'. The last checkpoint is kept."
+            )
+        self.sums = (self.sums[0] + loss, self.sums[1] + terms)
+
+    def _mask(self, tokens: Tokens, device: torch.device) -> _Masked:
+        batch = pad_batch(tokens, self.pad_id)
+        ids, labels = self.collator.torch_mask_tokens(batch["input_ids"])
+        inputs = {name: pin(value, device) for name, value in {**batch, "input_ids": ids}.items()}
+        return inputs, pin(labels, device), int((labels != _NOT_ASKED).sum())
 
     def _save(self, step: int) -> None:
         self.saved_at = time.monotonic()

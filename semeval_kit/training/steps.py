@@ -56,6 +56,11 @@ def share_batches(batches: list[list[int]], accelerator: Accelerator) -> list[li
     return (batches + batches[: -len(batches) % world])[accelerator.process_index :: world]
 
 
+def look_seconds(device: torch.device) -> float:
+    """How long no loss is looked at: a CPU need not be waited for."""
+    return 0.0 if device.type == "cpu" else 0.5
+
+
 @dataclass(frozen=True)
 class Workplace:
     """Where a fold is trained.
