@@ -289,6 +289,7 @@ def _strike_fork(
     words: list[str], run: Path, n_kills: int, draw: random.Random, tally: Tally, seconds: float
 ) -> None:
     """Kill a fold's process at any moment, and start it again, until the folds are done."""
+    os.environ["OMP_NUM_THREADS"] = "1"  # as the run that was left alone: threads decide bits
     whole = run.with_name("whole")
     made = ("fold-*", "dev", "test", "*.zip", "thresholds.json", "estimate.json", "oof_*")
     shutil.copytree(whole, run, ignore=shutil.ignore_patterns(*made))

@@ -130,7 +130,10 @@ def test_what_is_told_to_leave_goes_on_to_the_bytes_of_this_machine(
     assert slurm.read_submitted(run.path) == ids
 
     wait_for(lambda: is_learning(run, 0), "fold 0 learns")
-    cluster.call("scancel", "--signal=USR2", ids["fold-0"])  # as before a time limit
+    # As before a time limit. By a number of its own: Slurm delivers a signal to a task of an array
+    # that still has waiting ones, but calls it a failure, and scancel repeats it for a minute.
+    number = cluster.call("squeue", "--noheader", f"--jobs={ids['fold-0']}", "--format=%A")
+    cluster.call("scancel", "--signal=USR2", number)
     wait_for(lambda: "Requeued job" in read_log(run, 0), "queued again")
     set_node(cluster, "DRAIN")
     assert "finish: waiting" in call("status", run.path).stdout
