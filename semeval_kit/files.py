@@ -144,8 +144,7 @@ def _write_sums(folder: Path, sums: Mapping[str, Sequence[str]]) -> None:
 
 def write_atomic(path: Path, content: str | bytes) -> None:
     """Write a file so that a reader sees all of it or nothing: temporary name, fsync, rename."""
-    if path.parent.is_symlink() and (path.parent.parent / SUMS).is_file():
-        raise KitError(f"{path.parent}: is a link, and a run's folders are its own. Remove it.")
+    refuse_link(path.parent)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     data = content.encode("utf-8") if isinstance(content, str) else content
@@ -161,6 +160,16 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_dir(path.parent)
+
+
+def refuse_link(folder: Path) -> None:
+    """See that a folder of a run is its own, before anything is written or removed in it.
+
+    Raises:
+        KitError: it is a link, which may lead to files of somebody else.
+    """
+    if folder.is_symlink() and (folder.parent / SUMS).is_file():
+        raise KitError(f"{folder}: is a link, and a run's folders are its own. Remove it.")
 
 
 def to_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -195,6 +204,7 @@ def remove_tree(path: Path) -> None:
     """Remove a directory: first hidden under another name, so that it never looks whole."""
     if not path.exists():
         return
+    refuse_link(path.parent)
     hidden = path.with_name(f".{path.name}.removed-{os.getpid()}")
     os.replace(path, hidden)
     shutil.rmtree(hidden)

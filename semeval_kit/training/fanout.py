@@ -20,6 +20,7 @@ from typing import IO, Any
 from tqdm import tqdm
 
 from semeval_kit.errors import BusyError, KitError
+from semeval_kit.files import refuse_link
 from semeval_kit.run.directory import Run
 from semeval_kit.training.leaving import LEAVING_SIGNALS, grace_seconds
 from semeval_kit.training.machine import Slots
@@ -202,6 +203,7 @@ def _take_ready(waiting: list[FoldJob], running: Sequence[FoldJob]) -> FoldJob |
 
 
 def _start(run: Run, job: FoldJob, slots: Slots, events: queue.Queue[Any]) -> None:
+    refuse_link(run.fold_dir(job.fold))
     run.fold_dir(job.fold).mkdir(parents=True, exist_ok=True)
     job.log = run.log_file(job.fold).open("w", encoding="utf-8")
     job.process = subprocess.Popen(

@@ -311,6 +311,24 @@ def test_a_link_in_the_place_of_a_runs_folder_is_not_written_through(
     assert {path.name: path.read_bytes() for path in (tmp_path / "outside").iterdir()} == before
 
 
+def test_a_link_in_the_place_of_a_fold_is_neither_written_nor_removed_through(
+    copied: Path, tmp_path: Path
+) -> None:
+    shutil.move(copied / "fold-1", tmp_path / "outside")
+    (tmp_path / "outside" / "done.json").unlink()
+    (copied / "fold-1").symlink_to(tmp_path / "outside")
+    before = {path: path.read_bytes() for path in (tmp_path / "outside").rglob("*.*")}
+    result = call("train", copied, "--threads", "1")
+    assert result.exit_code == 1
+    assert f"{copied / 'fold-1'}: is a link" in result.output
+    (tmp_path / "pages" / "texts").mkdir(parents=True)
+    (copied / "explain").symlink_to(tmp_path / "pages")
+    with pytest.raises(KitError, match="explain: is a link"):
+        files.remove_tree(copied / "explain" / "texts")
+    assert (tmp_path / "pages" / "texts").is_dir()
+    assert {path: path.read_bytes() for path in (tmp_path / "outside").rglob("*.*")} == before
+
+
 def test_a_misspelt_run_is_told_with_the_name_that_is_near(copied: Path) -> None:
     for words in (("tune", copied.with_name("tinny")), ("report", copied.with_name("tin"))):
         result = call(*words)
