@@ -47,6 +47,14 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
             pytest.skip(str(error))
 
 
+@pytest.fixture(autouse=True)
+def _end_jobs(cluster: Any) -> Iterator[None]:
+    """Leave no job behind: those of a test that failed would take the node from the next one."""
+    yield
+    cluster.call("scancel", "--user=root")
+    wait_for(lambda: not cluster.call("squeue", "--noheader"), "the queue is empty")
+
+
 @pytest.fixture
 def words(tiny_data: Path, tiny_bert: Path, tmp_path: Path) -> list[str]:
     """Of `run` without an encoder: two folds of ten epochs, handed to Slurm."""
@@ -104,6 +112,19 @@ def read_log(run: Run, fold: int) -> str:
     return "".join(log.read_text(encoding="utf-8", errors="replace") for log in logs)
 
 
+def find_number(cluster: Any, id_: str) -> str:
+    """The number of its own that a task of an array has."""
+    return str(cluster.call("squeue", "--noheader", f"--jobs={id_}", "--format=%A"))
+
+
+def set_limit(cluster: Any, id_: str) -> None:
+    """Let a running job's time end in a minute or so: Slurm's signal before that is due now."""
+    told = cluster.call("scontrol", "show", "job", find_number(cluster, id_), "--oneliner")
+    hours, minutes, _ = told.split("RunTime=")[1].split()[0].split(":")
+    limit = int(hours) * 60 + int(minutes) + 2
+    cluster.call("scontrol", "update", f"JobId={id_}", f"TimeLimit={limit}")
+
+
 def set_node(cluster: Any, state: str) -> None:
     node = cluster.call("sinfo", "--noheader", "--format=%n")
     cluster.call("scontrol", "update", f"NodeName={node}", f"State={state}", "Reason=tests")
@@ -132,8 +153,7 @@ def test_what_is_told_to_leave_goes_on_to_the_bytes_of_this_machine(
     wait_for(lambda: is_learning(run, 0), "fold 0 learns")
     # As before a time limit. By a number of its own: Slurm delivers a signal to a task of an array
     # that still has waiting ones, but calls it a failure, and scancel repeats it for a minute.
-    number = cluster.call("squeue", "--noheader", f"--jobs={ids['fold-0']}", "--format=%A")
-    cluster.call("scancel", "--signal=USR2", number)
+    cluster.call("scancel", "--signal=USR2", find_number(cluster, ids["fold-0"]))
     wait_for(lambda: "Requeued job" in read_log(run, 0), "queued again")
     set_node(cluster, "DRAIN")
     assert "finish: waiting" in call("status", run.path).stdout
@@ -158,13 +178,16 @@ def test_a_time_limit_that_strikes_costs_no_byte(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A minute is not enough on a disk that is slow until Slurm's clock has struck."""
+    """Of ten minutes one is left while the folds learn, on a disk that is slow until it struck."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]]))
     (tmp_path / "sitecustomize.py").write_text(SLOW_DISK, encoding="utf-8")
     words += ["--model", str(tiny_bert), "--run", "late", "--checkpoint-minutes", "0.000001"]
-    handed = call("run", *words, "--time", "0:01:00")
+    handed = call("run", *words, "--time", "0:10:00")
     assert handed.exit_code == 0, handed.output
     run = Run(tmp_path / "late")
+    wait_for(lambda: is_learning(run, 0) and is_learning(run, 1), "both folds learn")
+    for fold in (0, 1):
+        set_limit(cluster, slurm.read_submitted(run.path)[f"fold-{fold}"])
     wait_for(lambda: "Requeued job" in read_log(run, 0) + read_log(run, 1), "out of time")
     (tmp_path / "fast").touch()
     assert "this job is timed-out" in read_log(run, 0) + read_log(run, 1)
@@ -179,7 +202,7 @@ import os, pathlib, time
 _sync, _fast = os.fsync, pathlib.Path(__file__).with_name("fast")
 def _sync_slowly(handle):
     if not _fast.exists():
-        time.sleep(0.4)
+        time.sleep(1)
     _sync(handle)
 os.fsync = _sync_slowly
 """
