@@ -17,6 +17,7 @@ from semeval_kit.cli.options import (
     gold_option,
     interruptible,
     open_run,
+    place_run,
     plan_options,
     read_engine,
     read_plan,
@@ -66,13 +67,14 @@ def blend(
     from semeval_kit.cli.summary import summarise
     from semeval_kit.run.blending import BlendPlan, blend_runs
 
+    place = place_run(submissions, name, "--to")
     plan = BlendPlan(
         weights=dict(_read_weight(text) for text in weights),
         languages=split_words(langs or ""),
         seed=seed,
     )
     runs = [open_run(path) for path in paths]
-    done = blend_runs(submissions / name, runs, plan, gold, say)
+    done = blend_runs(place, runs, plan, gold, say)
     click.echo(describe_blend(done.path))
     click.echo(summarise(done))
 
@@ -106,6 +108,7 @@ def adopt(
     from semeval_kit.cli.summary import summarise
     from semeval_kit.run.adopting import AdoptPlan, adopt_files
 
+    place = place_run(submissions, name, "--to")
     named = [text.partition("=") if "=" in text else ("", "", text) for text in files]
     plan = AdoptPlan(
         task=task,
@@ -114,7 +117,7 @@ def adopt(
         files=tuple((split, Path(path)) for split, _, path in named),
         seed=seed,
     )
-    done = adopt_files(submissions / name, plan, gold, say)
+    done = adopt_files(place, plan, gold, say)
     click.echo(summarise(done))
 
 

@@ -258,7 +258,16 @@ def read_plan(given: dict[str, Any]) -> tuple[Path, Plan]:
     )
     if name is None:
         name = _name_run(task.name, languages, config.encoder, Path(recipe).stem)
-    return _expand("--submissions", given.pop("submissions")) / _check_name(name), plan
+    return place_run(given.pop("submissions"), name), plan
+
+
+def place_run(submissions: Path, name: str, flag: str = "--run") -> Path:
+    """The folder of a run of that name, which leads nowhere else.
+
+    Raises:
+        click.UsageError: the name, which `flag` gave, is a path, or longer than file systems take.
+    """
+    return _expand("--submissions", submissions) / _check_name(name, flag)
 
 
 def read_engine(given: dict[str, Any]) -> Engine:
@@ -339,7 +348,7 @@ def _expand(flag: str, path: Path) -> Path:
         raise click.UsageError(f"{flag} {path}: there is no such user.") from error
 
 
-def _check_name(name: str) -> str:
+def _check_name(name: str, flag: str) -> str:
     if (
         not name
         or Path(name).name != name
@@ -348,11 +357,11 @@ def _check_name(name: str) -> str:
         or name.startswith((".", "-"))
     ):
         raise click.UsageError(
-            f"--run '{name}': expected a plain name. Where runs are kept is said by --submissions."
+            f"{flag} '{name}': expected a plain name. Where runs are kept is said by --submissions."
         )
     if len(name.encode("utf-8", errors="replace")) > _MOST_BYTES:
         raise click.UsageError(
-            f"--run: a name has at most {_MOST_BYTES} bytes. Give a shorter one."
+            f"{flag}: a name has at most {_MOST_BYTES} bytes. Give a shorter one."
         )
     return name
 

@@ -188,6 +188,12 @@ def test_a_runs_name_is_no_path(tiny_data: Path, tmp_path: Path, name: str) -> N
     told = call("prepare", "--data", tiny_data, f"--run={name}", "--submissions", tmp_path / "runs")
     assert told.exit_code == 2
     assert "expected a plain name" in told.output
+    where = [f"--to={name}", "--submissions", tmp_path / "runs"]
+    (tmp_path / "other").mkdir()
+    for words in (["adopt", "test.csv", "--langs", "eng"], ["blend", tmp_path, tmp_path / "other"]):
+        told = call(*words, *where)
+        assert told.exit_code == 2
+        assert f"--to '{name}': expected a plain name" in told.output
     assert not (tmp_path / "runs").exists()
 
 
