@@ -112,14 +112,9 @@ def read_log(run: Run, fold: int) -> str:
     return "".join(log.read_text(encoding="utf-8", errors="replace") for log in logs)
 
 
-def find_number(cluster: Any, id_: str) -> str:
-    """The number of its own that a task of an array has."""
-    return str(cluster.call("squeue", "--noheader", f"--jobs={id_}", "--format=%A"))
-
-
 def set_limit(cluster: Any, id_: str) -> None:
     """Let a running job's time end in a minute or so: Slurm's signal before that is due now."""
-    told = cluster.call("scontrol", "show", "job", find_number(cluster, id_), "--oneliner")
+    told = cluster.call("scontrol", "show", "job", id_, "--oneliner")
     hours, minutes, _ = told.split("RunTime=")[1].split()[0].split(":")
     limit = int(hours) * 60 + int(minutes) + 2
     cluster.call("scontrol", "update", f"JobId={id_}", f"TimeLimit={limit}")
@@ -151,9 +146,9 @@ def test_what_is_told_to_leave_goes_on_to_the_bytes_of_this_machine(
     assert slurm.read_submitted(run.path) == ids
 
     wait_for(lambda: is_learning(run, 0), "fold 0 learns")
-    # As before a time limit. By a number of its own: Slurm delivers a signal to a task of an array
-    # that still has waiting ones, but calls it a failure, and scancel repeats it for a minute.
-    cluster.call("scancel", "--signal=USR2", find_number(cluster, ids["fold-0"]))
+    # As before a time limit. To the step: that to a task is delivered, too, but while others of its
+    # array wait Slurm calls it a failure, and scancel repeats it for more than a minute.
+    cluster.call("scancel", "--signal=USR2", f"{ids['fold-0']}.0")
     wait_for(lambda: "Requeued job" in read_log(run, 0), "queued again")
     set_node(cluster, "DRAIN")
     assert "finish: waiting" in call("status", run.path).stdout
