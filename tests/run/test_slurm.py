@@ -181,10 +181,13 @@ def test_a_time_limit_that_strikes_costs_no_byte(
     assert handed.exit_code == 0, handed.output
     run = Run(tmp_path / "late")
     wait_for(lambda: is_learning(run, 0) and is_learning(run, 1), "both folds learn")
+    ids = slurm.read_submitted(run.path)
     for fold in (0, 1):
-        set_limit(cluster, slurm.read_submitted(run.path)[f"fold-{fold}"])
+        set_limit(cluster, ids[f"fold-{fold}"])
     wait_for(lambda: "Requeued job" in read_log(run, 0) + read_log(run, 1), "out of time")
     (tmp_path / "fast").touch()
+    for name in {"fold-0", "fold-1"} & set(slurm.read_queue(run.path)):
+        cluster.call("scontrol", "update", f"JobId={ids[name]}", "TimeLimit=60")  # once is enough
     assert "this job is timed-out" in read_log(run, 0) + read_log(run, 1)
     wait_for(lambda: not slurm.read_queue(run.path), "all is done")
     assert call("status", run.path).stdout == "fold 0: done\nfold 1: done\nfinish: done\n"
