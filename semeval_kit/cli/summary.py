@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from semeval_kit.cli.options import align_rows
+from semeval_kit.decision.verdict import name_constant
 from semeval_kit.show.wording import find_wording, name_measure
+from semeval_kit.submission.measure import list_declared
 from semeval_kit.submission.score import LanguageScore, Score
 from semeval_kit.task.metric_facts import is_low
 from semeval_kit.task.task import Task
@@ -72,6 +75,14 @@ def describe_estimate(run: Run, estimate: dict[str, Any], *, in_full: bool = Tru
         lines.append(f"  {name:<24} {reading['score']:.4f} {interval}  {remark}".rstrip())
     if expected is not None and expected["withheld"]:
         lines.append(f"  uploaded: not foretold; {expected['withheld']}")
+    floors = (estimate.get("verdict") or {}).get("floors") or ()
+    if floors:
+        shown = ", ".join(
+            f"{floor['name']} {floor['score']:.4f}"
+            + (f" ({floor['note']})" if floor.get("note") else "")
+            for floor in floors
+        )
+        lines.append(f"  held against: {shown}")
     notes = estimate["notes"]
     if in_full:
         lines += [f"  note: {note}" for note in notes]
@@ -123,11 +134,22 @@ def _describe_results(run: Run) -> list[str]:
     except KitError as error:
         return [f"  note: {error.message}"]
     lines = []
+    further = _list_further(results, "oof")
+    if further:
+        lines.append(f"  out of fold also: {further}")
     dev = results.split_score("dev")
     if dev is not None:
-        use = describe_use(results, "dev")
-        remark = f"{dev.n_examples} rows{f'; {use}' if use else ''}"
+        use, further = describe_use(results, "dev"), _list_further(results, "dev")
+        remarks = [f"{dev.n_examples} rows", *([use] if use else [])]
+        if further:
+            remarks.append(f"also {further}")
+        if "dev" in results.constants:
+            constant = name_constant(results.task.kind)
+            remarks.append(f"{constant} {results.constants['dev']:.4f}")
+        remark = "; ".join(remarks)
         lines.append(f"  {f'dev {results.metric_name}':<24} {dev.score:.4f} ({remark})")
+        if alarm := results.describe_constant("dev"):
+            lines.append(click.style(f"  {alarm}", fg="red"))
     if not run.score_file.is_file():  # else they stand beside the score
         lines += _describe_published(results)
     if findings:
@@ -137,6 +159,17 @@ def _describe_results(run: Run) -> list[str]:
         command = command.replace("submissions/", f"{run.path.parent}/")
         lines += [f"  {number}. {finding.title}. {finding.sentence}", f"       {command}"]
     return lines
+
+
+def _list_further(results: RunResults, split: str) -> str:
+    """The other metrics that the task file names, of the uploaded rule on a split."""
+    score = results.split_score(split)
+    measures = score.measures if score is not None else {}
+    return ", ".join(
+        f"{name_measure(name, results.task.kind)} {measures[name]:.4f}"
+        for name in list_declared(results.task)
+        if name != results.metric and not math.isnan(measures.get(name, math.nan))
+    )
 
 
 def _describe_published(results: RunResults) -> list[str]:

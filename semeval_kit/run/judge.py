@@ -14,10 +14,8 @@ from semeval_kit.decision.averaging import NewRows
 from semeval_kit.decision.estimate import (
     Estimate,
     Judging,
-    Verdict,
     choose_metric,
     estimate_score,
-    judge_run,
     make_board,
 )
 from semeval_kit.decision.expected import Expected, expect_score, read_labelled
@@ -27,6 +25,7 @@ from semeval_kit.decision.rule import Thresholds
 from semeval_kit.decision.targets import answers_of_probs, rules_to_json
 from semeval_kit.decision.thresholds import Tuning
 from semeval_kit.decision.tuning import cross_fit, tune_rule
+from semeval_kit.decision.verdict import Verdict, judge_run
 from semeval_kit.errors import KitError
 from semeval_kit.files import is_noted
 from semeval_kit.run.decide import fit_floor
@@ -180,19 +179,21 @@ def _hold_against_floors(
     tuning: Tuning,
     answers: Any,
 ) -> Verdict:
-    if run.member == "linear":
-        return judge_run(board, answers, target.labels, target.kind)
     parts, numeric = rows.folds, target.kind in NUMERIC
     if len(np.unique(parts)) < 2:
         rng = np.random.default_rng(0)
         parts = split_groups(rows.groups, rows.languages, 5, rng)
+    if run.member == "linear":
+        return judge_run(board, answers, target.labels, target.kind, parts)
     used, probs = fit_floor(examples, rows.targets, parts, numeric)
     probs = np.nan_to_num(probs)
     if target.kind == "distribution":
         probs = answers_of_probs(target, np.maximum(probs, 0))
     floor = replace(rows.take(used), probs=probs, folds=parts[used])
     linear = cross_fit(floor, replace(tuning, n_bags=_FLOOR_BAGS))
-    return judge_run(board.take(used), answers[used], target.labels, target.kind, linear)
+    return judge_run(
+        board.take(used), answers[used], target.labels, target.kind, parts[used], linear
+    )
 
 
 def _read_new_rows(run: Run) -> list[NewRows]:

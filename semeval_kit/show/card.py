@@ -20,6 +20,7 @@ from semeval_kit.show.paper import collect_facts
 from semeval_kit.show.results import RunResults, read_results
 from semeval_kit.show.tables_of_scores import (
     describe_use,
+    tabulate_floors,
     tabulate_gains,
     tabulate_labels,
     tabulate_main,
@@ -128,6 +129,7 @@ def make_card(
     metadata = _describe_model(run, results, licence).to_yaml(line_break="\n")
     tables = {
         "main": [tabulate_main(results)],
+        "floors": [table for table in [tabulate_floors(results)] if table.rows],
         "measures": [tabulate_measures(results)],
         "labels": [tabulate_labels(results, [split]) for split in results.splits],
         "thresholds": tabulate_gains(results, thresholds),

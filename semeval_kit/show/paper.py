@@ -102,6 +102,7 @@ def collect_facts(run: Run, results: RunResults) -> dict[str, Any]:
         "tuned": results.wording.tuned,
         "parameters": show_count(results.parameters),
         "seconds": show_seconds(results.seconds),
+        "alarms": results.alarms,
         "notes": results.estimate.get("notes", ()),
     }
 

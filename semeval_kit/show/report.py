@@ -8,6 +8,7 @@ from typing import Any
 
 from semeval_kit import __version__
 from semeval_kit.decision.rule import Thresholds
+from semeval_kit.decision.verdict import name_constant
 from semeval_kit.files import sha256_file, write_atomic
 from semeval_kit.run.directory import Run
 from semeval_kit.show.answers import read_rule
@@ -166,6 +167,8 @@ def list_tiles(results: RunResults) -> list[dict[str, str]]:
             detail = f"{score.n_examples} examples"
             if len(results.folds) > 1:
                 detail += ", mean of the folds' probabilities"
+            if split in results.constants:
+                detail += f"; {name_constant(results.task.kind)}: {results.constants[split]:.4f}"
             if use := describe_use(results, split):
                 detail += f"; {use}"
             reading = {"score": score.score, "low": low, "high": high}

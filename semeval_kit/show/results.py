@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from semeval_kit.decision.estimate import choose_metric
 from semeval_kit.run.directory import Run, read_json
 from semeval_kit.run.layout import OPEN_FIELDS
@@ -13,7 +15,7 @@ from semeval_kit.show.answers import SPLITS, Answers, read_answers, shown_task
 from semeval_kit.show.scores import N_RESAMPLES, SplitResult, score_answers
 from semeval_kit.show.wording import Wording, find_wording, name_measure
 from semeval_kit.submission.upload import Upload, read_uploads
-from semeval_kit.task.metric_facts import METRIC_FACTS
+from semeval_kit.task.metric_facts import METRIC_FACTS, NUMERIC
 from semeval_kit.task.task import Task
 
 
@@ -54,6 +56,8 @@ class RunResults:
         official: what score.json says; empty if there is none.
         uploads: what the site said of its zips, oldest first.
         weights: what weights.json says of a blend; empty for other members.
+        constants: of numbers and levels, split -> the score of the same answer for every row, which
+            the training rows chose; splits that were learnt from or held out are missing.
     """
 
     name: str
@@ -74,6 +78,7 @@ class RunResults:
     official: Mapping[str, Any] = field(default_factory=dict)
     uploads: tuple[Upload, ...] = ()
     weights: Mapping[str, Any] = field(default_factory=dict)
+    constants: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def wording(self) -> Wording:
@@ -144,12 +149,13 @@ class RunResults:
 
     @property
     def alarms(self) -> tuple[str, ...]:
-        """Why not to upload: the model has not learnt, or new rows are unlike those known."""
+        """Why not to upload: the model has not learnt, a constant is no worse, or rows are new."""
         foretold = self.estimate.get("expected") or {}
         alarms = []
         if not self.learnt:
             reasons = "; ".join(self.estimate["verdict"]["reasons"])
             alarms.append(f"This model has not learnt the task: {reasons}.")
+        alarms += [line for split in self.constants if (line := self.describe_constant(split))]
         if foretold.get("withheld"):
             alarms.append(
                 f"The {foretold['split']} rows differ from the training rows and "
@@ -163,6 +169,21 @@ class RunResults:
             if drift["notable"]
         ]
         return tuple(alarms)
+
+    def describe_constant(self, split: str) -> str:
+        """That the same answer for every row of a split scores no worse; empty where it does."""
+        score = self.split_score(split)
+        if score is None or split not in self.constants:
+            return ""
+        sign, constant = -1 if self.low_is_better else 1, self.constants[split]
+        if sign * (score.score - constant) > 0:
+            return ""
+        floor = _find_constant(self.estimate)
+        answer = ", ".join(f"{label} {value:.3g}" for label, value in floor["answer"].items())
+        return (
+            f"On {split} {floor['name']} ({answer}) scores {constant:.4f}, this run "
+            f"{score.score:.4f}: an upload would gain nothing over it."
+        )
 
     def reading(self, name: str) -> Mapping[str, Any]:
         """A part of estimate.json: "at_half", "tuned_in_sample" or "cross_fitted"; or empty."""
@@ -228,8 +249,35 @@ def read_results(
         splits=scores,
         official=read_json(run.score_file) if run.score_file.is_file() else {},
         weights=read_json(weights_file) if weights_file.is_file() else {},
+        constants=_score_constants(
+            task, estimate, {s: given[s] for s in given if s not in run.learnt_splits}
+        ),
         uploads=tuple(read_uploads(run.path / "uploads.jsonl")),
     )
+
+
+def _find_constant(estimate: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The floor that is the same answer for every row; empty where none was kept."""
+    floors = (estimate.get("verdict") or {}).get("floors") or ()
+    return next((floor for floor in floors if floor.get("answer")), {})
+
+
+def _score_constants(
+    task: Task, estimate: Mapping[str, Any], given: Mapping[str, Answers | None]
+) -> dict[str, float]:
+    """What that answer scores on dev and test."""
+    floor = _find_constant(estimate)
+    if not floor or task.kind not in (*NUMERIC, "intensity"):
+        return {}
+    constant = [floor["answer"][label] for label in task.all_labels]
+    scores = {}
+    for split, answers in given.items():
+        if split != "oof" and answers is not None:
+            same = replace(answers, tuned=np.tile(constant, (len(answers), 1)))
+            scored = score_answers(task, same, "tuned", n_resamples=0, by_label=False)
+            if not np.isnan(scored.score):
+                scores[split] = scored.score
+    return scores
 
 
 def find_history_metric(task: Task, histories: Sequence[Sequence[Mapping[str, Any]]]) -> str:

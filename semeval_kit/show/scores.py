@@ -12,7 +12,7 @@ from semeval_kit.decision.oof import split_languages
 from semeval_kit.decision.resampling import Board, find_interval
 from semeval_kit.show.answers import Answers
 from semeval_kit.show.wording import find_wording
-from semeval_kit.submission.measure import find_beside_rows, is_unmet
+from semeval_kit.submission.measure import find_beside_rows, is_unmet, list_declared
 from semeval_kit.submission.metrics import METRICS, Beside, count_labels, macro_auc
 from semeval_kit.task.task import Task
 
@@ -47,7 +47,7 @@ class SplitResult:
         split: "oof", "dev" or "test".
         rule: "half" (0.5, argmax) or "tuned".
         n_groups: groups of copies, the unit of the bootstrap.
-        measures: metric -> mean over languages.
+        measures: metric -> mean over languages: that which ranks, the task's others, the usual ones.
         interval: 95% interval of the headline metric by group bootstrap.
     """
 
@@ -88,7 +88,7 @@ def score_answers(
     }
     values = {
         name: {code: bench.measure(name, rows, columns[code]) for code, rows in rows_of.items()}
-        for name in dict.fromkeys((metric, *find_wording(task).measures))
+        for name in dict.fromkeys((metric, *list_declared(task), *find_wording(task).measures))
     }
     by_label_bench = replace(bench, n_resamples=n_resamples * by_label)
     return SplitResult(

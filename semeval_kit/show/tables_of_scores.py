@@ -258,6 +258,13 @@ def tabulate_targets(results: RunResults) -> Table:
 def tabulate_floors(results: RunResults) -> Table:
     """What needs no encoder, on the same rows, and how far the run is above it."""
     floors = (results.estimate.get("verdict") or {}).get("floors") or ()
+    notes = ["On the out-of-fold rows, cross-fitted."]
+    for floor in floors:
+        if answer := floor.get("answer") if results.wording.numeric else None:
+            chosen = ", ".join(f"{label} {value:.3g}" for label, value in answer.items())
+            notes.append(f"Chosen for the metric on the other folds; on all rows {chosen}.")
+        if floor.get("note"):
+            notes.append(f"{floor['name'].capitalize()}: {floor['note']}.")
     return Table(
         "floors",
         "Held against what needs no encoder",
@@ -271,7 +278,7 @@ def tabulate_floors(results: RunResults) -> Table:
             )
             for floor in floors
         ),
-        notes=("On the out-of-fold rows, cross-fitted.",),
+        notes=(" ".join(notes),),
     )
 
 

@@ -44,7 +44,7 @@ def measure_answers(
         scored = np.array(task.scoring.counted(reference.labels[columns]))
         if np.isnan(preds[:, columns]).all():
             continue
-        for name in _metrics_of(task, target):
+        for name in list_declared(task, target):
             if name in metrics.METRICS and not is_unmet(name, beside):
                 key = name if len(main) == 1 else f"{target.name}_{name}"
                 metric = metrics.find(name)
@@ -78,6 +78,14 @@ def find_beside_rows(task: Task, target: Target, examples: Examples) -> Beside:
     return _gather(task, target, examples, reverse)
 
 
+def list_declared(task: Task, target: Target | None = None) -> tuple[str, ...]:
+    """The metrics that the task file names for a target (the first), in their order."""
+    target = target or task.main_targets[0]
+    if target.name in task.scoring.by_target:
+        return task.scoring.by_target[target.name]
+    return tuple(k for k in task.scoring.metrics if target.kind in METRIC_FACTS[k].kinds)
+
+
 def is_unmet(name: str, beside: Beside) -> bool:
     """Whether a metric lacks what it needs of the gold file."""
     needs = METRIC_FACTS[name].needs
@@ -94,12 +102,6 @@ def _gather(
     number = {label: place for place, label in enumerate(target.labels)}
     turned = tuple(number.get(task.rules.reversal.get(label, ""), -1) for label in target.labels)
     return Beside(spreads, reverse, turned, np.array(rows.groups) if rows.groups else None)
-
-
-def _metrics_of(task: Task, target: Target) -> tuple[str, ...]:
-    if target.name in task.scoring.by_target:
-        return task.scoring.by_target[target.name]
-    return tuple(k for k in task.scoring.metrics if target.kind in METRIC_FACTS[k].kinds)
 
 
 def _group_rows(task: Task, reference: Reference, n_rows: int) -> list[NDArray[np.intp]]:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from semeval_kit.decision.averaging import NewRows
-from semeval_kit.decision.estimate import judge_run
 from semeval_kit.decision.expected import expect_score, read_labelled
 from semeval_kit.decision.oof import OofRows
 from semeval_kit.decision.resampling import Board
 from semeval_kit.decision.thresholds import Tuning
 from semeval_kit.decision.tuning import cross_fit, tune_rule
+from semeval_kit.decision.verdict import judge_run
+from semeval_kit.submission.metrics import Beside
 
 LABELS = ("anger", "joy", "fear")
 TUNING = Tuning(n_bags=5)
+PARTS = np.arange(1000) % 5
 
 
 def draw(n: int, seed: int, shares: tuple[float, ...] = (0.2, 0.4, 0.15), noise: float = 0.8):
@@ -146,7 +149,9 @@ def test_without_new_rows_only_the_interval_grows() -> None:
 def test_a_model_that_beats_every_floor_has_learnt() -> None:
     rows, board, _ = lay(600, 9)
     answers = cross_fit(rows, TUNING)
-    found = judge_run(board, answers, LABELS, "multilabel", linear=np.ones_like(answers))
+    found = judge_run(
+        board, answers, LABELS, "multilabel", rows.folds, linear=np.ones_like(answers)
+    )
     assert found.learnt
     assert found.reasons == ()
     assert [floor.low > 0 for floor in found.floors] == [True, True]
@@ -158,7 +163,9 @@ def test_why_a_model_has_not_learnt_is_said() -> None:
     rows, board, _ = lay(600, 10)
     answers = cross_fit(rows, TUNING)
     answers[:, 0], answers[:, 1] = 0, 1
-    found = judge_run(board, answers, LABELS, "multilabel", linear=cross_fit(rows, TUNING))
+    found = judge_run(
+        board, answers, LABELS, "multilabel", rows.folds, linear=cross_fit(rows, TUNING)
+    )
     positives = [int(n) for n in board.gold.sum(axis=0)]
     assert not found.learnt
     assert found.reasons[:2] == (
@@ -168,14 +175,65 @@ def test_why_a_model_has_not_learnt_is_said() -> None:
     assert found.reasons[2].startswith("n-grams and logistic regression scores 0.")
     commonest = np.eye(3)[np.zeros(600, int)]
     single = Board.of("accuracy", commonest, ["eng"] * 600)
-    same = judge_run(single, commonest.astype(int), LABELS, "singlelabel")
+    same = judge_run(single, commonest.astype(int), LABELS, "singlelabel", PARTS[:600])
     assert same.reasons == ("the same answer for every row scores 1.0000, the run 1.0000",)
 
 
-def test_numbers_are_held_against_a_ridge() -> None:
+def test_numbers_are_held_against_a_constant_and_a_ridge() -> None:
     gold = np.linspace(0, 1, 50)[:, None]
-    board = Board.of("rmse", gold, ["eng"] * 50)
-    found = judge_run(board, gold + 0.1, ("score",), "regression", linear=gold + 0.2)
+    board, parts = Board.of("rmse", gold, ["eng"] * 50), PARTS[:50]
+    found = judge_run(board, gold + 0.1, ("score",), "regression", parts, linear=gold + 0.2)
+    constant, ridge = found.floors
+    assert ridge.name == "n-grams and ridge regression"
+    assert (ridge.score, ridge.above) == (pytest.approx(0.2), pytest.approx(0.1))
+    means = np.array([gold[parts != part].mean() for part in parts])
+    assert constant.name == "the same number for every row"
+    assert constant.score == pytest.approx(np.sqrt(((gold[:, 0] - means) ** 2).mean()), abs=1e-12)
+    assert constant.answer == {"score": pytest.approx(0.5)}
+    assert constant.above == pytest.approx(constant.score - 0.1)
+
+
+def test_a_run_below_the_best_constant_has_not_learnt() -> None:
+    """Half of the ratings are near 2, a third near 3.5: the best constant is right for both."""
+    rng = np.random.default_rng(0)
+    gold = rng.choice([2.0, 3.0, 5.0], 300, p=[0.5, 0.3, 0.2])[:, None]
+    board = replace(
+        Board.of("within_sd", gold, ["eng"] * 300),
+        beside=Beside(spreads=np.full(300, 0.5)),
+    )
+    noise = gold + rng.choice([0.0, 1.5], gold.shape, p=[0.6, 0.4])
+    found = judge_run(board, noise, ("average",), "regression", PARTS[:300])
     (floor,) = found.floors
-    assert floor.name == "n-grams and ridge regression"
-    assert (floor.score, floor.above) == (pytest.approx(0.2), pytest.approx(0.1))
+    both = float((gold < 4).mean())
+    assert 2.0 < floor.answer["average"] < 3.0
+    assert floor.score == pytest.approx(both, abs=1e-12)
+    assert found.reasons == (
+        f"the same number for every row scores {both:.4f}, the run {board.score(noise):.4f}",
+    )
+    by_hand = max(board.score(np.full(gold.shape, step)) for step in np.linspace(2, 5, 301))
+    assert floor.score == by_hand
+
+
+def test_a_constant_has_no_correlation() -> None:
+    gold = np.linspace(0, 1, 50)[:, None]
+    board = Board.of("spearman", gold, ["eng"] * 50)
+    found = judge_run(board, -gold, ("score",), "regression", PARTS[:50])
+    (floor,) = found.floors
+    assert (floor.score, floor.above, floor.answer) == (0.0, pytest.approx(-1.0), {})
+    assert found.reasons == (
+        "the same number for every row scores 0.0000 "
+        "(a constant correlates with nothing and counts as 0), the run -1.0000",
+    )
+
+
+def test_the_best_levels_of_all_rows_are_found_by_the_metric() -> None:
+    gold = np.array([[0, 2], [0, 2], [3, 0], [3, 0], [3, 1], [0, 0], [1, 1], [0, 2]] * 5, float)
+    board = Board.of("exact_match", gold, ["eng"] * 40)
+    (floor,) = judge_run(board, gold, ("a", "b"), "intensity", PARTS[:40]).floors
+    assert floor.name == "the same levels for every row"
+    assert floor.answer == {"a": 0.0, "b": 2.0}
+    shares = np.full((40, 2), 0.5)
+    divergence = Board.of("jensen_shannon", shares, ["eng"] * 40)
+    parts = PARTS[:40]
+    (even,) = judge_run(divergence, shares[:, ::-1], ("a", "b"), "distribution", parts).floors
+    assert (even.score, even.answer) == (0.0, {"a": 0.5, "b": 0.5})
