@@ -71,7 +71,8 @@ def predict(
     """Give labels and probabilities to texts, by a run's models and thresholds.
 
     Texts are arguments, lines of --file, or lines of standard input (-). Every text gets one line
-    of output, in order; a blank one gets no label, and that is said.
+    of output, in order; a blank one gets no label, and that is said. Where the task reads pairs or
+    contexts, these follow the text in the same line, with a tab between.
     """
     from semeval_kit.run.members import check_language, load_models
     from semeval_kit.show.predictions import Vocabulary, predict_items, spell_predictions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -33,7 +34,7 @@ def summarise(run: Run) -> str:
         scores = estimate["cross_fitted"]["languages"]
         lines += [describe_estimate(run, estimate, in_full=False)]
         lines += [*_describe_estimates(run, scores), *_describe_results(run), ""]
-        lines += describe_verdict(estimate)
+        lines += describe_verdict(run, estimate)
     elif run.settings.get("per_language"):
         lines += [*_describe_estimates(run, _read_parts(run)), ""]
     if run.before_dir.is_dir():
@@ -91,13 +92,15 @@ def describe_estimate(run: Run, estimate: dict[str, Any], *, in_full: bool = Tru
     return "\n".join(lines)
 
 
-def describe_verdict(estimate: dict[str, Any]) -> list[str]:
+def describe_verdict(run: Run, estimate: dict[str, Any]) -> list[str]:
     """In red why a model has not learnt, and the likely cause; nothing of one that has."""
+    from semeval_kit.show.findings import suggest_cause
+
     verdict = estimate.get("verdict")
     if verdict is None or verdict["learnt"]:
         return []
     lines = ["This model has not learnt the task:", *(f"  {why}" for why in verdict["reasons"])]
-    lines.append("Likely causes: too few epochs, a learning rate too low or too high, few rows.")
+    lines.append(suggest_cause(run))
     return [click.style(line, fg="red") for line in lines]
 
 
@@ -155,8 +158,8 @@ def _describe_results(run: Run) -> list[str]:
     if findings:
         lines += ["", "What would score higher?"]
     for number, finding in enumerate(findings, start=1):
-        command = finding.command.replace("DATA", str(run.data))
-        command = command.replace("submissions/", f"{run.path.parent}/")
+        command = finding.command.replace(" DATA ", f" {shlex.quote(str(run.data))} ")
+        command = command.replace(" submissions/", f" {shlex.quote(str(run.path.parent))}/")
         lines += [f"  {number}. {finding.title}. {finding.sentence}", f"       {command}"]
     return lines
 
@@ -243,7 +246,9 @@ def _next_step(run: Run) -> str:
             "  make submission TASK=semeval2025-task11-a LANGS=eng DATA=<folder> MODEL=<hub id>"
         )
     if run.zip_file.is_file() and not _has_learnt(run):
-        return "Next: train it longer, or with another learning rate; an upload would be wasted."
+        from semeval_kit.show.findings import suggest_step
+
+        return f"Next: {suggest_step(run)}; an upload would be wasted."
     if run.zip_file.is_file():
         where = f" at {run.task.url}" if run.task.url else ""
         return f"Next: upload {run.zip_file.name}{where} (see README, 'Upload by hand')."

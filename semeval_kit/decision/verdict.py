@@ -149,7 +149,7 @@ def _fit_constant(board: Board, kind: str) -> FloatArray:
     means = np.array([column.mean() if len(column) else 0.0 for column in known])
     medians = np.array([np.median(column) if len(column) else 0.0 for column in known])
     if kind == "distribution":
-        return means
+        return np.asarray(means)
     if kind == "intensity":
         means, medians = np.rint(means), np.rint(medians)
 
@@ -158,7 +158,7 @@ def _fit_constant(board: Board, kind: str) -> FloatArray:
         return sign * board.score(np.tile(constant, (len(gold), 1)))
 
     rows, counts = np.unique(np.nan_to_num(gold), axis=0, return_counts=True)
-    best = max((means, medians, rows[counts.argmax()]), key=score)
+    best: FloatArray = max((means, medians, rows[counts.argmax()]), key=score)
     if board.metric not in _STEPPED:
         return best
     for _ in range(_MOST_SWEEPS):

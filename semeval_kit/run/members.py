@@ -30,7 +30,9 @@ class Voice(Protocol):
     def target_names(self) -> tuple[str, ...]:
         """The columns of the probabilities."""
 
-    def probs(self, texts: list[str]) -> Floats:
+    def probs(
+        self, texts: Sequence[str], *, pairs: Sequence[str] = (), contexts: Sequence[str] = ()
+    ) -> Floats:
         """Probabilities `(n_texts, n_targets)`."""
 
 
@@ -65,8 +67,13 @@ class _Spoken:
         names: tuple[str, ...] = self.model.target_names
         return names
 
-    def probs(self, texts: list[str]) -> Floats:
-        values: Floats = self.model.probs(texts, languages=[self.language] * len(texts))
+    def probs(
+        self, texts: Sequence[str], *, pairs: Sequence[str] = (), contexts: Sequence[str] = ()
+    ) -> Floats:
+        from semeval_kit.training.linear import join_texts
+
+        joined = join_texts(texts, pairs, contexts)
+        values: Floats = self.model.probs(joined, languages=[self.language] * len(texts))
         return values
 
 
@@ -78,11 +85,14 @@ class _Chorus:
     weights: Floats
     voices: tuple[tuple[Voice, ...], ...]
 
-    def probs(self, texts: list[str]) -> Floats:
+    def probs(
+        self, texts: Sequence[str], *, pairs: Sequence[str] = (), contexts: Sequence[str] = ()
+    ) -> Floats:
         total = np.zeros((len(texts), len(self.target_names)))
         for number, models in enumerate(self.voices):
             columns = [models[0].target_names.index(name) for name in self.target_names]
-            mean = np.mean([model.probs(texts) for model in models], axis=0)
+            own = [model.probs(texts, pairs=pairs, contexts=contexts) for model in models]
+            mean = np.mean(own, axis=0)
             total += self.weights[:, number] * mean[:, columns]
         return np.clip(total, 0.0, 1.0)
 

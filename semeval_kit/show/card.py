@@ -27,12 +27,22 @@ from semeval_kit.show.tables_of_scores import (
     tabulate_measures,
 )
 from semeval_kit.show.tabulate import Markdown
+from semeval_kit.task.metric_facts import NUMERIC
 
 # The organisers' codes that are not ISO 639.
 _ISO = {"chn": "zh", "esp": "es", "ptbr": "pt", "ptmz": "pt"}
 _EMBEDDED_HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"
 _EMBEDDED_LICENCE = "apache-2.0"
-_HUB_METRICS = {"pearson_r": "pearsonr", "accuracy": "accuracy", "jaccard": "accuracy"}
+# What the hub calls them; other metrics keep their name in the task file.
+_HUB_METRICS = {
+    **dict.fromkeys(("macro_f1", "micro_f1", "weighted_f1"), "f1"),
+    **dict.fromkeys(("accuracy", "exact_match", "jaccard"), "accuracy"),
+    **dict.fromkeys(("pearson_r", "pearson"), "pearsonr"),
+    "weighted_precision": "precision",
+    "weighted_recall": "recall",
+    "macro_auc": "roc_auc",
+    "spearman": "spearmanr",
+}
 _PIPELINE = """from transformers import pipeline
 
 folder = "."  # where config.json lies, or the model's name on the hub
@@ -94,6 +104,8 @@ for label, points in cuts.items():
 print({{label: level for label, level in levels.items() if level}})
 """
 _TEXT = "I never thought you would do this to me!"
+_PAIR = "You have done something that I did not expect."
+_CONTEXT = "They had been friends for years."
 
 
 def write_card(run: Run, licence: str = "") -> str:
@@ -142,14 +154,37 @@ def make_card(
 def write_snippet(run: Run, thresholds: Thresholds, fold: int | None) -> str:
     """Markdown with a code block: Python for an exported fold, commands for a run."""
     if fold is None:
-        name, quoted = shlex.quote(run.name), shlex.quote(_TEXT)
-        return (
-            f"```bash\nsemeval-kit predict submissions/{name} {quoted}\n"
-            f"semeval-kit export submissions/{name} --to {name}-model\n```\n"
-        )
+        commands = list_commands(run)
+        if not commands:
+            return "The probabilities were made elsewhere; the run has no model that reads texts.\n"
+        return "```bash\n" + "\n".join(commands) + "\n```\n"
     layout, has_mean_head = choose_layout(run.model_dir(fold))
     limits = f"\n{_LIMITS[layout]}\n" if has_mean_head else ""
     return f"```python\n{python_snippet(run, thresholds, layout)}```\n{limits}"
+
+
+def list_commands(run: Run) -> list[str]:
+    """What a shell runs to use a run's models: those of its kind, its inputs and its task."""
+    if run.member == "external":
+        return []
+    name, data = shlex.quote(run.name), run.task.data
+    inputs = [_TEXT, *([_PAIR] if data.has_pairs else []), *([_CONTEXT] if data.context else [])]
+    texts = " ".join(shlex.quote(text) for text in inputs)
+    spoken = f" --language {run.languages[0]}" if len(run.languages) > 1 else ""
+    command = f"semeval-kit predict submissions/{name} {texts}{spoken}"
+    if len(inputs) > 1:  # in one line, with tabs between
+        pattern = r"\t".join("%s" for _ in inputs) + r"\n"
+        printed = f"printf {shlex.quote(pattern)} {texts}"
+        command = f"{printed} | semeval-kit predict submissions/{name} -{spoken}"
+    export = f"semeval-kit export submissions/{name} --to {name}-model"
+    return [command, *([export] if is_exportable(run) else [])]
+
+
+def is_exportable(run: Run) -> bool:
+    """Whether `export` can lay a model of the run out for `pipeline()`."""
+    apart = run.recipe.get("pairs") == "apart"
+    several = len(run.task.targets) > 1
+    return run.member == "encoder" and run.task.kind not in NUMERIC and not (apart or several)
 
 
 def python_snippet(run: Run, thresholds: Thresholds, layout: Layout = "pipeline") -> str:
@@ -220,7 +255,7 @@ def _describe_model(run: Run, results: RunResults, licence: str) -> Any:
             dataset_type=task.hub.repo if task.hub else task.name,
             dataset_name=task.title,
             dataset_split=split,
-            metric_type=_HUB_METRICS.get(results.metric, "f1"),
+            metric_type=_HUB_METRICS.get(results.metric, results.metric),
             metric_name=f"{results.metric_name} ({how})",
             metric_value=round(value, 6),
         )
@@ -229,11 +264,13 @@ def _describe_model(run: Run, results: RunResults, licence: str) -> Any:
     return ModelCardData(
         language=list(dict.fromkeys(_ISO.get(code, code) for code in run.languages)),
         license=licence or None,
-        library_name="transformers",
+        library_name="transformers" if results.member == "encoder" else "semeval-kit",
         pipeline_tag="text-classification",
-        base_model=_hub_name(encoder),
+        base_model=_hub_name(encoder.removeprefix("frozen:"))
+        if results.member in ("encoder", "frozen")
+        else None,
         datasets=[task.hub.repo] if task.hub else None,
-        metrics=[_HUB_METRICS.get(results.metric, "f1")],
+        metrics=[_HUB_METRICS.get(results.metric, results.metric)],
         tags=[
             "semeval",
             *(["emotion-classification"] if _is_of_emotions(run) else []),
@@ -271,6 +308,8 @@ def _collect_facts(
     return {
         **collect_facts(run, results),
         "fold": fold,
+        "exportable": is_exportable(run),
+        "numeric": results.wording.numeric,
         "of_emotions": _is_of_emotions(run),
         "url": Markdown(f"<{task.url}>" if task.url else ""),
         "machine": {"cpu": machine.get("cpu", ""), "device": machine.get("device", "")},

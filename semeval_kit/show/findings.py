@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -64,24 +65,73 @@ def list_findings(run: Run, results: RunResults, oof: Answers) -> tuple[Finding,
 
 def write_command(run: Run, name: str, flags: str) -> str:
     """The command that makes the run again under another name with other flags."""
+    recipe = f"submissions/{shlex.quote(run.name)}/{run.recipe_file.name}"
+    return _write_run(run, name, flags, f" --recipe {recipe}")
+
+
+def _write_run(run: Run, name: str, flags: str, recipe: str = "") -> str:
+    """The command that trains on the run's task and languages under another name."""
     task = str(run.settings["task"])
     if task not in list_tasks():
-        task = f"submissions/{run.name}/{run.task_file.name}"
-    return (
-        f"semeval-kit run --task {task} --data DATA --langs {','.join(run.languages)} "
-        f"--recipe submissions/{run.name}/{run.recipe_file.name} --run {run.name}-{name} {flags}"
-    )
+        task = f"submissions/{shlex.quote(run.name)}/{run.task_file.name}"
+    given = f"--task {task} --data DATA --langs {','.join(run.languages)}"
+    given += _write_rows(run)
+    name = shlex.quote(f"{run.name}-{name}")
+    return f"semeval-kit run {given}{recipe} --run {name} {flags}"
+
+
+def _write_rows(run: Run) -> str:
+    """The flags that say what rows are learnt, where they are not the usual ones."""
+    learnt, splits = run.settings["train_languages"], run.settings["train_splits"]
+    task = run.task
+    others = [code for code in task.train_languages if code not in run.languages]
+    usual = others if task.cross_lingual else run.languages
+    flags = "" if sorted(learnt) == sorted(usual) else f" --train-langs {','.join(learnt)}"
+    return flags + ("" if list(splits) == ["train"] else f" --train-splits {','.join(splits)}")
+
+
+def suggest_cause(run: Run) -> str:
+    """What may be amiss where a model has not learnt, by what kind of member it is."""
+    causes = {
+        "linear": "n-grams do not tell these texts apart, or there are few rows",
+        "frozen": "an untrained encoder does not tell these texts apart, or there are few rows",
+        "external": "the files hold other rows or columns than they say, or were made for another "
+        "purpose",
+        "blend": "no member has learnt the task, or its members make the same mistakes",
+    }
+    trained = "too few epochs, a learning rate too low or too high, few rows"
+    return f"Likely causes: {causes.get(run.member, trained)}."
+
+
+def suggest_step(run: Run) -> str:
+    """What to do then."""
+    steps = {
+        "linear": "fine-tune an encoder (--model embedded)",
+        "frozen": "fine-tune an encoder (--model embedded)",
+        "external": "see how the files were made",
+        "blend": "train a member that is above what the run is held against",
+    }
+    return steps.get(run.member, "train it longer, or with another learning rate")
 
 
 def _judge_learning(run: Run, results: RunResults) -> Iterator[Finding]:
-    """A model below what needs no encoder: another learning rate before all else."""
+    """A model below what needs no encoder: what may mend that before all else."""
+    if results.learnt:
+        return
+    reason = results.estimate["verdict"]["reasons"][0]
     lr = results.resolved.get("lr") or results.recipe.get("lr")
-    if not results.learnt and lr:
-        reason = results.estimate["verdict"]["reasons"][0]
+    if run.member == "encoder" and lr:
         yield Finding(
             "Not learnt",
             f"{reason}. Try another learning rate than {lr:.3g}.",
             write_command(run, "lower-lr", f"--lr {lr / 3:.2g}"),
+        )
+    elif run.member != "encoder":
+        step = suggest_step(run)
+        yield Finding(
+            "Not learnt",
+            f"{reason}. {suggest_cause(run)} Next: {step}.",
+            _write_run(run, "encoder", "--model embedded"),
         )
 
 
@@ -148,15 +198,27 @@ def _judge_labels(run: Run, results: RunResults, oof: Answers) -> Iterator[Findi
     sentence = f"“{weakest.label}” is the weakest label: {', '.join(parts)}."
     if not results.wording.numeric:
         sentence += _describe_confusion(results.task, oof, weakest)
-    few = (weakest.positives or 0) < max(_FEW_POSITIVES, 0.05 * len(oof))
-    missed = (weakest.recall or 0) < (weakest.precision or 0)
-    if results.member == "encoder" and results.wording.tuned and (few or missed):
-        command = write_command(run, "weighted", "--positive-weight sqrt")
-    elif results.member != "encoder":
-        command = "semeval-kit compare submissions/*"  # which other run finds it better
-    else:
-        command = f"semeval-kit explain submissions/{run.name} --global 200 --split dev"
-    yield Finding("Weakest label", sentence, command)
+    cure, command = _cure_label(run, results, weakest)
+    yield Finding("Weakest label", f"{sentence} {cure}", command)
+
+
+def _cure_label(run: Run, results: RunResults, weakest: LabelResult) -> tuple[str, str]:
+    """What can help a label, by its own numbers: weighted positives, or a member that errs else."""
+    n_rows = int(results.estimate.get("n_examples", 0))
+    positives, precision, recall = weakest.positives, weakest.precision, weakest.recall
+    few = positives is not None and positives < max(_FEW_POSITIVES, 0.05 * n_rows)
+    missed = recall is not None and precision is not None and recall < precision
+    weighable = results.member == "encoder" and results.wording.tuned
+    if weighable and run.recipe.get("positive_weight", "none") == "none" and (few or missed):
+        why = "Its positives are few" if few else "More of its rows are missed than wrongly called"
+        return f"{why}: weigh them.", write_command(run, "weighted", "--positive-weight sqrt")
+    look = "Its worst rows stand under Mistakes; "
+    if results.member in ("linear", "frozen"):
+        cure = f"{look}an encoder that is fine-tuned reads more of them, and can be blended."
+        return cure, _write_run(run, "encoder", "--model embedded")
+    other = "tfidf" if results.member == "encoder" else "frozen:embedded"
+    cure = f"{look}a member that errs elsewhere ({other}) can be blended."
+    return cure, _write_run(run, other.partition(":")[0], f"--model {other}")
 
 
 def _describe_confusion(task: Task, oof: Answers, weakest: LabelResult) -> str:
@@ -201,8 +263,8 @@ def _judge_members(run: Run, results: RunResults, oof: Answers) -> Iterator[Find
             "Another member",
             f"The mean of its probabilities with those of {best.name} scores "
             f"{score + sign * best_gain:.4f} {results.wording.untuned} instead of {score:.4f}.",
-            f"semeval-kit blend submissions/{run.name} submissions/{best.name} "
-            f"--to {run.name}-blend",
+            f"semeval-kit blend submissions/{shlex.quote(run.name)} "
+            f"submissions/{shlex.quote(best.name)} --to {shlex.quote(f'{run.name}-blend')}",
         )
         return
     names = (results.metric, "macro_f1", "weighted_f1", "val_loss")

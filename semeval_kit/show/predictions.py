@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semeval_kit.show.tabulate import show_controls, spell_csv
+from semeval_kit.task.metric_facts import NUMERIC
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -25,13 +26,13 @@ class Prediction:
     Attributes:
         name: the row's id, or its line number.
         probs: `(C,)`; None for a text without a word.
-        preds: `(L,)` levels, 0 or 1 but for intensities; None for a text without a word.
+        preds: `(L,)` numbers, or levels (0 or 1 but for intensities); None for a blank text.
     """
 
     name: str
     text: str
     probs: Floats | None
-    preds: Ints | None
+    preds: Floats | Ints | None
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Vocabulary:
     """The words in which predictions are told.
 
     Attributes:
-        kind: of the task: multilabel, singlelabel or intensity.
+        kind: of the task's first target.
         target_names: the C columns of probabilities.
         label_names: the L columns of predictions.
     """
@@ -48,8 +49,16 @@ class Vocabulary:
     target_names: tuple[str, ...]
     label_names: tuple[str, ...]
 
-    def name_labels(self, preds: Ints) -> list[str]:
-        """The labels of one text; for intensities with their level, as `anger=2`."""
+    @property
+    def numeric(self) -> bool:
+        """Whether the answers are numbers."""
+        return self.kind in NUMERIC
+
+    def name_labels(self, preds: Floats | Ints) -> list[str]:
+        """The labels of one text; with its level or number where there is one, as `anger=2`."""
+        if self.numeric:
+            pairs = zip(self.label_names, preds, strict=True)
+            return [f"{name}={value:.6g}" for name, value in pairs]
         chosen = [(n, int(p)) for n, p in zip(self.label_names, preds, strict=True) if p > 0]
         if self.kind == "intensity":
             return [f"{name}={level}" for name, level in chosen]
@@ -59,7 +68,7 @@ class Vocabulary:
 def predict_items(
     items: Iterable[tuple[str, str]],
     probs_of: Callable[[list[str]], Floats],
-    decide: Callable[[Floats], Ints],
+    decide: Callable[[Floats], Floats | Ints],
     batch_size: int = 64,
 ) -> Iterator[Prediction]:
     """Predict texts as they come, batch by batch, in their order.
@@ -114,6 +123,9 @@ def _spell_json(prediction: Prediction, vocabulary: Vocabulary) -> str:
         if vocabulary.kind == "intensity":
             names = vocabulary.label_names
             row["labels"] = {n: int(p) for n, p in zip(names, chosen, strict=True) if p > 0}
+        elif vocabulary.numeric:
+            numbers = zip(vocabulary.label_names, chosen, strict=True)
+            row["labels"] = {name: round(float(value), 6) for name, value in numbers}
         else:
             row["labels"] = vocabulary.name_labels(chosen)
         pairs = zip(vocabulary.target_names, prediction.probs, strict=True)
@@ -138,7 +150,8 @@ def _spell_table(
 ) -> Iterator[str]:
     """A column per label with its probability, starred where the label is given; the text last.
 
-    For intensities each column has the level and the probability of level 1 or more.
+    For intensities each column has the level and the probability of level 1 or more, for numbers
+    the number.
     """
     names = vocabulary.label_names
     step = len(vocabulary.target_names) // len(names)
@@ -151,8 +164,12 @@ def _spell_table(
         if prediction.probs is not None and prediction.preds is not None:
             shown = [f"{value:.3f}" for value in prediction.probs[::step]]
             levels = prediction.preds.tolist()
+            if vocabulary.numeric:
+                shown = [f"{number:.3f}" for number in levels]
             cells = [
-                f"{level} {prob}" if graded else prob + ("*" if level else " ")
+                f"{level} {prob}"
+                if graded
+                else prob + ("*" if level and not vocabulary.numeric else " ")
                 for prob, level in zip(shown, levels, strict=True)
             ]
         text = fit_text(show_controls(prediction.text), room) or "(empty)"

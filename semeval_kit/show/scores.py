@@ -47,7 +47,7 @@ class SplitResult:
         split: "oof", "dev" or "test".
         rule: "half" (0.5, argmax) or "tuned".
         n_groups: groups of copies, the unit of the bootstrap.
-        measures: metric -> mean over languages: that which ranks, the task's others, the usual ones.
+        measures: metric -> mean over languages: the headline metric, the usual ones, others of the task.
         interval: 95% interval of the headline metric by group bootstrap.
     """
 
@@ -88,7 +88,7 @@ def score_answers(
     }
     values = {
         name: {code: bench.measure(name, rows, columns[code]) for code, rows in rows_of.items()}
-        for name in dict.fromkeys((metric, *list_declared(task), *find_wording(task).measures))
+        for name in dict.fromkeys((metric, *find_wording(task).measures, *list_declared(task)))
     }
     by_label_bench = replace(bench, n_resamples=n_resamples * by_label)
     return SplitResult(

@@ -177,7 +177,8 @@ class LinearModel:
 
     def answer(self, examples: Examples, tell: Callable[[int], None] | None = None) -> Array:
         """Probabilities `(n_examples, n_targets)` of examples, see `probs`."""
-        return self.probs(join_texts(examples), tell, examples.languages)
+        texts = join_texts(examples.texts, examples.pairs, examples.contexts)
+        return self.probs(texts, tell, examples.languages)
 
     def _choose(self, language: str) -> tuple[Features, list[Head]]:
         model = self._parts.get(language) or self._parts.get(JOINT)
@@ -294,14 +295,16 @@ def load_fold(run: Run, fold: int) -> LinearModel:
     return LinearModel.load(run.model_dir(fold), _find_reader(run))
 
 
-def join_texts(examples: Examples) -> list[str]:
+def join_texts(
+    texts: Sequence[str], pairs: Sequence[str] = (), contexts: Sequence[str] = ()
+) -> list[str]:
     """What is read of each row: its context, its text, and after a mark its pair."""
-    texts = list(examples.texts)
-    if examples.contexts:
-        texts = [f"{c} {text}" for c, text in zip(examples.contexts, texts, strict=True)]
-    if examples.pairs:
-        texts = [f"{text}{PAIR}{pair}" for text, pair in zip(texts, examples.pairs, strict=True)]
-    return texts
+    joined = list(texts)
+    if contexts:
+        joined = [f"{c} {text}" for c, text in zip(contexts, joined, strict=True)]
+    if pairs:
+        joined = [f"{text}{PAIR}{pair}" for text, pair in zip(joined, pairs, strict=True)]
+    return joined
 
 
 def _make_block(name: str, **given: Any) -> TfidfVectorizer:
@@ -365,7 +368,7 @@ def _fit(
     parts, done = {}, 0
     for language, rows in rows_of.items():
         learnt = examples.take(rows)
-        texts = join_texts(learnt)
+        texts = join_texts(learnt.texts, learnt.pairs, learnt.contexts)
         features: Features
         if reader is not None:
             features, matrix = Scaled.fit(reader, texts)

@@ -189,7 +189,7 @@ def test_the_card_says_what_the_files_say(case):
     about_encoder = {line for line in say if " fine-tuned for " in line or "Weights: from" in line}
     assert say - about_encoder == expected
     (first,) = (line for line in about_encoder if "fine-tuned" in line)
-    assert first.endswith(": 5 labels (anger, fear, joy, sadness, surprise), languages eng.")
+    assert first.endswith(": 5 labels (anger, fear, joy, sadness, surprise), language eng.")
 
 
 class Prose(HTMLParser):

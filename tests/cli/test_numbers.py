@@ -1,0 +1,189 @@
+"""A run of numbers from end to end: what its pages say, and that every command they print runs."""
+
+from __future__ import annotations
+
+import csv
+import html
+import json
+import re
+import shlex
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from semeval_kit.cli import main
+from semeval_kit.cli.main_job import run as run_command
+from semeval_kit.cli.options import read_plan
+from semeval_kit.files import read_json
+from semeval_kit.run.directory import Run
+from semeval_kit.task.task import load_task
+
+TASK = """
+name = "ratings"
+title = "Ratings of made-up pairs"
+kind = "regression"
+range = [1, 5]
+train_languages = ["eng"]
+predict_languages = ["eng"]
+
+[labels]
+default = ["average"]
+
+[data]
+id_column = "id"
+text = "{story}"
+pair = "{meaning}"
+ignored_columns = ["stdev"]
+
+[data.files]
+train = ["train.csv"]
+dev = ["dev.csv"]
+test = ["test.csv"]
+
+[submission]
+member = "pred.csv"
+id_column = "id"
+
+[scoring]
+metrics = ["within_sd", "spearman"]
+spread_column = "stdev"
+languages = ["eng"]
+"""
+WORDS = tuple(f"{a}{b}" for a in ("ba", "do", "ki", "lu", "me", "no") for b in ("ra", "si", "tu"))
+SIZES = {"train": 60, "dev": 24, "test": 12}
+
+
+def write_ratings(folder: Path) -> None:
+    """The task file and its data: ratings that no text tells, most of them near 4."""
+    rng = np.random.default_rng(0)
+    (folder / "ratings.toml").write_text(TASK, encoding="utf-8")
+    for split, n_rows in SIZES.items():
+        with (folder / f"{split}.csv").open("w", encoding="utf-8", newline="") as file:
+            labelled = split != "test"
+            writer = csv.writer(file)
+            writer.writerow(["id", "story", "meaning", *(["average", "stdev"] * labelled)])
+            for row in range(n_rows):
+                story, meaning = (" ".join(rng.choice(WORDS, 5)) for _ in range(2))
+                rating = rng.choice([1.0, 3.6, 4.2], p=[0.3, 0.35, 0.35])
+                cells = [f"{rating}", "0.5"] if labelled else []
+                writer.writerow([f"{split}{row}", story, meaning, *cells])
+
+
+def call(*words: str) -> str:
+    result = CliRunner().invoke(main, list(words))
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def ratings(build_once: Callable[..., Path]) -> Path:
+    """A folder with task, data, and a finished run of n-grams in submissions/mine."""
+
+    def make(folder: Path) -> None:
+        write_ratings(folder)
+        said = call(
+            *("run", "--task", str(folder / "ratings.toml"), "--data", str(folder)),
+            *("--submissions", str(folder / "submissions"), "--run", "mine"),
+            *("--model", "tfidf", "--folds", "2", "--langs", "eng"),
+        )
+        (folder / "said.txt").write_text(said, encoding="utf-8")
+
+    return build_once("ratings", make)
+
+
+@pytest.fixture
+def run(ratings: Path) -> Run:
+    return Run.open(ratings / "submissions" / "mine")
+
+
+def test_a_constant_that_is_no_worse_is_told_everywhere(ratings: Path, run: Run) -> None:
+    estimate = read_json(run.estimate_file)
+    (floor,) = estimate["verdict"]["floors"]
+    own, answer = estimate["cross_fitted"]["score"], floor["answer"]["average"]
+    with (ratings / "dev.csv").open(encoding="utf-8") as file:
+        dev = np.array([float(row["average"]) for row in csv.DictReader(file)])
+    on_dev = float((np.abs(dev - answer) < 1).mean())
+    assert floor["name"] == "the same number for every row"
+    assert own < floor["score"]
+    said = (ratings / "said.txt").read_text(encoding="utf-8")
+    assert f"held against: the same number for every row {floor['score']:.4f}\n" in said
+    reason = f"the same number for every row scores {floor['score']:.4f}, the run {own:.4f}"
+    assert reason in said
+    assert f"the same number for every row {on_dev:.4f})" in said
+    told = f"On dev the same number for every row (average {answer:.3g}) scores {on_dev:.4f}"
+    assert told in said
+    page = run.report_file.read_text(encoding="utf-8")
+    assert reason in page
+    assert told in page
+    assert f"the same number for every row: {on_dev:.4f}" in page
+    card = run.card_file.read_text(encoding="utf-8")
+    assert (
+        f"| the same number for every row | {floor['score']:.4f} | {own - floor['score']:+.4f}"
+        in card
+    )
+    assert told in card
+
+
+def test_every_metric_of_the_task_file_is_shown(ratings: Path, run: Run) -> None:
+    said = (ratings / "said.txt").read_text(encoding="utf-8")
+    card = run.card_file.read_text(encoding="utf-8")
+    assert "out of fold also: Spearman rho" in said
+    assert "rows; also Spearman rho" in said
+    assert "| split | accuracy within sd | Spearman rho |" in card
+
+
+def test_what_is_said_of_a_run_that_has_not_learnt_fits_its_kind(ratings: Path) -> None:
+    said = (ratings / "said.txt").read_text(encoding="utf-8")
+    assert "1. Not learnt. the same number for every row scores" in said
+    assert "Likely causes: n-grams do not tell these texts apart, or there are few rows." in said
+    assert "Next: fine-tune an encoder (--model embedded); an upload would be wasted." in said
+    assert "longer" not in said
+    assert "learning rate" not in said
+
+
+def test_every_command_of_report_card_and_terminal_runs(
+    ratings: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ratings)
+    card = run.card_file.read_text(encoding="utf-8")
+    (block,) = re.findall(r"```bash\n(.*?)```", card, re.DOTALL)
+    (shown,) = block.splitlines()  # numbers are not exported
+    printed, _, command = shown.partition(" | ")
+    text = subprocess.run(["bash", "-c", printed], capture_output=True, check=True).stdout
+    assert text.count(b"\t") == 1
+    program, *words = shlex.split(command)
+    answer = CliRunner().invoke(main, words, input=text)
+    assert (program, answer.exit_code) == ("semeval-kit", 0), answer.output
+    assert re.search(r"^ *average +text\n +[1-5]\.\d{3} +I never thought", answer.output)
+    page = run.report_file.read_text(encoding="utf-8")
+    shown = re.findall(r"<code>(<span>semeval-kit.*?)</code>", page)
+    said = (ratings / "said.txt").read_text(encoding="utf-8")
+    commands = re.findall(r"^ +(semeval-kit .*)$", said, re.MULTILINE)
+    assert len(commands) == len(shown) > 0
+    for text in [*(html.unescape(re.sub("<.*?>", "", one)) for one in shown), *commands]:
+        program, name, *words = shlex.split(text.replace(" DATA ", f" {ratings} "))
+        assert (program, name) == ("semeval-kit", "run")
+        given = run_command.make_context("run", words).params
+        engine = {"gold", "report", "per_language"}
+        _, plan = read_plan({key: value for key, value in given.items() if key not in engine})
+        assert load_task(plan.task).name == "ratings"
+        assert plan.config.encoder == "embedded"
+        assert plan.data.resolve() == ratings.resolve()
+
+
+def test_numbers_are_spelled_in_every_format(ratings: Path) -> None:
+    run, line = ratings / "submissions" / "mine", "bara kisi\tdotu meme"
+    (row,) = [
+        json.loads(text)
+        for text in call("predict", str(run), line, "--format", "jsonl").splitlines()
+    ]
+    assert 1 <= row["labels"]["average"] <= 5
+    table = call("predict", str(run), line).splitlines()
+    assert table[1].split()[0] == f"{row['labels']['average']:.3f}"
+    (cells,) = csv.DictReader(call("predict", str(run), line, "--format", "csv").splitlines())
+    assert cells["labels"] == f"average={row['labels']['average']:.6g}"
+    assert row["probs"]["average"] == pytest.approx((row["labels"]["average"] - 1) / 4, abs=1e-5)
