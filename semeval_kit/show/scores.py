@@ -47,7 +47,7 @@ class SplitResult:
         split: "oof", "dev" or "test".
         rule: "half" (0.5, argmax) or "tuned".
         n_groups: groups of copies, the unit of the bootstrap.
-        measures: metric -> mean over languages: the headline metric, the usual ones, others of the task.
+        measures: metric -> mean over languages; the headline metric is first.
         interval: 95% interval of the headline metric by group bootstrap.
     """
 
