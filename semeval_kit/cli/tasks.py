@@ -108,7 +108,7 @@ def show(context: click.Context, name: str, check: bool, as_json: bool) -> None:
 @click.option("--context", help="Column or template of what is cut before the text.")
 @click.option("--group", help="Column whose equal values stay in one fold.")
 @click.option("--label-column", help="Column that names the label.")
-@click.option("--delimiter", help="What separates the cells; 'tab' for TSV.")
+@click.option("--delimiter", help="What separates the cells, in the zip too; 'tab' for TSV.")
 @click.option("--train", help="Pattern of the train files, with {lang} for the code.")
 @click.option("--dev", help="Pattern of the dev files.")
 @click.option("--test", help="Pattern of the test files.")
@@ -187,7 +187,10 @@ def _find_shape(given: dict[str, str]) -> dict[str, Any]:
     if "id_column" in given:
         shape |= dict.fromkeys(("data.id_column", "submission.id_column"), given["id_column"])
     if "delimiter" in given:
-        shape["data.delimiter"] = {"tab": "\t"}.get(given["delimiter"], given["delimiter"])
+        mark = {"tab": "\t"}.get(given["delimiter"], given["delimiter"])
+        shape["data.delimiter"] = mark
+        if not given.get("member", "").endswith(".csv"):
+            shape["submission.delimiter"] = mark
     for option in ("train", "dev", "test"):
         shape |= {f"data.files.{option}": [given[option]]} if option in given else {}
     for option, key in (

@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 
 from semeval_kit.data.table import Problems, Record
 from semeval_kit.data.texts import Note
-from semeval_kit.task.codec import SUM_TOLERANCE, describe_values, read_value, split_names
+from semeval_kit.task.codec import (
+    SUM_TOLERANCE,
+    describe_values,
+    read_number,
+    read_value,
+    split_names,
+)
 from semeval_kit.task.metric_facts import NUMERIC
 from semeval_kit.task.schema import Target
 from semeval_kit.task.task import Task, nearest
@@ -94,6 +100,7 @@ class LabelReader:
         self._lines: list[int] = []
         self._whole_floats: Counter[str] = Counter()
         self._parsed: dict[str, float | None] = {}
+        self._outside: dict[str, dict[int, float]] = {}
 
     def dropped_cell(self, record: Record) -> str | None:
         """The cell because of which the row is left out, if there is one."""
@@ -140,6 +147,7 @@ class LabelReader:
                 notes.append(Note(f"{count} rows are not annotated for '{self.target.name}'"))
         for shown, count in sorted(self._whole_floats.items()):
             notes.append(Note(f"{count} labels are spelled {shown!r}: accepted as whole numbers"))
+        self._note_outside()
         if self.target.kind == "distribution":
             self._check_sums(labels)
         if self.target.binarize:
@@ -152,6 +160,11 @@ class LabelReader:
             blank = cell.strip() in self.blank_words
             self._parsed[cell] = _NAN if blank else read_value(self.target, cell)
         value = self._parsed[cell]
+        if value is None and self.target.kind == "regression":
+            number = read_number(self.target, cell)
+            if not np.isnan(number):
+                self._outside.setdefault(label, {})[record.line] = number
+                return 0.0
         if value is None:
             expected = describe_values(self.target)
             remedy = "Correct the cell."
@@ -168,6 +181,21 @@ class LabelReader:
         if "." in cell and self.target.kind not in NUMERIC:
             self._whole_floats[cell.strip()] += 1
         return value
+
+    def _note_outside(self) -> None:
+        """Say once for each label which rows lie outside the range, and what range holds them."""
+        for label, numbers in self._outside.items():
+            low, high = self.target.range or (0.0, 1.0)
+            least, most = min(numbers.values()), max(numbers.values())
+            key = "range" if self.target.name == "main" else f"targets.{self.target.name}.range"
+            wide = f"[{min(low, least):.12g}, {max(high, most):.12g}]"
+            for line in numbers:
+                self.problems.add(
+                    f"label '{label}' lies outside the range {low:g} to {high:g} (least "
+                    f"{least:g}, largest {most:g}). Correct the cells, or if they are right set "
+                    f"{key} = {wide} in the task file.",
+                    line,
+                )
 
     def _note_blank_cells(self, label: str, blank: NDArray[np.bool_]) -> None:
         for row in np.flatnonzero(blank):

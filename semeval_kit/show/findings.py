@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from semeval_kit.data.texts import whole_texts
 from semeval_kit.decision.oof import OofRows
 from semeval_kit.decision.rule import decode_probs
 from semeval_kit.decision.targets import answers_of_probs
@@ -172,7 +173,7 @@ def _judge_cut_texts(run: Run, oof: Answers) -> Iterator[Finding]:
     tokenizer, length = run.model_dir(0) / "tokenizer.json", run.recipe.get("max_length")
     if not length or not tokenizer.is_file():
         return
-    n_cut = sum(n > length for n in count_tokens(tokenizer, oof.examples.texts))
+    n_cut = sum(n > length for n in count_tokens(tokenizer, whole_texts(oof.examples)))
     if n_cut > _LEAST_CUT * len(oof):
         longer = min(2 * int(length), 512)
         yield Finding(

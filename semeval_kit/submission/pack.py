@@ -231,7 +231,7 @@ def _format_predictions(
         for block in blocks:
             cells += block.spell(answers[i], layout.number_format)
         lines.append(cells)
-    if layout.format == "jsonl":
+    if layout.is_jsonl:
         numbers = {name for block in blocks if block.numeric for name in block.header}
         rows = [
             ", ".join(
@@ -270,6 +270,6 @@ def _read(path: Path) -> bytes:
 
 def _join(layout: Member, parts: list[bytes]) -> bytes:
     """Files of several languages as one, with the first one's header."""
-    if layout.format == "jsonl" or not layout.header:
+    if layout.is_jsonl or not layout.header:
         return b"".join(parts)
     return b"".join(part if i == 0 else part.partition(b"\n")[2] for i, part in enumerate(parts))

@@ -287,7 +287,7 @@ def _read_records(
     layout: Member, data: bytes, header: tuple[str, ...], problems: Problems, notes: list[str]
 ) -> Iterator[Record]:
     """The rows below a header that is right; none where something is wrong with the file."""
-    if layout.format == "jsonl":
+    if layout.is_jsonl:
         text, more = decode_text(data, problems)
         notes += more
         if not problems.count:

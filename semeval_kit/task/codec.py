@@ -108,15 +108,21 @@ def settle_scopes(target: Target, probs: NDArray[np.float64], labels: NDArray[An
 
 def read_value(target: Target, cell: str) -> float | None:
     """The value of a cell of the layout columns; None if it is none of this target's."""
-    text = target.values.get(cell.strip(), cell.strip())
     if target.kind in NUMERIC:
         low, high = (0.0, 1.0) if target.kind == "distribution" else _range(target)
-        value = float(text) if _NUMBER.fullmatch(text) else np.nan
+        value = read_number(target, cell)
         return value if low <= value <= high else None
+    text = target.values.get(cell.strip(), cell.strip())
     whole = _WHOLE.fullmatch(text)
     if not whole or int(whole.group(1)) > target.file_max_value:
         return None
     return float(int(whole.group(1)))
+
+
+def read_number(target: Target, cell: str) -> float:
+    """The number of a cell, within the target's range or not; NaN if it is none."""
+    text = target.values.get(cell.strip(), cell.strip())
+    return float(text) if _NUMBER.fullmatch(text) else float("nan")
 
 
 def describe_values(target: Target) -> str:

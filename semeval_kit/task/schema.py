@@ -361,8 +361,9 @@ class Member(Section):
     filled: bool = True
     """False: what it holds is made elsewhere (by a model of pictures), so that a zip without it is
     incomplete."""
-    format: Literal["table", "jsonl"] = "table"
-    """jsonl: one JSON object per row, with the columns as keys."""
+    format: Literal["", "table", "jsonl"] = ""
+    """jsonl: one JSON object per row, with the columns as keys; empty goes by the ending of
+    `member`."""
     delimiter: Char = ","
     quoted: bool = True
     header: bool = True
@@ -396,6 +397,11 @@ class Member(Section):
         except (ValueError, IndexError, KeyError, AttributeError) as error:
             raise ValueError("is no format of a number, such as '{:.2f}'") from error
         return spelling
+
+    @property
+    def is_jsonl(self) -> bool:
+        """Whether it has one JSON object per row."""
+        return (self.format or PurePosixPath(self.member).suffix.lower()[1:]) == "jsonl"
 
     @property
     def name_pattern(self) -> re.Pattern[str]:

@@ -100,7 +100,15 @@ def test_a_new_file_takes_its_shape_from_options() -> None:
     assert task.data.input_columns == ("before", "sentence", "meaning")
     assert task.scoring.metrics == ("spearman",)
     assert run("new", "one.toml", "--kind", "singlelabel", "--delimiter", "tab").exit_code == 0
-    assert load_task("one.toml").data.delimiter == "\t"
+    one = load_task("one.toml")
+    assert (one.data.delimiter, one.submission.delimiter) == ("\t", "\t")
+    words = ("--delimiter", "tab", "--member", "pred_{lang}.csv")
+    assert run("new", "two.toml", *words).exit_code == 0
+    two = load_task("two.toml")
+    assert (two.data.delimiter, two.submission.delimiter) == ("\t", ",")
+    assert run("new", "lines.toml", "--member", "answers.jsonl").exit_code == 0
+    assert load_task("lines.toml").submission.is_jsonl
+    assert not two.submission.is_jsonl
 
 
 def test_a_new_file_never_takes_the_place_of_another() -> None:

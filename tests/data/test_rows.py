@@ -157,9 +157,9 @@ class TestForms:
         task = make_task(tmp_path, REGRESSION, '[data]\nformat = "json"\n')
         row = '{"id": "1", "text": "x", "score": 9}'
         assert error_of(tmp_path, task, f"[{row}, {row}]") == (
-            "train.tsv, rows 1, 2: label 'score' is '9'; expected a number from 1 to 5. Correct "
-            "the cell.\n"
-            "train.tsv, row 2: id '1' is already on row 1. Remove one of the rows."
+            "train.tsv, row 2: id '1' is already on row 1. Remove one of the rows.\n"
+            "train.tsv, rows 1, 2: label 'score' lies outside the range 1 to 5 (least 9, largest "
+            "9). Correct the cells, or if they are right set range = [1, 9] in the task file."
         )
 
     def test_a_file_may_be_spelled_unlike_the_others(self, tmp_path: Path) -> None:
@@ -241,12 +241,23 @@ class TestTargets:
         rows = read(tmp_path, task, "id,text,score\n1,x,1.25\n2,y,5\n3,z,1e0\n")
         assert rows.labels.tolist() == [[1.25], [5], [1]]
         assert error_of(tmp_path, task, 'id,text,score\n1,x,5.01\n2,y,"3,5"\n3,z,nan\n') == (
-            "train.tsv, line 2: label 'score' is '5.01'; expected a number from 1 to 5. Correct "
-            "the cell.\n"
             "train.tsv, line 3: label 'score' is '3,5'; expected a number from 1 to 5. Write "
             "numbers with a point.\n"
             "train.tsv, line 4: label 'score' is 'nan'; expected a number from 1 to 5. Correct "
-            "the cell."
+            "the cell.\n"
+            "train.tsv, line 2: label 'score' lies outside the range 1 to 5 (least 5.01, largest "
+            "5.01). Correct the cells, or if they are right set range = [1, 5.01] in the task file."
+        )
+
+    def test_numbers_outside_the_range_are_told_once_with_the_range_that_holds_them(
+        self, tmp_path: Path
+    ) -> None:
+        task = make_task(tmp_path, REGRESSION, "")
+        rows = "".join(f"{i},t{i},{(0.5, 3, 6)[i % 3]}\n" for i in range(9))
+        assert error_of(tmp_path, task, f"id,text,score\n{rows}") == (
+            "train.tsv, lines 2, 4, 5, 7, 8, ... (6 rows): label 'score' lies outside the range "
+            "1 to 5 (least 0.5, largest 6). Correct the cells, or if they are right set range = "
+            "[0.5, 6] in the task file."
         )
 
     def test_what_may_stand_for_no_number_is_told(self, tmp_path: Path) -> None:

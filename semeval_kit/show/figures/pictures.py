@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semeval_kit.data.examples import Examples, find_file
+from semeval_kit.data.texts import whole_texts
 from semeval_kit.decision.oof import split_languages
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run
@@ -217,11 +218,11 @@ def _draw_square(
 
 
 def _draw_lengths(run: Run, train: Examples) -> Picture:
-    texts = {"train": train.texts}
+    texts = {"train": whole_texts(train)}
     for split in ("dev", "test"):
         files = [find_file(run.task, run.data, split, code) for code in run.languages]
         if all(files) and split not in run.settings["train_splits"]:
-            texts[split] = run.read_split(split).texts
+            texts[split] = whole_texts(run.read_split(split))
     tokenizer = run.model_dir(0) / "tokenizer.json"
     if not tokenizer.is_file():
         return Picture(
