@@ -16,6 +16,7 @@ from semeval_kit.cli.options import (
     plan_options,
     read_engine,
     read_plan,
+    report_option,
     say,
     sweep_options,
 )
@@ -39,9 +40,7 @@ from semeval_kit.cli.options import (
     default=None,
     help="Measure the encoder before fine-tuning, too. Default: as the recipe says.",
 )
-@click.option(
-    "--report/--no-report", default=True, show_default=True, help="Write report.html and the card."
-)
+@report_option
 def run(gold: Path | None, per_language: bool, report: bool, **given: Any) -> None:
     """All stages: folds, training, probabilities, thresholds, zip and score.
 

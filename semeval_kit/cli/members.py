@@ -21,6 +21,7 @@ from semeval_kit.cli.options import (
     plan_options,
     read_engine,
     read_plan,
+    report_option,
     run_argument,
     say,
     split_words,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of bootstraps and parts.")
 @gold_option
+@report_option
 @submissions_option
 def blend(
     paths: tuple[Path, ...],
@@ -57,6 +59,7 @@ def blend(
     langs: str | None,
     seed: int,
     gold: Path | None,
+    report: bool,
     submissions: Path,
 ) -> None:
     """Blend runs into a new one: weights, thresholds, estimate, zip.
@@ -66,6 +69,7 @@ def blend(
     """
     from semeval_kit.cli.summary import summarise
     from semeval_kit.run.blending import BlendPlan, blend_runs
+    from semeval_kit.run.stages import present
 
     place = place_run(submissions, name, "--to")
     plan = BlendPlan(
@@ -75,6 +79,8 @@ def blend(
     )
     runs = [open_run(path) for path in paths]
     done = blend_runs(place, runs, plan, gold, say)
+    if report:
+        present(done, say)
     click.echo(describe_blend(done.path))
     click.echo(summarise(done))
 

@@ -89,6 +89,9 @@ files_option = click.option(
     show_default=True,
     help="Folder of the organisers' files.",
 )
+report_option = click.option(
+    "--report/--no-report", default=True, show_default=True, help="Write report.html and the card."
+)
 submissions_option = click.option(
     "--submissions",
     type=FOLDER,

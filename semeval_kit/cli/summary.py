@@ -221,13 +221,12 @@ def _describe_estimates(run: Run, scores: dict[str, float]) -> list[str]:
     if len(own_scores) < len(run.languages):
         measured, predicted = ", ".join(scores), ", ".join(run.languages)
         return [*lines, f"  measured on {measured}; what {predicted} will score is not known"]
-    if run.task.scoring.missing_languages != "zero":
-        return lines
-    n_missing = len(counted) - len(own_scores)
-    if n_missing > 0:
+    if run.task.scoring.missing_languages != "zero" or run.score_file.is_file():
+        return lines  # where it is scored, the score says so
+    if len(own_scores) < len(counted):
         lines.append(
-            f"  average over all {len(counted)} languages, the {n_missing} that are missing as 0: "
-            f"{sum(own_scores) / len(counted):.4f}"
+            f"  {len(own_scores)} of the task's {len(counted)} languages: the official average "
+            f"needs all and counts a missing one as 0, so far {sum(own_scores) / len(counted):.4f}"
         )
     return lines
 

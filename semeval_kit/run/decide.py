@@ -95,7 +95,8 @@ def pack_files(run: Run, files: Mapping[str, Path], say: Say) -> Path:
     if scored_zip != sha256_file(run.zip_file):
         remove_kept(run.score_file)  # it is the score of another zip
     for warning in checked.warnings:
-        say(f"warning: {warning}")
+        if warning != checked.missing_note:  # the run's languages were asked for
+            say(f"warning: {warning}")
     return Path(run.zip_file)
 
 

@@ -29,6 +29,7 @@ class HardExample:
         gold: its labels in words, such as "anger, fear" or "anger 2".
         pred: the decided labels in words.
         loss: mean over annotated targets of the cross-entropy, in nats.
+        pair: the second text; empty where the task reads one.
     """
 
     id: str
@@ -37,6 +38,7 @@ class HardExample:
     gold: str
     pred: str
     loss: float
+    pair: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class WrongAnswer:
         target: a label, or an event such as "anger>=2".
         is_gold: whether the example has it.
         prob: what the model gives it.
+        pair: the second text; empty where the task reads one.
     """
 
     id: str
@@ -55,6 +58,7 @@ class WrongAnswer:
     target: str
     is_gold: bool
     prob: float
+    pair: str = ""
 
 
 def measure_losses(task: Task, answers: Answers) -> FloatArray:
@@ -90,6 +94,7 @@ def find_hardest(task: Task, answers: Answers, n: int = 10) -> list[HardExample]
             name_labels(task, answers.gold[row]),
             name_labels(task, answers.tuned[row].astype(np.float64)),
             float(losses[row]),
+            _find_pair(answers, row),
         )
         for row in rows[:n]
     ]
@@ -121,6 +126,7 @@ def find_wrong(task: Task, answers: Answers, n: int = 10) -> list[WrongAnswer]:
             answers.probs.target_names[column_of[row]],
             bool(targets[row, column_of[row]] == 1),
             float(answers.probs.values[row, column_of[row]]),
+            _find_pair(answers, row),
         )
         for row in _take_one_per_text(answers, column_of)[:n]
     ]
@@ -151,11 +157,11 @@ def tabulate_errors(task: Task, answers: Answers) -> list[Table]:
     """The examples that cost most, and the answers that were surest and wrong."""
     place = SPLIT_TITLES[answers.split]
     hardest = [
-        (e.gold, e.pred, f"{e.loss:.2f}", shorten(e.text, _TEXT_LENGTH))
+        (e.gold, e.pred, f"{e.loss:.2f}", _shorten_both(e))
         for e in find_hardest(task, answers, _N_EXAMPLES)
     ]
     wrong = [
-        (w.target, "yes" if w.is_gold else "no", f"{w.prob:.2f}", shorten(w.text, _TEXT_LENGTH))
+        (w.target, "yes" if w.is_gold else "no", f"{w.prob:.2f}", _shorten_both(w))
         for w in find_wrong(task, answers, _N_EXAMPLES)
     ]
     widths = (0.17, 0.17, 0.08, 0.46)
@@ -182,6 +188,15 @@ def name_labels(task: Task, levels: FloatArray) -> str:
         if level > 0
     ]
     return ", ".join(names) or "–"
+
+
+def _find_pair(answers: Answers, row: int) -> str:
+    return answers.examples.pairs[row] if answers.examples.pairs else ""
+
+
+def _shorten_both(example: HardExample | WrongAnswer) -> str:
+    texts = (text for text in (example.text, example.pair) if text)
+    return " / ".join(shorten(text, _TEXT_LENGTH) for text in texts)
 
 
 def _take_one_per_text(answers: Answers, rows: Iterable[int]) -> list[int]:

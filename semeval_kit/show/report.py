@@ -90,6 +90,10 @@ def render_report(run: Run, before: Run | None = None) -> str:
         zip=_describe_zip(run),
         most=_MOST_NOTES,
         tables={table.key.partition("-")[0]: table for table in tables},
+        # In halves beside the machine, so that the three columns are about as long.
+        recipe=[
+            half for t in tables if t.key == "recipe" for half in t.pages(-(-len(t.rows) // 2))
+        ],
         warnings=thresholds.warnings,
         pictures=pictures,
         loss_name="Mean squared error" if results.wording.numeric else _CROSS_ENTROPY,
@@ -99,6 +103,10 @@ def render_report(run: Run, before: Run | None = None) -> str:
         readings=_show_notes(run, train.notes),
         version=__version__,
     )
+
+
+def _halve(table: Table) -> list[Table]:
+    return table.pages(-(-len(table.rows) // 2))
 
 
 def list_tables(results: RunResults, thresholds: Thresholds) -> list[Table]:

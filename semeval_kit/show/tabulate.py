@@ -47,6 +47,7 @@ _SETTABLE = re.compile(
     r"[\u00a1-\u0125\u0128-\u0137\u0139-\u013e\u0141-\u0148\u014c-\u0165–—‘’“”…€]"
 )
 _LONG_WORD = 30
+_HASH = re.compile("[0-9a-f]{64}")  # a sha256, which is read and copied as one word
 _BREAK = "\x00"
 
 
@@ -181,13 +182,15 @@ class Table:
     def _html_row(self, number: int) -> str:
         first, *others = self.rows[number]
         cells = "".join(
-            f"<td{self._html_class(place)}>{html.escape(cell)}</td>"
+            f"<td{self._html_class(place, cell)}>{html.escape(cell)}</td>"
             for place, cell in enumerate(others, start=1)
         )
         mark = ' class="own"' if number in self.marked else ""
         return f'<tr{mark}><th scope="row" class="word">{html.escape(first)}</th>{cells}</tr>'
 
-    def _html_class(self, place: int) -> str:
+    def _html_class(self, place: int, cell: str = "") -> str:
+        if _HASH.fullmatch(cell):
+            return ' class="hash"'
         return ' class="word"' if place < self.n_text else ""
 
 

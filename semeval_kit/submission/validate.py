@@ -73,6 +73,8 @@ class Validation:
     findings: list[Finding] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     infos: list[str] = field(default_factory=list)
+    missing_note: str = ""
+    """The one among the warnings that is about languages without a file, if they count as 0."""
 
     def refuse(self, task: Task, rule: str, message: str, official: str | None) -> None:
         """Note a finding; `official` is what the official scorer says, None if it accepts."""
@@ -226,10 +228,11 @@ def _note_missing(
     there = {code for _, code in members if code is not None}
     missing = [language for language in languages if language not in there]
     if there and missing and task.scoring.missing_languages == "zero":
-        validation.warnings.append(
+        validation.missing_note = (
             f"{len(there)} of {len(languages)} languages: the average counts the missing "
             f"{len(missing)} as 0 ({', '.join(missing)})"
         )
+        validation.warnings.append(validation.missing_note)
     for number, layout in enumerate(layouts):
         shared = is_shared(task, layout)
         wanted = [None] if shared else [code for code in languages if code in there]

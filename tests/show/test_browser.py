@@ -52,9 +52,19 @@ CLIPPED = """
 """
 
 
+LONG_NAME = "semeval2025-task11-a_eng_roberta-large_default_the-second-attempt"
+# What of a command, or of a hash, is out of sight.
+HIDDEN = """
+[...document.querySelectorAll('#findings code, td.hash')]
+  .filter(node => node.scrollWidth > node.clientWidth + 1 || (node.tagName == 'TD'
+    && node.getClientRects()[0].height > 40))
+  .map(node => node.textContent)
+"""
+
+
 @pytest.fixture(scope="module")
 def report_file(hostile_run, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("report") / hostile_run.name
+    folder = tmp_path_factory.mktemp("report") / LONG_NAME
     shutil.copytree(hostile_run.path, folder)
     run = Run.open(folder)
     verdict = {"learnt": False, "reasons": ["n-grams score 0.9, the run 0.1"], "floors": []}
@@ -78,6 +88,9 @@ def test_the_report_is_shown_without_errors_requests_or_overflow(browser, report
         assert drawn > 400, f"{name}: not shown"
     assert page.evaluate(CONTRAST) > 4.5
     assert page.evaluate(CLIPPED) == []
+    assert page.evaluate("document.querySelectorAll('#findings code').length") == 3
+    assert page.evaluate("document.querySelectorAll('td.hash').length") > 0
+    assert page.evaluate(HIDDEN) == []
     alarm = "getComputedStyle(document.querySelector('.alarm p')).color"
     assert page.evaluate(alarm) == ("rgb(255, 138, 128)" if dark else "rgb(179, 38, 30)")
 
@@ -111,7 +124,7 @@ def test_the_policy_would_stop_what_slips_in(browser, report_file, tmp_path):
     slipped = "<script>document.title = 'taken'</script><img src='https://example.org/x.png'>"
     broken.write_text(text.replace("<main>", f"<main>{slipped}"), encoding="utf-8")
     page = browser.open(broken)
-    assert page.evaluate("document.title") == "demo: report"
+    assert page.evaluate("document.title") == f"{LONG_NAME}: report"
     assert len(page.errors) >= 2
     assert any("Content Security Policy" in error for error in page.errors)
 
