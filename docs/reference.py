@@ -22,6 +22,7 @@ from pydantic.fields import FieldInfo
 
 from semeval_kit.cli import main
 from semeval_kit.task import schema
+from semeval_kit.task.metric_facts import METRIC_FACTS
 from semeval_kit.task.task import Task, list_tasks, load_task
 from semeval_kit.training.recipe import Recipe
 
@@ -36,6 +37,7 @@ def render_pages() -> dict[str, str]:
         "task-file.md": _render_task_file(),
         "recipe-fields.md": _render_recipe_fields(),
         "commands.md": _render_commands(),
+        "metrics.md": _render_metrics(),
     }
 
 
@@ -98,6 +100,45 @@ def _render_recipe_fields() -> str:
             "[Training](training.md) says which of them matter.",
             "",
             *_tabulate(("field", "type", "default", "what it does"), rows),
+            "",
+        ]
+    )
+
+
+_NEEDS = {
+    "probs": "probabilities, which a zip does not hold",
+    "spread": "`scoring.spread_column`",
+    "reverse": "`rules.reversal`, in gold files `scoring.reverse_column`",
+    "groups": "`data.group_column`",
+}
+
+
+def _render_metrics() -> str:
+    rows = []
+    for name, facts in METRIC_FACTS.items():
+        highest = "∞" if facts.highest is None else f"{facts.highest:g}"
+        rows.append(
+            (
+                f"`{name}`",
+                facts.about,
+                f"{facts.lowest:g} to {highest}",
+                "low" if facts.low_is_better else "high",
+                ", ".join(facts.kinds),
+                _NEEDS.get(facts.needs, ""),
+                facts.source,
+            )
+        )
+    titles = ("metric", "what it measures", "range", "better", "kinds", "needs", "source")
+    return "\n".join(
+        [
+            _HEAD,
+            "# Metrics: every name",
+            "",
+            "What `scoring.metrics` of a [task file](task-file.md) may name; the first one ranks. "
+            "A score is the mean over languages. A cell that is not annotated is neither right nor "
+            "wrong.",
+            "",
+            *_tabulate(titles, rows),
             "",
         ]
     )

@@ -212,3 +212,22 @@ def test_every_metric_has_facts_and_the_other_way_round():
     assert list_metrics("distribution") == ["jensen_shannon", "mae", "rmse"]
     with pytest.raises(KitError, match="metric 'f2' is unknown. Choose one of"):
         find("f2")
+
+
+@pytest.mark.parametrize("name", sorted(metrics.METRICS))
+def test_what_the_docs_say_of_a_metric_holds(name: str) -> None:
+    """Its range holds any answers, and the better end of it the right ones."""
+    facts, rng = METRIC_FACTS[name], np.random.default_rng(0)
+    gold, answers = (np.eye(3)[rng.integers(0, 3, 60)] for _ in range(2))
+    if set(facts.kinds) & {"regression", "distribution"}:
+        gold = rng.dirichlet([1, 1, 1], 60)
+    beside = Beside(rng.random(60) / 9, np.arange(60) ^ 1, (0, 1, 2), np.arange(60) // 4)
+    value, highest = find(name)(gold, answers, beside=beside), facts.highest or math.inf
+    assert facts.lowest <= value <= highest
+    if name == "soft_cons":  # of gold that is each other's reversal
+        gold[1::2] = gold[::2]
+    right = find(name)(gold, gold, beside=beside)
+    assert right == pytest.approx(facts.lowest if facts.low_is_better else highest, abs=1e-12)
+    assert facts.about
+    assert facts.source
+    assert not facts.about.endswith(".")
