@@ -166,10 +166,12 @@ def expect_score(
     drawn = board.resample_languages([answers], _N_RESAMPLES, tuning.seed)
     error = _WIDER * float(np.sqrt(_sum_variances(board, drawn, gains, target) + doubt**2))
     score = float(np.mean(list(languages.values())))
+    facts = METRIC_FACTS[board.metric]
+    low, high = np.clip([score - _Z * error, score + _Z * error], facts.lowest, facts.highest)
     return Expected(
         score=float("nan") if withheld else score,
-        low=float("nan") if withheld else score - _Z * error,
-        high=float("nan") if withheld else score + _Z * error,
+        low=float("nan") if withheld else float(low),
+        high=float("nan") if withheld else float(high),
         languages={} if withheld else languages,
         base=float(np.mean(list(base.values()))),
         gain=float(np.sum([gain.value for gain in foretold]) / len(gains)),

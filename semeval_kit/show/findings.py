@@ -120,6 +120,7 @@ def _judge_learning(run: Run, results: RunResults) -> Iterator[Finding]:
     if results.learnt:
         return
     reason = results.estimate["verdict"]["reasons"][0]
+    reason = reason[0].upper() + reason[1:]
     lr = results.resolved.get("lr") or results.recipe.get("lr")
     if run.member == "encoder" and lr:
         yield Finding(

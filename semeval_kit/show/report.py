@@ -41,6 +41,7 @@ from semeval_kit.show.tables_of_scores import (
 from semeval_kit.show.tabulate import Table, shorten, show_interval, show_number
 
 _MOST_NOTES = 8
+_LONG = 16
 _CROSS_ENTROPY = "Cross-entropy per target in nats"
 
 
@@ -106,7 +107,8 @@ def render_report(run: Run, before: Run | None = None) -> str:
 
 
 def _halve(table: Table) -> list[Table]:
-    return table.pages(-(-len(table.rows) // 2))
+    """A long table in halves, which stand side by side."""
+    return table.pages(max(-(-len(table.rows) // 2), _LONG))
 
 
 def list_tables(results: RunResults, thresholds: Thresholds) -> list[Table]:

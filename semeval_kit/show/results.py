@@ -230,7 +230,7 @@ def read_results(
     return RunResults(
         name=run.name,
         task=task,
-        recipe={**dict.fromkeys(OPEN_FIELDS), **run.recipe},
+        recipe={**dict.fromkeys(OPEN_FIELDS if run.member == "encoder" else ()), **run.recipe},
         resolved={
             field: done[0][key]
             for field, key in zip(OPEN_FIELDS, ("peak_lr", *OPEN_FIELDS[1:]), strict=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from semeval_kit.data.examples import Examples
 from semeval_kit.data.stats import describe_split
-from semeval_kit.show.results import RunResults
+from semeval_kit.show.results import FoldResult, RunResults
 from semeval_kit.show.tabulate import Table, show_count, show_number, show_seconds, show_spread
 from semeval_kit.show.wording import name_encoder, name_measure
 from semeval_kit.task.task import Task
@@ -57,15 +57,13 @@ def tabulate_data(task: Task, splits: Mapping[str, Examples]) -> Table:
 
 def tabulate_folds(results: RunResults) -> Table:
     """One row per fold at its kept epoch, then mean and standard deviation."""
+    trained = ("best_epoch", "train_loss", "val_loss") if results.member == "encoder" else ()
     measures = dict.fromkeys((*_FOLD_MEASURES, results.metric))
-    names = [name for name in measures if results.fold_values(name)]
+    names = [name for name in (*trained, *measures) if results.fold_values(name)]
     rows = [
         (
             fold.name,
-            str(fold.best_epoch),
-            show_number(fold.train_loss),
-            show_number(fold.val_loss),
-            *(show_number(fold.measures.get(name)) for name in names),
+            *(_show_of_fold(fold, name) for name in names),
             show_seconds(fold.seconds),
             f"{fold.peak_rss_mb:.0f} MB",
         )
@@ -73,20 +71,27 @@ def tabulate_folds(results: RunResults) -> Table:
     ]
     if len(rows) > 1:
         spread = [
-            show_spread(results.fold_values(key), 3) for key in ("train_loss", "val_loss", *names)
+            "" if name == "best_epoch" else show_spread(results.fold_values(name), 3)
+            for name in names
         ]
         memory = f"{results.peak_rss_mb:.0f} MB"
-        rows.append(("mean ± sd", "", *spread, f"Σ {show_seconds(results.seconds)}", memory))
-    titles = [name_measure(name, results.task.kind) for name in names]
+        rows.append(("mean ± sd", *spread, f"Σ {show_seconds(results.seconds)}", memory))
+    named = {"best_epoch": "epoch", "train_loss": "train loss", "val_loss": "val. loss"}
+    titles = [named.get(name) or name_measure(name, results.task.kind) for name in names]
+    kept = f"At the epoch that was kept; measures on rows held out, {results.wording.untuned}."
     return Table(
         "folds",
         "Per fold",
-        ("fold", "epoch", "train loss", "val. loss", *titles, "time", "memory"),
+        ("fold", *titles, "time", "memory"),
         tuple(rows),
-        notes=(
-            f"At the epoch that was kept; measures on rows held out, {results.wording.untuned}.",
-        ),
+        notes=(kept,) if names else (),
     )
+
+
+def _show_of_fold(fold: FoldResult, name: str) -> str:
+    if name == "best_epoch":
+        return str(fold.best_epoch)
+    return show_number(getattr(fold, name) if hasattr(fold, name) else fold.measures.get(name))
 
 
 def tabulate_recipe(results: RunResults, others: Sequence[RunResults] = ()) -> Table:

@@ -138,7 +138,7 @@ def test_every_metric_of_the_task_file_is_shown(ratings: Path, run: Run) -> None
 
 def test_what_is_said_of_a_run_that_has_not_learnt_fits_its_kind(ratings: Path) -> None:
     said = (ratings / "said.txt").read_text(encoding="utf-8")
-    assert "1. Not learnt. the same number for every row scores" in said
+    assert "1. Not learnt. The same number for every row scores" in said
     assert "Likely causes: n-grams do not tell these texts apart, or there are few rows." in said
     assert "Next: fine-tune an encoder (--model embedded); an upload would be wasted." in said
     assert "longer" not in said
