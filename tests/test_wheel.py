@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
+import tomllib
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -78,3 +80,22 @@ def test_python_and_the_module_know_the_version(installed: Path, tmp_path: Path)
     shown = call(installed / "semeval-kit", "--version", cwd=tmp_path).stdout.strip()
     pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert f'version = "{shown.split()[-1]}"' in pyproject
+
+
+def test_the_oldest_environment_has_the_lower_bounds() -> None:
+    """Each `name>=1.2` of what a user installs is `name==1.2` there; torch is the machine's."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"]]
+    for extra in ("analysis", "explain", "encoders", "search", "cluster"):
+        wanted += [text for text in extras[extra] if "python_version>=" not in text]
+    bounds = [re.match(r"([\w-]+)[>=]=([\d.]+)", text).groups() for text in wanted]
+    kept = [
+        line.split("==")
+        for line in (ROOT / ".constraints-oldest.txt").read_text(encoding="utf-8").splitlines()
+        if not line.startswith("#")
+    ]
+    oldest = dict(kept)
+    usual = (ROOT / ".constraints.txt").read_text(encoding="utf-8")
+    assert f"\ntorch=={oldest.pop('torch')}\n" in usual
+    assert {pair for pair in bounds if pair[0] != "torch"} <= set(oldest.items())

@@ -238,7 +238,9 @@ def _hand_out_system(
 def describe_blend(path: Path) -> str:
     """What a blend weighs and what each member adds, in plain lines."""
     from semeval_kit.files import read_json
+    from semeval_kit.run.directory import Run
     from semeval_kit.show.wording import name_measure
+    from semeval_kit.task.metric_facts import NUMERIC
 
     judged, weights = read_json(path / "blend.json"), read_json(path / "weights.json")
     lines = [f"Weights of {', '.join(weights['names'])}:"]
@@ -250,10 +252,11 @@ def describe_blend(path: Path) -> str:
         told += [(f"{label} ", columns[label]) for label in labels_apart]
         figures = "; ".join(what + " ".join(f"{value:.2f}" for value in row) for what, row in told)
         lines.append(f"  {language:<14} {figures}")
+    tuned = Run.open(path).task.kind not in NUMERIC
     lines += [
         "",
-        f"Out-of-fold {name_measure(judged['metric'])} on {judged['n_examples']} rows, tuned, "
-        "cross-fitted (95%); what the blend gains over it:",
+        f"Out-of-fold {name_measure(judged['metric'])} on {judged['n_examples']} rows"
+        f"{', tuned' * tuned}, cross-fitted (95%); what the blend gains over it:",
     ]
     for system in judged["systems"]:
         low, high = system["interval"]
@@ -262,6 +265,11 @@ def describe_blend(path: Path) -> str:
         if system["name"] != "blend":
             line += f"  {gain:+.4f} [{least:+.4f}, {most:+.4f}]"
         lines.append(line)
+    if tuned:
+        lines.append(
+            "  Here all are tuned alike, on the blend's partition and by few bootstraps, so a "
+            "member's\n  figure is not to the last digit that of its own run."
+        )
     return "\n".join(lines)
 
 

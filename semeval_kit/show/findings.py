@@ -247,7 +247,10 @@ def _judge_members(run: Run, results: RunResults, oof: Answers) -> Iterator[Find
     score = _score_untuned(task, oof)
     names = oof.probs.target_names
     best_gain, best = _LEAST_GAIN, None
+    blended = set(results.weights.get("names", ()))
     for sibling in _find_siblings(run):
+        if sibling.name in blended:
+            continue
         try:
             probs = sibling.read_oof()
         except KitError:

@@ -54,6 +54,9 @@ def test_the_end_says_what_to_expect_and_where_the_zip_is(
     assert "Likely causes: too few epochs" in out
     assert "Next: train it longer" in out
     assert "upload mine.zip" not in out
+    # One language was asked for: that the average needs all is said once, and is no warning.
+    assert result.output.count("28 languages") == 1
+    assert "warning: 1 of" not in result.output
     assert "32 rows in eng" in result.stderr
     assert "32 rows in eng" not in out
     again = invoke("run", "--no-report", "--seeds", "1", gold=tiny_data / "gold", run="mine")
@@ -77,6 +80,7 @@ def test_without_test_files_the_next_step_is_to_get_them(
     result = invoke("run", "--no-report", data=folder, run="mine")
     assert result.exit_code == 0, result.output
     assert "Next: put the test files beside the others" in result.stdout
+    assert "  1 of the task's 28 languages: the official average needs all and" in result.stdout
     assert "zip:" not in result.stdout
 
 

@@ -7,6 +7,7 @@ import html
 import json
 import re
 import shlex
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -173,6 +174,27 @@ def test_every_command_of_report_card_and_terminal_runs(
         assert load_task(plan.task).name == "ratings"
         assert plan.config.encoder == "embedded"
         assert plan.data.resolve() == ratings.resolve()
+
+
+def test_a_blend_has_its_report_and_reads_pairs(ratings: Path, tmp_path: Path) -> None:
+    mine, other = (tmp_path / "submissions" / name for name in ("mine", "other"))
+    for folder in (mine, other):
+        shutil.copytree(ratings / "submissions" / "mine", folder)
+    place = ("--submissions", str(tmp_path / "submissions"))
+    said = call("blend", str(mine), str(other), "--to", "both", "--weight", "mine=0.5", *place)
+    both = Run.open(tmp_path / "submissions" / "both")
+    assert f"report:  {both.report_file}\n" in said
+    assert both.report_file.is_file()
+    assert "on 60 rows, cross-fitted (95%)" in said
+    assert "n-grams and ridge regression" in said
+    # What is in the blend already would not help it.
+    assert "Another member" not in said
+    card = both.card_file.read_text(encoding="utf-8")
+    assert "| semeval-kit predict submissions/both -" in card
+    assert "semeval-kit export" not in card
+    line = "bara kisi\tdotu meme"
+    alone, together = (call("predict", str(run), line) for run in (mine, both.path))
+    assert together == alone  # twice the same member
 
 
 def test_numbers_are_spelled_in_every_format(ratings: Path) -> None:
