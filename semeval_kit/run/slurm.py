@@ -33,6 +33,8 @@ _GRACE_SECONDS = 60
 _BUSY_SECONDS = 5  # beside those that the command itself waits
 _RESTARTS = 1000  # of a job that is out of time: each goes on where the last one stopped
 _KILLED_RESTARTS = 9
+_CANCEL_SECONDS = 60  # Slurm lets a job that is told to end live on for half of that
+_CANCEL_LOOK_SECONDS = 0.5
 _LOG_LINES = 8
 _COMPLETED = "Job completed successfully"
 # How a command ends that was told to.
@@ -205,7 +207,9 @@ def read_queue(folder: Path) -> dict[str, Queued]:
 
 
 def cancel_jobs(folder: Path) -> list[str]:
-    """Cancel the jobs of a folder that are in the queue, and no others.
+    """Cancel the jobs of a folder that are in the queue, and no others; they are seen to end.
+
+    One that was about to queue itself again comes back, and is cancelled again.
 
     Returns:
         Their numbers.
@@ -213,9 +217,13 @@ def cancel_jobs(folder: Path) -> list[str]:
     Raises:
         KitError: Slurm does not answer.
     """
-    ids = [job.id for job in read_queue(folder).values()]
-    if ids:
-        _call("scancel", *ids)
+    ids: list[str] = []
+    give_up = time.monotonic() + _CANCEL_SECONDS
+    while (queued := read_queue(folder)) and time.monotonic() < give_up:
+        if left := [job.id for job in queued.values() if job.state != "COMPLETING"]:
+            _call("scancel", *left)
+        ids += [id_ for id_ in left if id_ not in ids]
+        time.sleep(_CANCEL_LOOK_SECONDS)
     return ids
 
 
@@ -264,7 +272,11 @@ class Call:
                     raise KitError(f"`{shlex.join(words)}` failed {_ATTEMPTS} times (exit {code}).")
 
     def checkpoint(self) -> Any:
-        """Called by submitit when the job's time is over or its node is wanted: go on later."""
+        """Called by submitit when the job's time is over or its node is wanted: go on later.
+
+        Raises:
+            KitError: the job was cancelled meanwhile, so that it must not come back.
+        """
         import submitit
 
         signal.signal(submitit.JobEnvironment._usr_sig(), signal.SIG_IGN)
@@ -273,6 +285,8 @@ class Call:
             os.kill(self.pid, signal.SIGTERM)
         while self.pid and _is_running(self.pid) and time.monotonic() < give_up:
             time.sleep(0.1)
+        if _is_cancelled():
+            raise KitError("cancelled while it was leaving, so it is not queued again.")
         return submitit.helpers.DelayedSubmission(Call(self.commands))
 
     def _do(self, words: Sequence[str]) -> int:
@@ -297,6 +311,21 @@ def _cancel_taskless(folder: Path, queued: dict[str, Queued]) -> dict[str, Queue
     if len(whole) < len(queued):
         _call("scancel", *(job.id for name, job in queued.items() if name not in whole))
     return whole
+
+
+def _is_cancelled() -> bool:
+    """Whether Slurm ends this job, and not for its time: `scontrol requeue` would bring it back."""
+    place = os.environ
+    if "SLURM_JOB_ID" not in place:
+        return False
+    id_ = place["SLURM_JOB_ID"]
+    if "SLURM_ARRAY_JOB_ID" in place:
+        id_ = f"{place['SLURM_ARRAY_JOB_ID']}_{place['SLURM_ARRAY_TASK_ID']}"
+    try:
+        told = _call("squeue", "--noheader", f"--jobs={id_}", "--format=%T|%r")
+    except KitError:  # a Slurm that does not answer now: rather queued again than lost
+        return False
+    return told.strip() == "COMPLETING|None"  # else "RUNNING|None" or "COMPLETING|TimeLimit"
 
 
 def _is_running(pid: int) -> bool:

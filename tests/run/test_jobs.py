@@ -156,6 +156,59 @@ def test_a_job_whose_fold_is_busy_is_not_given_up(monkeypatch: pytest.MonkeyPatc
         slurm.Call((("train",),))()
 
 
+def test_a_job_that_comes_back_from_being_cancelled_is_cancelled_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As a real Slurm does with one that asks to be queued again at that moment."""
+    seen = [["RUNNING", "PENDING"], ["COMPLETING"], ["COMPLETING"], ["PENDING"], []]
+    calls: list[tuple[str, ...]] = []
+
+    def read_queue(_: Path) -> dict[str, slurm.Queued]:
+        states = enumerate(seen.pop(0))
+        return {f"fold-{n}": slurm.Queued(f"7_{n}", state, "", "") for n, state in states}
+
+    monkeypatch.setattr(slurm, "read_queue", read_queue)
+    monkeypatch.setattr(slurm, "_call", lambda *words: calls.append(words))
+    monkeypatch.setattr(slurm, "_CANCEL_LOOK_SECONDS", 0.0)
+    assert slurm.cancel_jobs(tmp_path) == ["7_0", "7_1"]
+    assert calls == [("scancel", "7_0", "7_1"), ("scancel", "7_0")]
+    assert seen == []
+
+
+@pytest.mark.parametrize(
+    ("told", "is_back"),
+    [
+        ("RUNNING|None\n", True),
+        ("COMPLETING|TimeLimit\n", True),
+        (KitError("squeue: no answer"), True),
+        ("COMPLETING|None\n", False),
+    ],
+)
+def test_a_job_that_is_cancelled_while_it_leaves_does_not_come_back(
+    monkeypatch: pytest.MonkeyPatch, told: str | KitError, is_back: bool
+) -> None:
+    """As a real Slurm answers; it queues a cancelled job again if it is asked to."""
+    pytest.importorskip("submitit", reason="the extra [cluster] is not installed")
+    asked: list[str] = []
+
+    def answer(*words: str) -> str:
+        asked.extend(words)
+        if isinstance(told, KitError):
+            raise told
+        return told
+
+    monkeypatch.setattr(slurm, "_call", answer)
+    monkeypatch.setattr(slurm.signal, "signal", lambda *_: None)
+    for name, value in (("JOB_ID", "9"), ("ARRAY_JOB_ID", "7"), ("ARRAY_TASK_ID", "1")):
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    if is_back:
+        assert slurm.Call((("train",),)).checkpoint().function.commands == (("train",),)
+    else:
+        with pytest.raises(KitError, match="cancelled while it was leaving"):
+            slurm.Call((("train",),)).checkpoint()
+    assert "--jobs=7_1" in asked
+
+
 @pytest.mark.slow
 def test_copies_of_a_command_are_handed_out(tmp_path: Path) -> None:
     pytest.importorskip("submitit", reason="the extra [cluster] is not installed")

@@ -51,8 +51,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def _end_jobs(cluster: Any) -> Iterator[None]:
     """Leave no job behind: those of a test that failed would take the node from the next one."""
     yield
-    cluster.call("scancel", "--user=root")
-    wait_for(lambda: not cluster.call("squeue", "--noheader"), "the queue is empty")
+    wait_for(lambda: is_empty(cluster), "the queue is empty")
 
 
 @pytest.fixture
@@ -110,6 +109,12 @@ def read_log(run: Run, fold: int) -> str:
     id_ = slurm.read_submitted(run.path)[f"fold-{fold}"]
     logs = (run.path / "cluster" / id_).glob("*_log.*")
     return "".join(log.read_text(encoding="utf-8", errors="replace") for log in logs)
+
+
+def is_empty(cluster: Any) -> bool:
+    """Whether Slurm has no job any more; what there is is cancelled, also what comes back."""
+    cluster.call("scancel", "--user=root")
+    return not cluster.call("squeue", "--noheader")
 
 
 def set_limit(cluster: Any, id_: str) -> None:
