@@ -86,13 +86,6 @@ def write_kept(path: Path, content: str | bytes) -> None:
     _write_sums(path.parent, {**sums, path.name: (digest,)})
 
 
-def note_kept(path: Path) -> None:
-    """Note the hash of a file that something else wrote."""
-    sums = _read_sums(path.parent) if (path.parent / SUMS).is_file() else {}
-    digest = sha256_file(path)
-    _write_sums(path.parent, {**sums, path.name: (digest,)})
-
-
 def remove_kept(path: Path) -> None:
     """Remove a file and what was noted of it."""
     path.unlink(missing_ok=True)

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from semeval_kit.errors import KitError
 from semeval_kit.files import AGAIN, read_kept, to_csv, write_kept
 
-Values = NDArray[np.float64]
 _CHUNK = 50_000  # rows that are spelled at a time
 
 

@@ -12,7 +12,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "semeval_kit"
-HEAVY = ("torch", "transformers", "accelerate", "datasets", "sklearn", "scipy", "pandas")
+HEAVY = (
+    *("torch", "transformers", "accelerate", "datasets", "sklearn", "scipy", "pandas"),
+    *("matplotlib", "jinja2"),
+)
 LIGHT = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     for room in ("task", "data", "submission", "decision")
@@ -20,7 +23,10 @@ LIGHT = sorted(
 )
 LIGHT += [
     f"semeval_kit.{name}"
-    for name in ("run.directory", "run.stages", "training.worker", "probs", "files", "errors")
+    for name in (
+        *("run.directory", "run.stages", "training.worker", "probs", "files", "errors"),
+        *("cli.competition", "cli.show", "cli.summary", "show.figures.charts"),
+    )
 ]
 
 

@@ -43,7 +43,9 @@ def draw_row(task: Task, language: str, draw: random.Random) -> tuple[list[str],
         chosen = draw.randrange(len(labels))
         values = [int(position == chosen) for position in range(len(labels))]
     else:
-        values = [draw.choice([0, 0, *range(1, task.file_max_value + 1)]) for _ in labels]
+        values = [
+            draw.choice([0, 0, *range(1, task.targets[0].file_max_value + 1)]) for _ in labels
+        ]
     if task.data.label_layout == "joined" and not any(values):
         values[draw.randrange(len(labels))] = 1
     words = [label.lower() for label, value in zip(labels, values, strict=True) if value]

@@ -142,7 +142,7 @@ def probs(run_path: Path, data: Path | None, splits: tuple[str, ...], **given: A
     run = _open_run(run_path, data)
     engine = read_engine(given)
     with hold_lock(run.path):
-        predicted = stages.predict(run, splits or stages.SPLITS, engine, say)
+        predicted = stages.predict(run, splits or stages.NEW_SPLITS, engine, say)
     for split in predicted:
         for language in run.languages:
             click.echo(run.probs_file(split, language))

@@ -141,15 +141,10 @@ def expect_score(
     target = new[0] if new else None
     drifts = _find_drifts(rows, rule, tuning, target)
     notable = tuple(drift for drift in drifts if drift.notable)
-    base = board.score_languages(answers)
-    withheld, doubt = "", 0.0
+    base, doubt, withheld = board.score_languages(answers), 0.0, ""
     shifts: dict[str, FloatArray] = {}
     if notable and target is not None:
-        withheld, weights, shifts = _weigh(board, rows, rule, tuning, target)
-        if not withheld:
-            shifted = board.score_weighted(answers, weights)
-            moved = np.mean([shifted[g] - base[g] for g in base])
-            base, doubt = shifted, _SHIFT_DOUBT * abs(float(moved))
+        base, doubt, shifts, withheld = _reweigh(board, answers, rows, rule, tuning, target)
     gains = {
         language: _join_gains(
             board.take(own),
@@ -232,6 +227,29 @@ def _find_drifts(
     rows_of_known_languages = np.flatnonzero(np.isin(new.languages, list(set(rows.languages))))
     languages = [new.languages[row] for row in rows_of_known_languages]
     return measure_drift(called, rows.languages, share[rows_of_known_languages], languages, labels)
+
+
+def _reweigh(
+    board: Board,
+    answers: Any,
+    rows: OofRows,
+    rule: Thresholds,
+    tuning: Tuning,
+    new: NewRows,
+) -> tuple[dict[str, float], float, dict[str, FloatArray], str]:
+    """The figure moved to the new rows' shares of labels.
+
+    Returns:
+        Per language the score; what that may be wrong by; per language the log-odds of the change
+        `(C,)`; and why it was not moved, or nothing.
+    """
+    plain = board.score_languages(answers)
+    withheld, weights, shifts = _weigh(board, rows, rule, tuning, new)
+    if withheld:
+        return plain, 0.0, shifts, withheld
+    shifted = board.score_weighted(answers, weights)
+    moved = np.mean([shifted[language] - plain[language] for language in plain])
+    return shifted, _SHIFT_DOUBT * abs(float(moved)), shifts, ""
 
 
 def _weigh(

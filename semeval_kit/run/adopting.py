@@ -22,13 +22,13 @@ from semeval_kit.run.decide import pack, score
 from semeval_kit.run.directory import Probs, Run, hold_lock, spell_folds
 from semeval_kit.run.frozen import Frozen, hash_files, pack_rows
 from semeval_kit.run.judge import tune
-from semeval_kit.run.plan import SPLITS, Say, spell_settings
+from semeval_kit.run.plan import NEW_SPLITS, Say, spell_settings
 from semeval_kit.task.codec import encode_labels, target_names
+from semeval_kit.task.schema import SPLITS
 from semeval_kit.task.task import Task, load_task, read_task_source
 
 Key = tuple[str, str]
 Row = dict[str, Any]
-_SPLITS = ("train", "dev", "test")
 _FOLDS = 5
 
 
@@ -79,7 +79,7 @@ def adopt_files(path: Path, plan: AdoptPlan, gold: Path | None, say: Say) -> Run
             folds = np.array([fold_of[key] for key in probs[judged].keys])
             for fold in range(run.n_folds):
                 run.finish_fold(fold, probs[judged].take(np.flatnonzero(folds == fold)), n_train=0)
-        for split in SPLITS:
+        for split in NEW_SPLITS:
             if split in probs and split != judged:
                 hashes = hash_files(run.task, run.data, (split,), run.languages)
                 run.keep_split(split, examples[split], hashes)
@@ -122,8 +122,6 @@ def _create(
         seed=plan.seed,
     )
     asked = Frozen(text, recipe, settings)
-    if Run(path).goes_on_with(asked):
-        return Run.open(path)
     files = {}
     if examples is not None:
         folds = np.zeros(len(examples), dtype=np.int64)
@@ -165,7 +163,7 @@ def _read_file(
     for line, row in enumerate(_list_rows(file), start=2 if file.suffix != ".jsonl" else 1):
         place = f"{file}, line {line}"
         row_split = split or str(row.get("split") or "")
-        if row_split not in _SPLITS:
+        if row_split not in SPLITS:
             raise KitError(
                 f"{place}: its split is not known. Name it, such as test={file}, or give every row "
                 "a column 'split' of train, dev or test."

@@ -39,12 +39,12 @@ from semeval_kit.run.directory import (
 from semeval_kit.run.frozen import Frozen, hash_files, pack_rows
 from semeval_kit.run.jobs import Job
 from semeval_kit.run.judge import plan_judging, plan_tuning, target_rows, tune
-from semeval_kit.run.plan import SPLITS, Engine, Plan, Say, spell_settings
+from semeval_kit.run.plan import NEW_SPLITS, Engine, Plan, Say, spell_settings
 from semeval_kit.run.stages import run_all
 from semeval_kit.run.team import Team
+from semeval_kit.task.metric_facts import EXCLUSIVE
 
 Floats = NDArray[np.float64]
-_EXCLUSIVE = ("singlelabel", "distribution")  # labels that share one probability, so one weight
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def blend_runs(
     run = _create(path, team, plan)
     with hold_lock(run.path):
         run.clear_leftovers()
-        exclusive = any(target.kind in _EXCLUSIVE for target in run.task.targets)
+        exclusive = any(target.kind in EXCLUSIVE for target in run.task.targets)
         blending = Blending(seed=plan.seed, by_label=not exclusive)
         mixed = _mix_judged(team, plan, blending)
         _write_folds(run, team, mixed)
@@ -186,8 +186,6 @@ def _create(path: Path, team: Team, plan: BlendPlan) -> Run:
         seed=plan.seed,
     )
     asked = Frozen(base.task_file.read_text(encoding="utf-8"), recipe, settings)
-    if Run(path).goes_on_with(asked):
-        return Run.open(path)
     examples = team.examples
     files = {
         "rows.json": pack_rows(examples),
@@ -244,7 +242,7 @@ def _write_folds(run: Run, team: Team, mixed: Floats) -> None:
 
 def _write_splits(run: Run, team: Team, weights: BlendWeights, say: Say) -> None:
     """Blend the splits that every member has predicted."""
-    for split in SPLITS:
+    for split in NEW_SPLITS:
         lacking = [
             name
             for name, member in team.runs.items()

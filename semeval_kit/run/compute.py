@@ -10,7 +10,7 @@ from semeval_kit.files import keep_files, remove_kept
 from semeval_kit.probs import mean_probs
 from semeval_kit.run.directory import Run, read_json, remove_leftovers, remove_tree
 from semeval_kit.run.frozen import hash_files
-from semeval_kit.run.plan import SPLITS, Engine, Say
+from semeval_kit.run.plan import NEW_SPLITS, Engine, Say
 from semeval_kit.run.prepare import require_same_encoder
 from semeval_kit.training.fanout import run_folds
 from semeval_kit.training.machine import Slots, plan_slots
@@ -149,7 +149,7 @@ def _slots(run: Run, engine: Engine) -> Slots:
 
 def _clear_leftovers(run: Run) -> None:
     """Remove what a kill left behind: half-written files, and checkpoints of finished folds."""
-    for folder in (run.path, *(run.path / split for split in SPLITS)):
+    for folder in (run.path, *(run.path / split for split in NEW_SPLITS)):
         remove_leftovers(folder)
     for fold in range(run.n_models):
         if run.is_done(fold):

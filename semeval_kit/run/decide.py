@@ -16,7 +16,7 @@ from semeval_kit.decision.targets import Rules, decide_labels, rules_from_json
 from semeval_kit.errors import KitError
 from semeval_kit.files import remove_kept, sha256_file
 from semeval_kit.run.directory import Probs, Run, read_json, write_json
-from semeval_kit.run.plan import SPLITS, Say
+from semeval_kit.run.plan import NEW_SPLITS, Say
 from semeval_kit.submission.pack import pack_submission, write_predictions
 from semeval_kit.submission.score import Score, score_submission
 
@@ -65,7 +65,7 @@ def pack(run: Run, say: Say) -> Path | None:
     _require_unseen(run)
     rules = read_rules(run)
     packed: dict[str, Path] = {}
-    for split in SPLITS:
+    for split in NEW_SPLITS:
         if not all(run.probs_file(split, language).is_file() for language in run.languages):
             continue
         examples = run.read_split(split)

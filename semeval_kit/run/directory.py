@@ -53,7 +53,7 @@ from semeval_kit.run.layout import RESTORE, Layout, Row
 from semeval_kit.task.codec import target_names
 
 # What `create` writes before run.json: a kill in between leaves them alone in the folder.
-SPLITS = ("dev", "test")  # that are predicted
+NEW_SPLITS = ("dev", "test")  # that are predicted
 _FROZEN_FILES = {"task.toml", "recipe.toml", "rows.json", "folds.csv", "extra.json", "SHA256SUMS"}
 _LEFT_BY_CREATE = _FROZEN_FILES | {"languages"}  # whose runs are made before the whole is
 _CREATE_SECONDS = 30
@@ -230,12 +230,12 @@ class Run(Layout):
             KitError: a file has changed since the run was made.
         """
         task, data = self.task, self.data
-        if hash_files(task, data, SPLITS, self.languages) != self.settings["texts_sha256"]:
+        if hash_files(task, data, NEW_SPLITS, self.languages) != self.settings["texts_sha256"]:
             raise KitError(
                 f"{data}: files of dev or test have changed since the run was made, and its "
                 "encoders read them. Put the old files back, or start a new run."
             )
-        there = [(s, [g for g in self.languages if self.find_file(s, g)]) for s in SPLITS]
+        there = [(s, [g for g in self.languages if self.find_file(s, g)]) for s in NEW_SPLITS]
         return [read_examples(task, data, s, codes, labelled=False) for s, codes in there if codes]
 
     def keep_split(self, split: str, examples: Examples, hashes: Mapping[str, str]) -> None:

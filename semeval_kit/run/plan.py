@@ -10,7 +10,7 @@ from typing import Any
 
 from semeval_kit.errors import KitError
 from semeval_kit.files import sha256_file
-from semeval_kit.run.directory import SPLITS as SPLITS
+from semeval_kit.run.directory import NEW_SPLITS as NEW_SPLITS
 from semeval_kit.run.directory import Run
 from semeval_kit.run.frozen import Frozen, hash_files
 from semeval_kit.task.schema import fill_language
@@ -179,7 +179,7 @@ def hash_unlabelled(
         raise KitError("only encoders that are trained read masked tokens. Set mlm_epochs = 0.")
     if not (config.mlm_epochs and config.transductive):
         return {}
-    return {"texts_sha256": hash_files(task, data, SPLITS, languages)}
+    return {"texts_sha256": hash_files(task, data, NEW_SPLITS, languages)}
 
 
 def spell_settings(

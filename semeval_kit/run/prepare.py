@@ -16,7 +16,7 @@ from semeval_kit.data.texts import normalize_text, number_groups
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run, spell_folds
 from semeval_kit.run.frozen import hash_files, pack_extra, pack_rows, read_rows
-from semeval_kit.run.plan import SPLITS, Plan, Say, freeze_plan
+from semeval_kit.run.plan import NEW_SPLITS, Plan, Say, freeze_plan
 from semeval_kit.task.codec import encode_labels, target_names
 from semeval_kit.task.task import Task, load_task
 from semeval_kit.training.recipe import Recipe
@@ -129,7 +129,7 @@ def _choose_extra(
     extra = read_extra(task, config.extra, languages)
     for note in extra.examples.notes:
         say(note)
-    for split in SPLITS:
+    for split in NEW_SPLITS:
         others = [g for g in task.predict_languages if find_file(task, data, split, g) is not None]
         if config.transductive or not others:
             continue
@@ -218,7 +218,7 @@ def _warn_of_overlap(
     copies = [(examples.ids[row], examples.texts[row]) for row in held_out]
     _warn_of_copies("held-out", copies, learnt, say)
     languages = task.predict_languages
-    for split in SPLITS:
+    for split in NEW_SPLITS:
         if split in splits or any(find_file(task, data, split, g) is None for g in languages):
             continue
         other = read_examples(task, data, split, languages, labelled=False)

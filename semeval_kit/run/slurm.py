@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from semeval_kit.errors import BusyError, KitError
+from semeval_kit.errors import BusyError, KitError, import_extra
 from semeval_kit.files import hold_lock, read_json, write_json
 from semeval_kit.run.jobs import FINISH, Job
 from semeval_kit.run.plan import Say
@@ -144,12 +144,7 @@ def submit_jobs(
     Raises:
         KitError: submitit is not installed, or the cluster refuses.
     """
-    try:
-        import submitit
-    except ImportError as error:
-        raise KitError(
-            "--engine slurm: submitit is not installed. Run `pip install 'semeval-kit[cluster]'`."
-        ) from error
+    submitit = import_extra("submitit", "cluster", "--engine slurm needs")
     place = folder.resolve() / "cluster"
     place.mkdir(parents=True, exist_ok=True)
     with hold_lock(place, seconds=60):

@@ -12,7 +12,7 @@ from semeval_kit.run.directory import Run, hold_lock, remove_tree
 from semeval_kit.run.frozen import Frozen
 from semeval_kit.run.judge import oof_examples, tune
 from semeval_kit.run.plan import (
-    SPLITS,
+    NEW_SPLITS,
     Engine,
     Plan,
     Say,
@@ -24,7 +24,7 @@ from semeval_kit.run.prepare import move_run, prepare, require_same_data
 from semeval_kit.task.task import Task, load_task, read_task_source
 
 __all__ = [
-    "SPLITS",
+    "NEW_SPLITS",
     "Engine",
     "Plan",
     "Say",
@@ -53,8 +53,8 @@ def run_all(path: Path, plan: Plan, engine: Engine, gold: Path | None, say: Say)
     """
     run = prepare(path, plan, say)
     with hold_lock(run.path):
-        train(run, engine, say, SPLITS)
-        predict(run, SPLITS, engine, say)
+        train(run, engine, say, NEW_SPLITS)
+        predict(run, NEW_SPLITS, engine, say)
         tune(run, say)
         pack(run, say)
         score(run, gold, say)

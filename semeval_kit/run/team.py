@@ -15,7 +15,7 @@ from semeval_kit.data.texts import number_groups
 from semeval_kit.decision.oof import OofRows
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Probs, Run
-from semeval_kit.run.plan import SPLITS, Say
+from semeval_kit.run.plan import NEW_SPLITS, Say
 from semeval_kit.task.codec import encode_labels, target_names
 from semeval_kit.task.task import Task
 
@@ -202,7 +202,10 @@ class Team:
         for name, run in self.runs.items():
             digest = hashlib.sha256()
             oofs = [run.oof_file(f) for f in range(run.n_models)] if _has_rows(run, "oof") else []
-            for path in (*oofs, *(run.probs_file(s, g) for s in SPLITS for g in self.languages)):
+            for path in (
+                *oofs,
+                *(run.probs_file(s, g) for s in NEW_SPLITS for g in self.languages),
+            ):
                 if path.is_file():
                     digest.update(path.read_bytes())
             digests[name] = digest.hexdigest()

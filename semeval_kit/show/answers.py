@@ -21,7 +21,7 @@ from semeval_kit.task.task import Task
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-SPLITS = ("oof", "dev", "test")
+ANSWERED = ("oof", "dev", "test")
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +70,8 @@ def read_answers(run: Run, split: str) -> Answers | None:
     Raises:
         KitError: a stage has not run, or the data folder has changed since.
     """
-    if split not in SPLITS:
-        raise KitError(f"split '{split}' is unknown. Choose one of {', '.join(SPLITS)}.")
+    if split not in ANSWERED:
+        raise KitError(f"split '{split}' is unknown. Choose one of {', '.join(ANSWERED)}.")
     if split == "oof":
         return _read_oof(run)
     languages = [code for code in run.languages if run.probs_file(split, code).is_file()]

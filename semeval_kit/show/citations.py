@@ -41,13 +41,11 @@ class Bibliography:
     Attributes:
         task_keys: citation keys of the task and its data.
         encoder_keys: encoder name -> its citation keys; none if the encoder is not known here.
-        method_keys: citation keys of software and statistics.
     """
 
     entries: tuple[str, ...]
     task_keys: tuple[str, ...]
     encoder_keys: dict[str, tuple[str, ...]]
-    method_keys: tuple[str, ...] = METHODS
 
     def to_bibtex(self) -> str:
         """The .bib file; what is not known is a comment that begins with TODO."""

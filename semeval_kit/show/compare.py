@@ -17,7 +17,7 @@ from semeval_kit.show.scores import SplitResult, score_answers
 from semeval_kit.show.tabulate import Table, show_number, spell_csv
 from semeval_kit.show.wording import find_wording
 
-SPLITS = ("oof", "dev")
+COMPARED = ("oof", "dev")
 
 # What a table can be sorted by, and whether larger values come first.
 SORTS = {
@@ -158,8 +158,8 @@ def compare_runs(
     Raises:
         KitError: no run can be compared, or two have the same name.
     """
-    if split not in SPLITS:
-        raise KitError(f"compare: split '{split}' is unknown. Choose one of {', '.join(SPLITS)}.")
+    if split not in COMPARED:
+        raise KitError(f"compare: split '{split}' is unknown. Choose one of {', '.join(COMPARED)}.")
     if sort not in SORTS:
         raise KitError(f"compare: cannot sort by '{sort}'. Choose one of {', '.join(SORTS)}.")
     names = [run.name for run in runs]

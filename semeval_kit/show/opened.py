@@ -12,7 +12,7 @@ import numpy as np
 from semeval_kit.decision.rule import Thresholds
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run
-from semeval_kit.show.answers import SPLITS, Answers, read_rule
+from semeval_kit.show.answers import ANSWERED, Answers, read_rule
 from semeval_kit.show.compare import find_before
 from semeval_kit.show.figures.pictures import Picture, draw_figures, read_all_answers
 from semeval_kit.show.report import list_tables, list_tiles
@@ -161,8 +161,8 @@ class OpenRun:
         return read_rule(self.run)
 
     def _require(self, split: str, rule: str) -> SplitResult:
-        if split not in SPLITS:
-            raise KitError(f"split '{split}' is unknown. Choose one of {', '.join(SPLITS)}.")
+        if split not in ANSWERED:
+            raise KitError(f"split '{split}' is unknown. Choose one of {', '.join(ANSWERED)}.")
         score = self.results.split_score(split, rule)
         if score is None:
             raise KitError(f"{self.run.path}: no answers with gold labels for {split}.")

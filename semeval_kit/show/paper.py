@@ -9,7 +9,7 @@ from typing import Any
 from semeval_kit.data.examples import Examples
 from semeval_kit.data.texts import find_overlap
 from semeval_kit.run.directory import Run, write_atomic
-from semeval_kit.show.answers import SPLITS, Answers, narrow_examples, read_answers, read_rule
+from semeval_kit.show.answers import ANSWERED, Answers, narrow_examples, read_answers, read_rule
 from semeval_kit.show.citations import collect_citations
 from semeval_kit.show.compare import Resampling, compare_runs
 from semeval_kit.show.mistakes import tabulate_confusion, tabulate_errors
@@ -62,7 +62,7 @@ def write_paper(
     """
     resampling = resampling or Resampling(n_resamples=N_RESAMPLES)
     others = [other for other in others if other.path.resolve() != run.path.resolve()]
-    answers = {split: read_answers(run, split) for split in SPLITS}
+    answers = {split: read_answers(run, split) for split in ANSWERED}
     results = read_results(run, answers=answers, n_resamples=resampling.n_resamples)
     other_results = [read_results(other, ["dev"], n_resamples=0) for other in others]
     tables = _collect_tables(run, results, other_results, answers)

@@ -11,7 +11,7 @@ import numpy as np
 from semeval_kit.decision.estimate import choose_metric
 from semeval_kit.run.directory import Run, read_json
 from semeval_kit.run.layout import OPEN_FIELDS
-from semeval_kit.show.answers import SPLITS, Answers, read_answers, shown_task
+from semeval_kit.show.answers import ANSWERED, Answers, read_answers, shown_task
 from semeval_kit.show.scores import N_RESAMPLES, SplitResult, score_answers
 from semeval_kit.show.wording import Wording, find_wording, name_measure
 from semeval_kit.submission.upload import Upload, read_uploads
@@ -193,7 +193,7 @@ class RunResults:
 
 def read_results(
     run: Run,
-    splits: Sequence[str] = SPLITS,
+    splits: Sequence[str] = ANSWERED,
     *,
     answers: Mapping[str, Answers | None] | None = None,
     n_resamples: int = N_RESAMPLES,

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from semeval_kit.task.codec import LAYOUTS
-from semeval_kit.task.metric_facts import METRIC_FACTS, list_metrics
+from semeval_kit.task.metric_facts import EXCLUSIVE, METRIC_FACTS, list_metrics
 from semeval_kit.task.schema import FILE_KINDS, Member, Target
 
 if TYPE_CHECKING:
@@ -29,12 +29,10 @@ def find_errors(task: Task) -> tuple[str, ...]:
         *_target_errors(task),
         *_rule_errors(task),
         *_layout_errors(task),
-        *_input_errors(task),
+        *_data_errors(task),
         *_column_errors(task),
         *_language_errors(task),
         *_scoring_errors(task),
-        *_hub_errors(task),
-        *_baseline_errors(task),
     )
 
 
@@ -103,7 +101,7 @@ def _label_errors(task: Task) -> Iterator[str]:
                 "Remove it."
             )
     for target in task.targets:
-        if target.kind in ("singlelabel", "distribution") and len(target.labels) < 2:
+        if target.kind in EXCLUSIVE and len(target.labels) < 2:
             key = "labels" if target.name == "main" else f"targets.{target.name}.labels"
             yield f"{key}: kind '{target.kind}' needs two labels or more. Add them."
 
@@ -183,12 +181,20 @@ def _layout_errors(task: Task) -> Iterator[str]:
         for label in task.all_labels if mark is not None else ():
             if not mark or mark in label:
                 yield f"labels: '{label}' holds {mark!r}, which separates in {section}. Rename it."
+
+
+def _data_errors(task: Task) -> Iterator[str]:
+    data = task.data
     if not data.header and not data.columns:
         yield "data.columns: name the columns, because data.header is false."
     if data.header and data.columns:
         yield "data.columns: leave it out, because the file has a header line."
     if data.split_from_right and data.quoted:
         yield "data.split_from_right: needs data.quoted = false."
+    if data.pair and data.pair_separator:
+        yield "data.pair: either this or data.pair_separator cuts the second text. Keep one."
+    if data.group_column and data.group_pattern:
+        yield "data.group_column: either this or data.group_pattern is the key. Keep one."
 
 
 def _echo_errors(task: Task, member: Member) -> Iterator[str]:
@@ -198,14 +204,6 @@ def _echo_errors(task: Task, member: Member) -> Iterator[str]:
     wrong = "is not in data.text_columns. Add it there."
     columns = task.data.text_columns
     yield from _strangers("submission.text_columns", member.text_columns, columns, wrong)
-
-
-def _input_errors(task: Task) -> Iterator[str]:
-    data = task.data
-    if data.pair and data.pair_separator:
-        yield "data.pair: either this or data.pair_separator cuts the second text. Keep one."
-    if data.group_column and data.group_pattern:
-        yield "data.group_column: either this or data.group_pattern is the key. Keep one."
 
 
 def _column_errors(task: Task) -> Iterator[str]:
@@ -231,6 +229,12 @@ def _language_errors(task: Task) -> Iterator[str]:
         for language in task.predict_languages:
             if not set(task.train_languages) - {language}:
                 yield f"train_languages: nothing is left to train on for '{language}'. Add one."
+    if task.hub is not None:
+        codes, wrong = (*task.hub.languages, *task.hub.configs), "is no language of this task."
+        yield from _strangers("hub", codes, task.languages, f"{wrong} Remove it.")
+    for place, baseline in enumerate(task.baselines):
+        key, wrong = f"baselines.{place}.values", "is not in predict_languages. Remove it."
+        yield from _strangers(key, baseline.values, task.predict_languages, wrong)
 
 
 def _scoring_errors(task: Task) -> Iterator[str]:
@@ -280,19 +284,6 @@ def _by_target_errors(task: Task) -> Iterator[str]:
             if by_name[name].kind not in METRIC_FACTS[metric].kinds:
                 kind = by_name[name].kind
                 yield f"scoring.by_target.{name}: '{metric}' is not for kind '{kind}'. Drop it."
-
-
-def _hub_errors(task: Task) -> Iterator[str]:
-    if task.hub is None:
-        return
-    codes, wrong = (*task.hub.languages, *task.hub.configs), "is no language of this task."
-    yield from _strangers("hub", codes, task.languages, f"{wrong} Remove it.")
-
-
-def _baseline_errors(task: Task) -> Iterator[str]:
-    for place, baseline in enumerate(task.baselines):
-        key, wrong = f"baselines.{place}.values", "is not in predict_languages. Remove it."
-        yield from _strangers(key, baseline.values, task.predict_languages, wrong)
 
 
 def find_warnings(task: Task, text: str = "") -> Iterator[str]:

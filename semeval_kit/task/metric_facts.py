@@ -10,6 +10,8 @@ from dataclasses import dataclass
 _NAMED = ("multilabel", "singlelabel")
 NUMERIC = ("regression", "distribution")
 """Kinds whose labels are real numbers."""
+EXCLUSIVE = ("singlelabel", "distribution")
+"""Kinds whose labels share one probability."""
 _NUMBERS = ("intensity", "regression")
 
 

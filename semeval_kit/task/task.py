@@ -172,11 +172,6 @@ class Task(Section):
         """Largest value of a label in `Examples` and in predictions."""
         return self.max_intensity if self.kind == "intensity" else 1
 
-    @property
-    def file_max_value(self) -> int:
-        """Largest value of a label cell in the data files."""
-        return self.data.max_value or self.max_value
-
     def labels_for(self, language: str) -> tuple[str, ...]:
         """Label set of a language, in the organisers' column order."""
         return self.labels.by_language.get(language, self.labels.default)

@@ -23,7 +23,7 @@ from semeval_kit.errors import BusyError, KitError
 from semeval_kit.files import refuse_link
 from semeval_kit.run.directory import Run
 from semeval_kit.training.leaving import LEAVING_SIGNALS, grace_seconds
-from semeval_kit.training.machine import Slots
+from semeval_kit.training.machine import Slots, find_device_type
 
 Event = dict[str, Any]
 _LOG_LINES = 20
@@ -115,7 +115,7 @@ def launch_command(arguments: Sequence[str], processes: int) -> list[str]:
     worker = ["-m", "semeval_kit.training.worker", *arguments]
     if processes == 1 or arguments[0] == "predict":  # which has no gradients to exchange
         return [sys.executable, *worker]
-    if not _has_gpu():
+    if find_device_type() == "cpu":
         launcher = ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
         return [sys.executable, "-m", *launcher, *worker]
     # quiet: the launcher's own traceback would stand after the worker's, which is the one to read
@@ -338,12 +338,6 @@ def _signal_group(process: subprocess.Popen[str], number: int) -> bool:
     except (ProcessLookupError, PermissionError):  # the latter on macOS, of zombies
         return False
     return True
-
-
-def _has_gpu() -> bool:
-    import torch
-
-    return bool(torch.cuda.is_available() or torch.backends.mps.is_available())
 
 
 def _config_spans_machines() -> bool:

@@ -23,7 +23,12 @@ from semeval_kit.training.batches import NO_BLOCKS, Rows, Tokens, encode_texts
 from semeval_kit.training.checkpoint import staged_dir
 from semeval_kit.training.encoder import describe_model, load_model, load_tokenizer
 from semeval_kit.training.loop import FoldTrainer
-from semeval_kit.training.machine import choose_precision, fingerprint, peak_memory_mb
+from semeval_kit.training.machine import (
+    choose_precision,
+    find_device_type,
+    fingerprint,
+    peak_memory_mb,
+)
 from semeval_kit.training.masking import adapt_encoder
 from semeval_kit.training.predict import FoldModel
 from semeval_kit.training.progress import Progress
@@ -66,28 +71,21 @@ def train_fold(run: Run, fold: int, emit: Callable[[Event], None]) -> FoldTraine
     targets = read_targets(run.learnt_task)
     tokenizer = load_tokenizer(recipe)
     rows = _split_rows(run, fold, tokenizer, recipe)
-    precision = choose_precision(recipe.precision, _device_type())
+    precision = choose_precision(recipe.precision, find_device_type())
     accelerator = make_accelerator(precision, held_out_fold)
+    device, world = accelerator.device.type, accelerator.num_processes
     stamp = {
-        **fingerprint(
-            torch.get_num_threads(), accelerator.num_processes, accelerator.device.type, precision
-        ),
+        **fingerprint(torch.get_num_threads(), world, device, precision),
         "recipe_sha256": sha256_file(run.recipe_file),
         "folds_sha256": sha256_file(run.find_folds(further)),
     }
     adapted, read = run.checkpoint_dir(fold) / "adapted", {}
     if recipe.mlm_epochs:
-        tokens = rows.train.tokens
-        if recipe.transductive:
-            unlabelled = [_encode(tokenizer, e, recipe) for e in run.read_unlabelled()]
-            tokens = Tokens.join([tokens, rows.valid.tokens, *unlabelled])
         place = Workplace(accelerator, stamp, emit)
+        tokens = _gather_tokens(run, rows, tokenizer, recipe)
         read = adapt_encoder(recipe, held_out_fold, tokenizer, tokens, adapted, place)
     trainer = FoldTrainer(
-        recipe,
-        targets,
-        held_out_fold,
-        int(tokenizer.pad_token_id or 0),
+        *(recipe, targets, held_out_fold, int(tokenizer.pad_token_id or 0)),
         accelerator=accelerator,
         emit=emit,
         adapted=adapted if read else None,
@@ -105,26 +103,42 @@ def train_fold(run: Run, fold: int, emit: Callable[[Event], None]) -> FoldTraine
         probs = (plain + trainer.predict(rows.swapped)[:, find_reversal(run.task)]) / 2
     if accelerator.is_main_process:
         _save_model(run.model_dir(fold), trainer, tokenizer, rows.valid, plain)
-        judged = rows.held_out
-        write_probs(run.oof_file(fold), Probs(judged.ids, judged.languages, targets.names, probs))
         _write_history(run, fold, progress.history)
-        done = {
-            "fold": held_out_fold,
-            "n_train": len(run.read_folds()) - len(judged),
-            **({"n_extra": rows.n_extra} if rows.n_extra else {}),
+        facts = {
             **({"mlm": read} if read else {}),
-            "n_valid": len(judged),
             "process_seconds": round(time.monotonic() - started, 1),
-            "oof_sha256": sha256_file(run.oof_file(fold)),
             **_describe_training(trainer, progress),
             **stamp,
         }
-        write_json(run.done_file(fold), done)
-        remove_tree(run.checkpoint_dir(fold))
+        _finish_fold(run, fold, rows, probs, facts)
     accelerator.wait_for_everyone()
     emit({"event": "done", "fold": fold, "best_epoch": progress.best_epoch})
     accelerator.end_training()
     return trainer
+
+
+def _finish_fold(run: Run, fold: int, rows: _FoldRows, probs: NDArray[Any], facts: Event) -> None:
+    """Write the out-of-fold probs `(n_held_out, n_targets)` and, last, that the fold is done."""
+    judged, names = rows.held_out, read_targets(run.learnt_task).names
+    write_probs(run.oof_file(fold), Probs(judged.ids, judged.languages, names, probs))
+    done = {
+        "fold": fold % run.n_folds,
+        "n_train": len(run.read_folds()) - len(judged),
+        **({"n_extra": rows.n_extra} if rows.n_extra else {}),
+        "n_valid": len(judged),
+        "oof_sha256": sha256_file(run.oof_file(fold)),
+        **facts,
+    }
+    write_json(run.done_file(fold), done)
+    remove_tree(run.checkpoint_dir(fold))
+
+
+def _gather_tokens(run: Run, rows: _FoldRows, tokenizer: Any, recipe: Recipe) -> Tokens:
+    """The texts whose masked words are learnt: the fold's own, or all that are at hand."""
+    if not recipe.transductive:
+        return rows.train.tokens
+    unlabelled = [_encode(tokenizer, examples, recipe) for examples in run.read_unlabelled()]
+    return Tokens.join([rows.train.tokens, rows.valid.tokens, *unlabelled])
 
 
 def watched_metric(task: Task) -> str:
@@ -244,9 +258,3 @@ def _describe_training(trainer: FoldTrainer, progress: Progress) -> Event:
 def _write_history(run: Run, fold: int, history: list[Event]) -> None:
     lines = "".join(json.dumps(row) + "\n" for row in history)
     write_kept(run.history_file(fold), lines)
-
-
-def _device_type() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"

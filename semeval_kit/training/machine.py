@@ -121,6 +121,15 @@ def count_cores() -> int:
     return os.cpu_count() or 1
 
 
+def find_device_type() -> str:
+    """What this process computes on: cuda, mps or cpu."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
 def choose_precision(asked: str, device_type: str) -> str:
     """Turn `auto` into bf16 where the device is fast at it, else fp32."""
     if asked != "auto":
@@ -139,12 +148,11 @@ def describe_machine() -> dict[str, Any]:
     """What a reader of the results needs to know about the machine."""
     import torch
 
-    device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cpu"
     return {
         "cpu": _cpu_name(),
         "cores": psutil.cpu_count(logical=True),
         "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
-        "device": device,
+        "device": _name_device(find_device_type()),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "system": platform.platform(terse=True),
     }
@@ -164,13 +172,19 @@ def fingerprint(threads: int, world_size: int, device_type: str, precision: str)
 
     return {
         "torch": torch.__version__,
-        "device": torch.cuda.get_device_name(0) if device_type == "cuda" else device_type,
+        "device": _name_device(device_type),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": threads,
         "processes": world_size,
         "precision": precision,
         **{name: os.environ[name] for name in _NUMERIC_ENV if name in os.environ},
     }
+
+
+def _name_device(device_type: str) -> str:
+    import torch
+
+    return torch.cuda.get_device_name(0) if device_type == "cuda" else device_type
 
 
 def _cpu_name() -> str:

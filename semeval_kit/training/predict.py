@@ -36,7 +36,7 @@ class FoldModel:
         max_length: int,
         reversal: NDArray[np.int64] | None = None,
     ) -> None:
-        """Hold what `load_fold` found; see `head.find_reversal`."""
+        """Hold what `load_fold` read; `reversal` `(n_targets,)` is of `targets.find_reversal`."""
         self.tokenizer, self.classifier, self.max_length = tokenizer, classifier, max_length
         self.reversal = reversal
 

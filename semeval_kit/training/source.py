@@ -14,7 +14,6 @@ from semeval_kit.task.task import nearest
 EMBEDDED = "embedded"
 TFIDF = "tfidf"  # in an encoder's place: n-grams, see training/linear.py
 FROZEN = "frozen:"  # before an encoder's name: its features without training
-EMBEDDED_NAME = "all-MiniLM-L6-v2"
 EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _LOADED = ("*.safetensors", "*.json", "*.txt", "*.model")  # weights, config and tokenizer
 _HUB_SECONDS = 10

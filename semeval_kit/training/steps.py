@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import get_linear_schedule_with_warmup
 
 from semeval_kit.errors import KitError
+from semeval_kit.training.machine import find_device_type
 from semeval_kit.training.recipe import Recipe
 
 Event = dict[str, Any]
@@ -27,7 +28,7 @@ def make_accelerator(precision: str, fold: int) -> Accelerator:
     """
     mixed = {"fp32": "no"}.get(precision, precision)
     # Without cpu=True several processes on a CPU would each train alone, unasked and untold.
-    on_cpu = not (torch.cuda.is_available() or torch.backends.mps.is_available())
+    on_cpu = find_device_type() == "cpu"
     accelerator = Accelerator(mixed_precision=mixed, cpu=on_cpu)
     asked = int(os.environ.get("WORLD_SIZE", "1"))
     if asked != accelerator.num_processes:

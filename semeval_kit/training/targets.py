@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from semeval_kit.task.codec import column_names, encode_labels
+from semeval_kit.task.metric_facts import EXCLUSIVE, NUMERIC
 from semeval_kit.task.schema import Kind
 from semeval_kit.task.schema import Target as TaskTarget
 from semeval_kit.task.task import Task
@@ -115,12 +116,12 @@ class Target:
     @property
     def shares(self) -> bool:
         """Whether the columns share one: softmax and cross-entropy; else each is on its own."""
-        return self.kind in ("singlelabel", "distribution")
+        return self.kind in EXCLUSIVE
 
     @property
     def is_number(self) -> bool:
         """Whether the columns are numbers to come near to, rather than answers yes or no."""
-        return self.kind in ("regression", "distribution")
+        return self.kind in NUMERIC
 
     @property
     def is_free(self) -> bool:

@@ -151,13 +151,13 @@ def _do_stages(folder: Path) -> None:
     run = Run.open(folder)
     if run.member == "blend":
         _ = run.read_train(), read_json(folder / "weights.json"), read_json(folder / "blend.json")
-        for split in stages.SPLITS:
+        for split in stages.NEW_SPLITS:
             for language in run.languages:
                 run.read_probs(split, language)
     else:
         if run.member == "frozen":  # else nothing would read the features again
             remove_kept(run.fold_probs_file(0, "test"))
-        stages.predict(run, stages.SPLITS, Engine(1, 1), said.append)
+        stages.predict(run, stages.NEW_SPLITS, Engine(1, 1), said.append)
     for fold in range(run.n_models if run.member == "encoder" else 0):
         run.read_history(fold)
         _check_model(run, fold)

@@ -143,7 +143,7 @@ def test_a_damaged_run_json_is_told(copied: Path, command: str, content: str) ->
     (copied / "run.json").write_bytes(content.encode("latin-1"))
     for noted in (False, True):
         if noted:
-            files.note_kept(copied / "run.json")
+            files.write_kept(copied / "run.json", (copied / "run.json").read_bytes())
         result = call(command, *READERS[command](copied))
         assert result.exit_code == 1, result.output
         assert "run.json" in result.output
@@ -254,14 +254,16 @@ def test_what_is_no_probability_is_neither_decided_nor_packed(copied: Path, valu
     lines[1] = f"{lines[1].rpartition(',')[0]},{value}"
     path.write_text("\n".join(lines), encoding="utf-8")
     assert "probs_test.csv: is not what was written" in call("probs", copied).output
-    files.note_kept(path)
+    files.write_kept(path, path.read_bytes())
     result = call("probs", copied)
     assert result.exit_code == 1
     assert "probs_test.csv, line 2: a" in result.output
     before = (copied / "tiny.zip").read_bytes()
     for split in ("test", "dev"):
         shutil.copy(path, copied / split / "probs_eng.csv")
-        files.note_kept(copied / split / "probs_eng.csv")
+        files.write_kept(
+            copied / split / "probs_eng.csv", (copied / split / "probs_eng.csv").read_bytes()
+        )
     assert call("pack", copied).exit_code == 1
     assert (copied / "tiny.zip").read_bytes() == before
 

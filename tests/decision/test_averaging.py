@@ -38,7 +38,7 @@ def lay_new(n: int, seed: int, noise: float, labelled: bool = False) -> NewRows:
 @pytest.mark.parametrize("metric", ["macro_f1", "micro_f1", "jaccard"])
 @pytest.mark.parametrize("noise", [0.6, 1.2])
 def test_the_foretold_gain_is_the_gain_that_labels_show(metric: str, noise: float) -> None:
-    rows, new = lay_rows(3000, 0, noise), lay_new(20_000, 1, noise, labelled=True)
+    rows, new = lay_rows(3000, 0, noise), lay_new(10_000, 1, noise, labelled=True)
     rule = tune_thresholds(rows, Tuning(n_bags=10))
     board = Board.of(metric, rows.targets, rows.languages)
     foretold = foretell_gain(rows, new, rule, Tuning(), board)

@@ -80,11 +80,11 @@ def test_a_language_has_its_own_weights_and_one_never_seen_the_joint_ones() -> N
 
 def test_a_fold_is_blended_by_weights_that_it_had_no_say_in() -> None:
     members, rows = draw()
-    mixed = cross_fit_blend(members, rows, NAMES, Blending())
+    mixed = cross_fit_blend(members, rows, NAMES, Blending(n_bags=2))
     targets = rows.targets.copy()
     targets[rows.folds == 2] = 1 - targets[rows.folds == 2]
     other = OofRows(rows.probs, targets, rows.languages, rows.target_names, rows.groups, rows.folds)
-    again = cross_fit_blend(members, other, NAMES, Blending())
+    again = cross_fit_blend(members, other, NAMES, Blending(n_bags=2))
     np.testing.assert_array_equal(mixed[rows.folds == 2], again[rows.folds == 2])
     assert not np.array_equal(mixed, again)
 
@@ -126,10 +126,11 @@ def test_a_mix_is_the_weighted_mean_and_needs_all_members() -> None:
 
 def test_the_blend_is_judged_beside_plainer_ones() -> None:
     members, rows = draw()
-    blended = cross_fit_blend(members, rows, NAMES, Blending())
+    blending = Blending(n_bags=3)
+    blended = cross_fit_blend(members, rows, NAMES, blending)
     board = Board.of("macro_f1", rows.targets, rows.languages, None, rows.groups)
     judge = BlendJudge(
-        board, lambda probs: replace(rows, probs=probs), Tuning("multilabel"), Blending(), 5, 200
+        board, lambda probs: replace(rows, probs=probs), Tuning("multilabel"), blending, 5, 200
     )
     judged = judge_blend(members, blended, rows, NAMES, judge)
     systems = {system["name"]: system for system in judged["systems"]}

@@ -82,7 +82,7 @@ def test_in_sample_is_optimistic_and_cross_fitted_is_not(
     for seed in range(40):
         probs, gold = draw_rows(115, seed)
         rows, tuning = rows_of(probs, gold), replace(QUICK, seed=seed)
-        estimate = judge(rows, tuning)
+        estimate = judge(rows, tuning, n_partitions=1, n_resamples=2)
         tuned = true_score(tune_thresholds(rows, tuning))
         found["half"].append(
             estimate.at_half.score - true_score(constant_thresholds(rows, 0.5, "half"))
@@ -105,7 +105,7 @@ def test_interval_covers_the_population_score(miscalibrated) -> None:
     for seed in range(40):
         probs, gold = miscalibrated(200, seed)
         rows = rows_of(probs, gold)
-        found, rule = judge(rows), tune_thresholds(rows, QUICK)
+        found, rule = judge(rows, n_partitions=1), tune_thresholds(rows, QUICK)
         preds = decode_probs("multilabel", population, rule, ["eng"] * len(population))
         covered += found.cross_fitted.low <= macro(truth, preds) <= found.cross_fitted.high
     assert covered >= 34

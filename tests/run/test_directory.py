@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from semeval_kit.errors import KitError
-from semeval_kit.files import hold_lock, note_kept, read_json, write_json, write_kept
+from semeval_kit.files import hold_lock, read_json, write_json, write_kept
 from semeval_kit.probs import read_probs
 from semeval_kit.run.directory import Run, spell_folds
 from semeval_kit.run.frozen import Frozen
@@ -181,7 +181,7 @@ def test_a_damaged_run_file_is_told(create: Callable[..., Run]) -> None:
         run.settings_file.write_text(damage, encoding="utf-8")
         with pytest.raises(KitError, match=r"run\.json: is not what was written .* from a copy"):
             _ = Run.open(run.path).settings
-        note_kept(run.settings_file)
+        write_kept(run.settings_file, run.settings_file.read_bytes())
         with pytest.raises(KitError, match=rf"run\.json: {told}"):
             _ = Run.open(run.path).settings
 
@@ -214,7 +214,7 @@ def test_out_of_fold_rows_that_are_others_are_noticed(copied: Run) -> None:
     copied.oof_file(1).write_text(f"{text[:-1]}{other}\n", encoding="utf-8")
     with pytest.raises(KitError, match=r"oof\.csv: is not what was written .* trains it again"):
         copied.read_oof()
-    note_kept(copied.oof_file(1))
+    write_kept(copied.oof_file(1), copied.oof_file(1).read_bytes())
     with pytest.raises(KitError, match=r"oof\.csv: is not what the fold wrote"):
         copied.read_oof()
 

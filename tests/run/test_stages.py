@@ -22,7 +22,7 @@ import psutil
 import pytest
 
 from semeval_kit.errors import KitError
-from semeval_kit.files import note_kept, write_kept
+from semeval_kit.files import write_kept
 from semeval_kit.run import compute, stages
 from semeval_kit.run.directory import Run
 from semeval_kit.run.stages import Engine, Plan, run_all
@@ -438,7 +438,7 @@ def test_a_tampered_cross_lingual_run_makes_no_zip(
     if tampered == "folds":
         with run.folds_file.open("a", encoding="utf-8") as file:
             file.write("eng_train_track_a_00001,eng,0\n")
-        note_kept(run.folds_file)
+        write_kept(run.folds_file, run.folds_file.read_bytes())
     else:
         text = run.settings_file.read_text(encoding="utf-8")
         write_kept(run.settings_file, text.replace('"deu"', '"eng"'))

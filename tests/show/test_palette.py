@@ -3,7 +3,6 @@ from __future__ import annotations
 import base64
 import io
 import re
-import subprocess
 import sys
 from itertools import combinations
 from pathlib import Path
@@ -176,14 +175,3 @@ def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(KitError, match=r"pip install 'semeval-kit\[analysis\]'"):
         sample()
-
-
-def test_importing_figures_and_commands_loads_nothing_heavy():
-    script = (
-        "import sys, semeval_kit.cli.show, semeval_kit.show.figures.charts;"
-        "print([m for m in ('matplotlib', 'torch', 'pandas', 'jinja2') if m in sys.modules])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"

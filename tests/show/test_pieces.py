@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import PreTrainedTokenizerFast
 
 from semeval_kit.show.explain.pieces import cut_pieces
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 CORPUS = [
     "I am so happy today, unbelievable!",
@@ -44,6 +49,12 @@ HOSTILE = (
 )
 
 
+def wrap(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+    from transformers import PreTrainedTokenizerFast  # not at the top: collecting imports that
+
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **NAMES)
+
+
 def make_bytes_bpe() -> PreTrainedTokenizerFast:
     """As RoBERTa: bytes, with the blank before a word in its token."""
     tokenizer = Tokenizer(models.BPE())
@@ -56,7 +67,7 @@ def make_bytes_bpe() -> PreTrainedTokenizerFast:
     tokenizer.post_processor = processors.RobertaProcessing(
         ("</s>", 2), ("<s>", 0), trim_offsets=True, add_prefix_space=False
     )
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **NAMES)
+    return wrap(tokenizer)
 
 
 def make_unigram() -> PreTrainedTokenizerFast:
@@ -73,7 +84,7 @@ def make_unigram() -> PreTrainedTokenizerFast:
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
     )
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **NAMES)
+    return wrap(tokenizer)
 
 
 def make_wordpiece() -> PreTrainedTokenizerFast:
@@ -86,7 +97,7 @@ def make_wordpiece() -> PreTrainedTokenizerFast:
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
     )
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **NAMES)
+    return wrap(tokenizer)
 
 
 class SlowTokenizer:
@@ -106,11 +117,16 @@ class SlowTokenizer:
 
 
 TOKENIZERS = {
-    "bytes-bpe": make_bytes_bpe(),
-    "unigram": make_unigram(),
-    "wordpiece": make_wordpiece(),
-    "slow": SlowTokenizer(),
+    "bytes-bpe": make_bytes_bpe,
+    "unigram": make_unigram,
+    "wordpiece": make_wordpiece,
+    "slow": SlowTokenizer,
 }
+
+
+@cache
+def find_tokenizer(kind: str) -> Any:
+    return TOKENIZERS[kind]()
 
 
 @pytest.mark.parametrize("max_length", [64, 6])
@@ -127,7 +143,7 @@ def test_pieces_of_any_text_join_to_it(kind: str, text: str, max_length: int):
 
 
 def check_pieces(kind: str, text: str, max_length: int) -> None:
-    pieces = cut_pieces(TOKENIZERS[kind], text, max_length)
+    pieces = cut_pieces(find_tokenizer(kind), text, max_length)
     assert "".join(pieces.strings) + pieces.rest == text
     assert all(pieces.strings) or not text
     assert all(part.strip() for part in pieces.strings) or not text.strip() or len(pieces.places)
@@ -142,7 +158,7 @@ def check_pieces(kind: str, text: str, max_length: int) -> None:
 
 
 def test_words_of_wordpiece_are_split_where_its_tokens_are():
-    pieces = cut_pieces(TOKENIZERS["wordpiece"], "I am unbelievably happy!", 64)
+    pieces = cut_pieces(find_tokenizer("wordpiece"), "I am unbelievably happy!", 64)
     assert pieces.strings[:2] == ("I ", "am ")
     assert pieces.strings[-2:] == ("happy", "!")
     word = "".join(s for s in pieces.strings[2:-2])
@@ -158,7 +174,7 @@ def test_words_of_wordpiece_are_split_where_its_tokens_are():
 
 
 def test_bytes_of_an_emoji_make_one_piece():
-    pieces = cut_pieces(TOKENIZERS["bytes-bpe"], "a 😀 b", 64)
+    pieces = cut_pieces(find_tokenizer("bytes-bpe"), "a 😀 b", 64)
     assert pieces.strings == ("a ", "😀 ", "b")
     assert len(pieces.places) > 3
     values = np.arange(len(pieces.places), dtype=float)[:, None]
@@ -168,19 +184,19 @@ def test_bytes_of_an_emoji_make_one_piece():
 
 
 def test_chinese_signs_do_not_go_on_with_a_word():
-    pieces = cut_pieces(TOKENIZERS["wordpiece"], "今天 天气", 64)
+    pieces = cut_pieces(find_tokenizer("wordpiece"), "今天 天气", 64)
     assert pieces.strings == ("今", "天 ", "天", "气")
     assert pieces.continued == (False,) * 4
 
 
 def test_a_text_that_is_too_long_is_cut_and_its_rest_kept():
-    pieces = cut_pieces(TOKENIZERS["wordpiece"], "happy " * 30, 10)
+    pieces = cut_pieces(find_tokenizer("wordpiece"), "happy " * 30, 10)
     assert pieces.cut
     assert pieces.strings == ("happy ",) * 7 + ("happy",)
     assert pieces.rest == " " + "happy " * 22
 
 
 def test_a_special_token_in_a_text_belongs_to_the_text():
-    pieces = cut_pieces(TOKENIZERS["wordpiece"], "so </s> happy", 64)
+    pieces = cut_pieces(find_tokenizer("wordpiece"), "so </s> happy", 64)
     assert "".join(pieces.strings) == "so </s> happy"
     assert len(pieces.places) == len(pieces.ids) - 2

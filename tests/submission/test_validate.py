@@ -15,7 +15,7 @@ from semeval_kit.data.reference import find_references
 from semeval_kit.errors import KitError
 from semeval_kit.submission.score import score_submission
 from semeval_kit.submission.validate import STRICTER, validate_submission
-from semeval_kit.task.task import load_task
+from semeval_kit.task.task import Task, load_task
 
 HEADER = "id,anger,fear,joy\n"
 ROWS = "eng_test_track_a_1,1,0,0\neng_test_track_a_2,0,1,1\neng_test_track_a_3,0,0,1\n"
@@ -443,11 +443,20 @@ def property_place(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def property_task() -> Task:
+    task = load_task("semeval2025-task11-a")
+    labels = task.labels.model_copy(
+        update={"default": ("anger", "fear", "joy"), "by_language": {"deu": ("anger", "joy")}}
+    )
+    return task.model_copy(update={"labels": labels})
+
+
 @settings(max_examples=400, deadline=None)
 @given(members=st.dictionaries(NAMES, contents(), min_size=1, max_size=3))
-def test_whatever_is_submitted_valid_means_accepted(property_place, members):
+def test_whatever_is_submitted_valid_means_accepted(property_place, property_task, members):
     """And a refusal says whether the official scorer would have accepted."""
-    task = _property_task()
+    task = property_task
     gold = find_references(task, property_place / "gold")
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -459,11 +468,3 @@ def test_whatever_is_submitted_valid_means_accepted(property_place, members):
     accepted = is_accepted(task, path, gold)
     assert accepted or not result.ok, members
     assert accepted == all(finding.stricter for finding in result.findings), result.errors
-
-
-def _property_task():
-    task = load_task("semeval2025-task11-a")
-    labels = task.labels.model_copy(
-        update={"default": ("anger", "fear", "joy"), "by_language": {"deu": ("anger", "joy")}}
-    )
-    return task.model_copy(update={"labels": labels})

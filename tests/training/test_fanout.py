@@ -281,7 +281,7 @@ def test_several_processes_are_started_by_accelerate(
 
     config = tmp_path / "default_config.yaml"
     monkeypatch.setattr(config_args, "default_config_file", str(config))
-    monkeypatch.setattr(fanout, "_has_gpu", lambda: True)
+    monkeypatch.setattr(fanout, "find_device_type", lambda: "cuda")
     alone = launch_command(["train", "run", "0"], 2)
     assert alone[1:4] == ["-m", "accelerate.commands.launch", "--quiet"]
     assert {"--num_processes=2", "--gpu_ids=all", "--num_machines=1"} <= set(alone)
@@ -297,7 +297,7 @@ def test_several_processes_are_started_by_accelerate(
 
 
 def test_several_processes_on_a_cpu_are_started_by_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fanout, "_has_gpu", lambda: False)
+    monkeypatch.setattr(fanout, "find_device_type", lambda: "cpu")
     command = launch_command(["train", "run", "0"], 2)
     assert command[1:5] == ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
 

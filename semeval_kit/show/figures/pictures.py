@@ -16,7 +16,7 @@ from semeval_kit.decision.oof import split_languages
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run
 from semeval_kit.show.answers import (
-    SPLITS,
+    ANSWERED,
     Answers,
     narrow_examples,
     read_answers,
@@ -106,8 +106,8 @@ def read_all_answers(run: Run) -> dict[str, Answers | None]:
     """What the run answered per split; None where a stage has not run or gold is not known."""
     trained = all(run.is_done(model) for model in range(run.n_models))
     if not trained or not run.thresholds_file.is_file():
-        return dict.fromkeys(SPLITS)
-    by_split = {split: read_answers(run, split) for split in SPLITS}
+        return dict.fromkeys(ANSWERED)
+    by_split = {split: read_answers(run, split) for split in ANSWERED}
     # Labels that are all blank say nothing.
     return {
         split: None if answers is None or np.isnan(answers.gold).all() else answers
