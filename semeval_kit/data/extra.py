@@ -55,8 +55,10 @@ class ExtraRows:
 
     def without(self, keys: set[Key]) -> ExtraRows:
         """The rows whose texts are not among these keys."""
-        own = text_keys(self.examples)
-        return self.take(np.array([i for i, key in enumerate(own) if key not in keys], dtype=int))
+        keys_of_rows = text_keys(self.examples)
+        return self.take(
+            np.array([i for i, key in enumerate(keys_of_rows) if key not in keys], dtype=int)
+        )
 
 
 def text_keys(examples: Examples) -> list[Key]:

@@ -57,7 +57,7 @@ def render_splits(
     Raises:
         KitError: the columns do not fit the task.
     """
-    names: Mapping[Any, str] = task.hub.splits if task.hub else {}
+    names = task.hub.splits if task.hub else {}
     for split in SPLITS:
         table = tables.get(names.get(split, split))
         if table is None or not split_patterns(task, split):

@@ -321,7 +321,7 @@ def _name_groups(examples: Examples, groups: Sequence[tuple[int, ...]]) -> str:
 
 def _compare(seen: Sequence[_Seen]) -> Iterator[OverlapReport]:
     """Compare what may be trained on (train, dev) with what must be new (dev, test)."""
-    order = {split: place for place, split in enumerate(SPLITS)}
+    order: dict[str, int] = {split: place for place, split in enumerate(SPLITS)}
     for first in seen:
         for second in seen:
             alike = first.report.language == second.report.language

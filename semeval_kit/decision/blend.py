@@ -143,8 +143,8 @@ def choose_weights(
     rows_of = split_languages(rows.languages)
     values, own = {}, {}
     for language, numbers in rows_of.items():
-        chosen = np.sort(numbers[_sample(rows.take(numbers), blending.seed)])
-        bench = _Bench(stacked[:, chosen], rows.take(chosen), blending)
+        sampled = np.sort(numbers[_sample(rows.take(numbers), blending.seed)])
+        bench = _Bench(stacked[:, sampled], rows.take(sampled), blending)
         shared = joint if len(rows_of) == 1 else bench.choose(joint)
         table = np.tile(shared, (n_targets, 1))
         wins = bench.list_wins(joint) if blending.by_label else []
@@ -205,10 +205,10 @@ def judge_blend(
     systems |= {name: np.asarray(m) for name, m in zip(names, members, strict=True)}
     if len(members) > 2:
         for left_out, name in enumerate(names):
-            rest = [m for number, m in enumerate(members) if number != left_out]
+            remaining = [m for number, m in enumerate(members) if number != left_out]
             others = [n for n in names if n != name]
             plain = replace(judge.blending, by_label=False)
-            systems[f"without {name}"] = cross_fit_blend(rest, parted, others, plain)
+            systems[f"without {name}"] = cross_fit_blend(remaining, parted, others, plain)
     quick = replace(judge.tuning, n_bags=min(judge.tuning.n_bags, judge.n_bags))
     answers = [
         cross_fit(replace(judge.target_rows(probs), folds=parted.folds), quick)
@@ -258,8 +258,8 @@ class _Bench:
         self.members, self.rows, self.blending = members, rows, blending
         self.ranked: dict[tuple[tuple[int, ...], int], tuple[IntArray, FloatArray]] = {}
         self.units = np.unique(rows.groups, return_inverse=True)[1]
-        known = np.where(np.isnan(rows.targets), 0.0, rows.targets)
-        self.binary = [bool(np.isin(column, (0.0, 1.0)).all()) for column in known.T]
+        filled = np.where(np.isnan(rows.targets), 0.0, rows.targets)
+        self.binary = [bool(np.isin(column, (0.0, 1.0)).all()) for column in filled.T]
 
     def choose(self, anchor: FloatArray, target: int | None = None) -> FloatArray:
         """Weights `(M,)` by all rows, shrunk towards the anchor."""
@@ -305,8 +305,8 @@ class _Bench:
         drawn = [counts * inside for counts in self.draw(n_bags)]
         bags = [self.select(counts, target) if counts.any() else anchor for counts in drawn]
         n_rows = self.count_rows(inside, target)
-        own = n_rows / (n_rows + self.blending.shrinkage)
-        result: FloatArray = own * np.mean(bags, axis=0) + (1 - own) * anchor
+        share = n_rows / (n_rows + self.blending.shrinkage)
+        result: FloatArray = share * np.mean(bags, axis=0) + (1 - share) * anchor
         return result
 
     def count_rows(self, inside: FloatArray, target: int | None) -> float:

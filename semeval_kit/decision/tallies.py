@@ -130,9 +130,9 @@ def sweep_bags(scores: FloatArray, gold: FloatArray, counts: NDArray[np.int32]) 
     # F1 falls along negatives, so an optimum ends at the level of a positive.
     candidates = np.unique(np.searchsorted(ends, hits_at))
     n_hits = np.searchsorted(hits_at, ends, side="right")
-    found = np.full(len(counts), np.nan)
+    thresholds = np.full(len(counts), np.nan)
     if not len(hits_at):
-        return found
+        return thresholds
     step = max(1, _BATCH_CELLS // len(scores))
     for start in range(0, len(counts), step):
         drawn = counts[start : start + step, order]
@@ -146,8 +146,8 @@ def sweep_bags(scores: FloatArray, gold: FloatArray, counts: NDArray[np.int32]) 
             level = candidates[first[bag]]
             stop = _end_plateau(level, called[bag], hits[bag], ends, n_hits)
             lower = levels[stop] if stop < len(levels) else -np.inf
-            found[start + bag] = _find_middle(levels[level], lower)
-    return found
+            thresholds[start + bag] = _find_middle(levels[level], lower)
+    return thresholds
 
 
 def sweep_global(scores: FloatArray, gold: FloatArray) -> float:

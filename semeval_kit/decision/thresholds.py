@@ -158,16 +158,16 @@ def tune_cuts(
         Cut points `(B, M)`, non-decreasing; NaN for a bootstrap whose gold is constant.
     """
     candidates = _list_candidates(expected)
-    found = np.empty((len(counts), n_levels))
+    best_cuts = np.empty((len(counts), n_levels))
     starts = _list_starts(expected, levels, candidates, n_levels)
     step = max(1, _BATCH_CELLS // len(expected))
     for first in range(0, len(counts), step):
         drawn = counts[first : first + step]
         sums = _Sums(expected, levels, drawn, candidates)
-        chosen, _ = _ascend(sums, starts, shared=False)
-        cuts = candidates[chosen]
-        found[first : first + step] = np.where(sums.constant[:, None], np.nan, cuts)
-    return found
+        numbers, _ = _ascend(sums, starts, shared=False)
+        cuts = candidates[numbers]
+        best_cuts[first : first + step] = np.where(sums.constant[:, None], np.nan, cuts)
+    return best_cuts
 
 
 def tune_shared_cuts(expected: FloatArray, levels: FloatArray, n_levels: int) -> FloatArray:
@@ -308,23 +308,23 @@ def _ascend(sums: _Sums, starts: IntArray, shared: bool) -> tuple[IntArray, Floa
     best = np.zeros((n_rows, starts.shape[1]), dtype=np.int64)
     best_r = np.full(n_rows, -np.inf)
     for start in starts:
-        chosen = np.tile(start, (n_rows, 1))
+        numbers = np.tile(start, (n_rows, 1))
         reached = np.full(n_rows, -np.inf)
         for _ in range(_MAX_SWEEPS):
-            before = chosen.copy()
+            before = numbers.copy()
             for position in range(starts.shape[1]):
-                reached = _move_cut(sums, chosen, position, shared)
-            if (chosen == before).all():
+                reached = _move_cut(sums, numbers, position, shared)
+            if (numbers == before).all():
                 break
         better = reached > best_r + 1e-12
-        best[better], best_r[better] = chosen[better], reached[better]
+        best[better], best_r[better] = numbers[better], reached[better]
     return best, best_r
 
 
-def _move_cut(sums: _Sums, chosen: IntArray, position: int, shared: bool) -> FloatArray:
-    """Set one cut of each row of `chosen` to the best candidate between its neighbours."""
-    n_levels, n_candidates = chosen.shape[1], sums.rows.shape[1]
-    index = np.broadcast_to(chosen, (len(sums.rows), n_levels))
+def _move_cut(sums: _Sums, numbers: IntArray, position: int, shared: bool) -> FloatArray:
+    """Set one cut of each row of `numbers` to the best candidate between its neighbours."""
+    n_levels, n_candidates = numbers.shape[1], sums.rows.shape[1]
+    index = np.broadcast_to(numbers, (len(sums.rows), n_levels))
     x, xx, xy = sums.rows.copy(), (2 * position + 1) * sums.rows, sums.mass.copy()
     for other in range(n_levels):
         if other != position:
@@ -335,12 +335,12 @@ def _move_cut(sums: _Sums, chosen: IntArray, position: int, shared: bool) -> Flo
     r = sums.correlate(x, xx, xy)
     if shared:
         r = r.mean(axis=0, keepdims=True)
-    numbers = np.arange(n_candidates)
+    candidates = np.arange(n_candidates)
     if position:
-        r = np.where(numbers >= chosen[:, [position - 1]], r, -np.inf)
+        r = np.where(candidates >= numbers[:, [position - 1]], r, -np.inf)
     if position < n_levels - 1:
-        r = np.where(numbers <= chosen[:, [position + 1]], r, -np.inf)
-    chosen[:, position] = r.argmax(axis=1)
+        r = np.where(candidates <= numbers[:, [position + 1]], r, -np.inf)
+    numbers[:, position] = r.argmax(axis=1)
     result: FloatArray = r.max(axis=1)
     return result
 

@@ -125,35 +125,35 @@ def choose_train_languages(
         KitError: one is unknown, has no files, or may not be learnt from.
     """
     if asked:
-        chosen = tuple(asked)
-        unknown = [g for g in chosen if g not in task.train_languages]
+        learnt = tuple(asked)
+        unknown = [g for g in learnt if g not in task.train_languages]
         if unknown:
             raise KitError(
                 f"no training language {', '.join(unknown)} in task {task.name}. "
                 f"It has: {', '.join(task.train_languages)}."
             )
     elif task.cross_lingual:
-        chosen = tuple(g for g in task.train_languages if g not in languages)
+        learnt = tuple(g for g in task.train_languages if g not in languages)
     else:
-        chosen = tuple(languages)
-    both = [g for g in chosen if g in languages]
+        learnt = tuple(languages)
+    both = [g for g in learnt if g in languages]
     if task.cross_lingual and both:
         raise KitError(
             f"task {task.name} is cross-lingual: {', '.join(both)} would be both learnt from and "
             "predicted. Choose other --train-langs, or predict fewer languages in one run."
         )
-    if not chosen:
+    if not learnt:
         raise KitError(
             f"task {task.name}: no training language is left. Predict fewer languages in one run "
             "(--per-language), or name --train-langs."
         )
-    unable = [g for g in chosen if g not in task.train_languages]
+    unable = [g for g in learnt if g not in task.train_languages]
     if unable:
         raise KitError(
             f"task {task.name} has no training files for {', '.join(unable)}. "
             "Leave them out of --langs, or name --train-langs."
         )
-    return chosen
+    return learnt
 
 
 def hash_extra(config: Recipe, languages: Sequence[str]) -> dict[str, Any]:

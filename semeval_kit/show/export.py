@@ -49,13 +49,13 @@ def export_model(run: Run, folder: Path, *, fold: int | None = None, licence: st
             f"{run.path}: its task asks for numbers, and `pipeline()` answers with labels. Use "
             "`semeval-kit predict` with the run instead."
         )
-    chosen = choose_best_fold(run) if fold is None else fold
-    source = run.model_dir(chosen)
+    exported = choose_best_fold(run) if fold is None else fold
+    source = run.model_dir(exported)
     if not (source / "config.json").is_file():
         last = run.n_folds - 1
         raise KitError(f"{source}: no model there. Choose a finished fold from 0 to {last}.")
     thresholds = Thresholds.from_json(read_json(run.thresholds_file))
-    card = make_card(run, fold=chosen, licence=licence)
+    card = make_card(run, fold=exported, licence=licence)
     folder.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:

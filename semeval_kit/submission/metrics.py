@@ -337,7 +337,7 @@ def _spread_agreement(gold: Matrix, answers: Matrix, beside: Beside) -> float:
     if beside.groups is None:
         raise KitError("sd_spearman needs the task's group key (data.group_column).")
     groups = np.asarray(beside.groups)
-    found = []
+    agreements = []
     for truth, answer in zip(gold.T, answers.T, strict=True):
         annotated = ~np.isnan(truth)
         rows = [
@@ -346,8 +346,8 @@ def _spread_agreement(gold: Matrix, answers: Matrix, beside: Beside) -> float:
         spreads = [(truth[r].std(ddof=1), answer[r].std(ddof=1)) for r in rows if len(r) > 1]
         if not spreads:
             return math.nan
-        found.append(spearman(*zip(*spreads, strict=True)))
-    return mean_of(found)
+        agreements.append(spearman(*zip(*spreads, strict=True)))
+    return mean_of(agreements)
 
 
 def _pairs(beside: Beside) -> tuple[Matrix, Matrix]:

@@ -28,7 +28,7 @@ Kind = Literal["multilabel", "singlelabel", "intensity", "regression", "distribu
 Layout = Literal["columns", "name", "joined", "scoped"]
 Split = Literal["train", "dev", "test"]
 Rules = Literal["2026", "2025", "generic"]
-SPLITS = ("train", "dev", "test")
+SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 FILE_KINDS = (*SPLITS, "gold")
 """What a data file may be: a split, or the labels of the test split where they lie apart."""
 Char = Annotated[str, Field(min_length=1, max_length=1)]

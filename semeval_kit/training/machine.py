@@ -74,23 +74,23 @@ def plan_slots(
                 f"{n_devices}. Use --processes {n_devices} or fewer."
             )
         groups = n_devices // processes
-        chosen = min(jobs or groups * _count_sharing(model_bytes), n_folds)
+        at_a_time = min(jobs or groups * _count_sharing(model_bytes), n_folds)
         devices = tuple(
             tuple(slot % groups * processes + process for process in range(processes))
-            for slot in range(chosen)
+            for slot in range(at_a_time)
         )
-        each = threads or max(1, cores // (chosen * processes))
-        return Slots(chosen, (each,) * n_folds, devices, processes)
+        each = threads or max(1, cores // (at_a_time * processes))
+        return Slots(at_a_time, (each,) * n_folds, devices, processes)
     if torch.backends.mps.is_available():
-        chosen = jobs or 1
-        return Slots(chosen, (threads or max(1, cores // chosen),) * n_folds, (), processes)
+        at_a_time = jobs or 1
+        return Slots(at_a_time, (threads or max(1, cores // at_a_time),) * n_folds, (), processes)
     per_job = processes * (1_000_000_000 + 6 * model_bytes)
     fitting = max(1, int(psutil.virtual_memory().total * 0.8 // per_job))
-    chosen = jobs or max(1, min(n_folds, cores // processes, fitting))
-    n_last = n_folds % chosen
-    beside = [chosen] * (n_folds - n_last) + [n_last] * n_last
+    at_a_time = jobs or max(1, min(n_folds, cores // processes, fitting))
+    n_last = n_folds % at_a_time
+    beside = [at_a_time] * (n_folds - n_last) + [n_last] * n_last
     return Slots(
-        chosen,
+        at_a_time,
         tuple(threads or max(1, cores // (side * processes)) for side in beside),
         (),
         processes,

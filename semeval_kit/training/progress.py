@@ -111,12 +111,12 @@ def measure(probs: Array, gold: Array, targets: Targets) -> dict[str, float]:
             scores["pearson_r"] = _mean_over_columns(correlation, *levels)
     numbers = [columns for part, columns in parts if part.is_number]
     if numbers:
-        found = np.concatenate([probs[:, columns] for columns in numbers], axis=1)
+        predicted = np.concatenate([probs[:, columns] for columns in numbers], axis=1)
         expected = np.concatenate([gold[:, columns] for columns in numbers], axis=1)
-        errors = (found - expected)[~np.isnan(expected)]
+        errors = (predicted - expected)[~np.isnan(expected)]
         scores |= {
-            "spearman": _mean_over_columns(spearman, found, expected),
-            "pearson": _mean_over_columns(correlation, found, expected),
+            "spearman": _mean_over_columns(spearman, predicted, expected),
+            "pearson": _mean_over_columns(correlation, predicted, expected),
             "rmse": float(np.sqrt(np.square(errors).mean())) if len(errors) else 0.0,
             "mae": float(np.abs(errors).mean()) if len(errors) else 0.0,
         }
@@ -157,13 +157,13 @@ def _add_levels(events: Array, n_levels: int) -> Array:
     return np.asarray(events.reshape(len(events), -1, n_levels).sum(axis=2))
 
 
-def _mean_over_columns(agreement: Callable[..., float], found: Array, expected: Array) -> float:
+def _mean_over_columns(agreement: Callable[..., float], predicted: Array, expected: Array) -> float:
     """Mean of a measure of agreement over columns with two annotated rows; constants give 0."""
     each = []
     for column in range(expected.shape[1]):
         rows = ~np.isnan(expected[:, column])
         if rows.sum() > 1:
             each.append(
-                float(np.nan_to_num(agreement(expected[rows, column], found[rows, column])))
+                float(np.nan_to_num(agreement(expected[rows, column], predicted[rows, column])))
             )
     return float(np.mean(each)) if each else 0.0

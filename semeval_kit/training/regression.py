@@ -123,12 +123,14 @@ def _choose_strength(
         return method.strengths[len(method.strengths) // 2], 0.0
     scores = []
     for strength in method.strengths:
-        found = np.zeros(targets.shape)
+        predicted = np.zeros(targets.shape)
         for part in range(_PARTS):
             inside, outside = np.flatnonzero(parts != part), np.flatnonzero(parts == part)
             coef, intercept = method.fit(features[inside], targets[inside], strength)
-            found[outside] = _LINKS[method.link](np.asarray(features[outside] @ coef) + intercept)
-        scores.append(method.judge(found, targets))
+            predicted[outside] = _LINKS[method.link](
+                np.asarray(features[outside] @ coef) + intercept
+            )
+        scores.append(method.judge(predicted, targets))
     best = int(np.argmax(scores))
     return method.strengths[best], scores[best]
 
@@ -240,13 +242,13 @@ def _fit_ridge(features: Any, targets: Array, strength: float) -> tuple[Array, A
 
 def _judge_ranking(probs: Array, targets: Array) -> float:
     """Mean average precision of the columns that have both answers."""
-    found = []
+    precisions = []
     for column, truth in zip(probs.T, targets.T, strict=True):
         annotated = ~np.isnan(truth)
         gold = truth[annotated] > 0.5
         if gold.any() and not gold.all():
-            found.append(float(average_precision_score(gold, column[annotated])))
-    return float(np.mean(found)) if found else 0.0
+            precisions.append(float(average_precision_score(gold, column[annotated])))
+    return float(np.mean(precisions)) if precisions else 0.0
 
 
 def _judge_likelihood(probs: Array, targets: Array) -> float:

@@ -79,7 +79,7 @@ def test_a_language_has_its_own_weights_and_one_never_seen_the_joint_ones() -> N
 
 
 def test_a_fold_is_blended_by_weights_that_it_had_no_say_in() -> None:
-    members, rows = draw()
+    members, rows = draw(600)
     mixed = cross_fit_blend(members, rows, NAMES, Blending(n_bags=2))
     targets = rows.targets.copy()
     targets[rows.folds == 2] = 1 - targets[rows.folds == 2]
