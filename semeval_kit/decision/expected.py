@@ -9,6 +9,7 @@ just these new rows.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 
 from semeval_kit.decision.averaging import Gain, NewRows, foretell_gain, measure_gain
 from semeval_kit.decision.estimate import Drift, measure_drift
-from semeval_kit.decision.oof import FloatArray, OofRows, split_languages
+from semeval_kit.decision.oof import FloatArray, OofRows
 from semeval_kit.decision.resampling import Board, find_interval
 from semeval_kit.decision.rule import Thresholds
 from semeval_kit.decision.tallies import CELL_METRICS
@@ -203,10 +204,10 @@ def _sum_variances(
     target: NewRows | None,
 ) -> float:
     """The variance of the mean over languages: of the known rows, of the new ones, of the gains."""
-    n_new, variances = _count_rows(target), []
+    n_new, variances = Counter(target.languages if target else ()), []
     for language, rows in board.rows_of.items():
         gain, spread = gains[language], float(drawn[language].std())
-        ratio = len(rows) / max(n_new.get(language, len(rows)), 1)
+        ratio = len(rows) / (n_new[language] or len(rows))
         variances.append(spread**2 * (1 + ratio) + (gain.error if gain else 0.0) ** 2)
     return float(np.sum(variances) / len(variances) ** 2)
 
@@ -374,9 +375,3 @@ def _needs_more(board: Board) -> bool:
 def _board_of(board: Board, part: NewRows) -> Board:
     assert part.gold is not None
     return Board.of(board.metric, part.gold, part.languages, board.scored, part.groups)
-
-
-def _count_rows(new: NewRows | None) -> dict[str, int]:
-    if new is None:
-        return {}
-    return {language: len(rows) for language, rows in split_languages(new.languages).items()}

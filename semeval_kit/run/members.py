@@ -47,7 +47,9 @@ def load_voices(run: Run, folds: Sequence[int], language: str = "") -> tuple[Voi
 
         return tuple(_Spoken(linear.load_fold(run, fold), language) for fold in folds)
     if run.member == "blend":
-        return (_load_blend(run, language),)
+        weights, members = read_blend(run)
+        voices = tuple(load_voices(one, range(one.n_models), language) for one in members.values())
+        return (_Chorus(weights.target_names, weights.of(language), voices),)
     if run.member != "encoder":
         raise KitError(f"{run.path}: is no model but a file of probabilities; it reads no texts.")
     from semeval_kit.training.predict import load_fold
@@ -216,9 +218,3 @@ def check_language(run: Run, language: str | None, say: Callable[[str], None]) -
         return run.languages[0]
     say(f"no --language given, so thresholds over all of {' '.join(run.languages)} decide")
     return ""
-
-
-def _load_blend(run: Run, language: str) -> Voice:
-    weights, members = read_blend(run)
-    voices = tuple(load_voices(one, range(one.n_models), language) for one in members.values())
-    return _Chorus(weights.target_names, weights.of(language), voices)
