@@ -19,12 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semeval_kit.decision.oof import FloatArray, IntArray, OofRows, split_languages
-from semeval_kit.decision.resampling import Board, find_interval, split_groups
+from semeval_kit.decision.resampling import Board, find_interval, part_rows
 from semeval_kit.decision.thresholds import Tuning
 from semeval_kit.decision.tuning import cross_fit
 from semeval_kit.errors import KitError
 
-_PARTS = 5
 _MANY_ROWS = 10_000
 _WIN_BAGS = 3  # whether a label's own weights win needs no final ones
 _WIN_DRAWS = 40
@@ -164,7 +163,7 @@ def cross_fit_blend(
 
     Rows of one fold (a hold-out) are parted at random, by group.
     """
-    parts = list_parts(rows, blending)
+    parts = part_rows(rows, [blending.seed, 3, 0])
     mixed = np.empty(rows.targets.shape)
     for part in np.unique(parts):
         inside, outside = np.flatnonzero(parts != part), np.flatnonzero(parts == part)
@@ -173,14 +172,6 @@ def cross_fit_blend(
         languages = [rows.languages[row] for row in outside]
         mixed[outside] = mix_members([member[outside] for member in members], weights, languages)
     return mixed
-
-
-def list_parts(rows: OofRows, blending: Blending) -> IntArray:
-    """The parts `(n,)` of a cross-fit: the folds, or five parts by group where there is one."""
-    if len(np.unique(rows.folds)) > 1:
-        return rows.folds
-    rng = np.random.default_rng([blending.seed, 3, 0])
-    return split_groups(rows.groups, rows.languages, _PARTS, rng)
 
 
 def judge_blend(
@@ -198,7 +189,7 @@ def judge_blend(
         JSON-able: the metric, and under "systems" one entry each with name, score, low, high (95%)
         and `less`, the blend's score minus this one's with its paired interval.
     """
-    parted = replace(rows, folds=list_parts(rows, judge.blending))
+    parted = replace(rows, folds=part_rows(rows, [judge.blending.seed, 3, 0]))
     systems: dict[str, FloatArray] = {"blend": blended}
     if len(members) > 1:
         systems["uniform mean"] = np.mean(np.stack(members), axis=0)
@@ -267,7 +258,7 @@ class _Bench:
 
     def list_wins(self, anchor: FloatArray) -> list[int]:
         """Targets whose own weights rank better the parts that did not choose them."""
-        parts = list_parts(self.rows, self.blending)
+        parts = part_rows(self.rows, [self.blending.seed, 3, 0])
         shared, own = np.zeros_like(self.rows.targets), np.zeros_like(self.rows.targets)
         for part in np.unique(parts):
             inside, outside = (parts != part).astype(np.float64), np.flatnonzero(parts == part)

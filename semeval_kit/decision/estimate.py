@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from semeval_kit.decision.oof import FloatArray, IntArray, OofRows, split_languages
-from semeval_kit.decision.resampling import Board, find_interval, split_groups
+from semeval_kit.decision.resampling import N_PARTS, Board, find_interval, split_groups
 from semeval_kit.decision.rule import join_levels
 from semeval_kit.decision.thresholds import Tuning
 from semeval_kit.decision.tuning import apply_rule, cross_fit, tune_rule, untuned_rule
@@ -27,7 +27,6 @@ DEFAULT_METRIC = {
     "regression": "spearman",
     "distribution": "jensen_shannon",
 }
-_PARTS = 5
 _MANY_ROWS = 10_000
 OPTIMISTIC = "The figure tuned in-sample is optimistic: its rows chose the thresholds."
 RESIDUAL_LEAK = (
@@ -275,7 +274,7 @@ def _list_partitions(rows: OofRows, tuning: Tuning, judging: Judging) -> list[In
     if n_partitions is None:
         n_partitions = 5 if len(rows) <= _MANY_ROWS else 2
     partitions = [rows.folds] if n_folds > 1 else []
-    n_parts = n_folds if n_folds > 1 else _PARTS
+    n_parts = n_folds if n_folds > 1 else N_PARTS
     for number in range(len(partitions), max(n_partitions, 1)):
         rng = np.random.default_rng([tuning.seed, 3, number])
         partitions.append(split_groups(rows.groups, rows.languages, n_parts, rng))

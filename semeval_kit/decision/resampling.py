@@ -13,11 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from semeval_kit.decision.oof import FloatArray, IntArray, Mask, index_groups, split_languages
+from semeval_kit.decision.oof import (
+    FloatArray,
+    IntArray,
+    Mask,
+    OofRows,
+    index_groups,
+    split_languages,
+)
 from semeval_kit.decision.tallies import find_metric, score_labels, score_rows
 from semeval_kit.errors import KitError
 from semeval_kit.submission.metrics import NOTHING, Beside
 
+N_PARTS = 5
+"""Random parts of rows that have no folds."""
 # Cells of weights held at once.
 _BATCH_CELLS = 2_000_000
 
@@ -296,6 +305,18 @@ def split_groups(
     part_of = np.empty(int(groups.max()) + 1 if len(groups) else 0, dtype=np.int64)
     part_of[numbers[dealt]] = np.arange(len(numbers)) % n_parts
     return part_of[groups]
+
+
+def part_rows(rows: OofRows, seed: int | Sequence[int]) -> IntArray:
+    """The parts `(n,)` of a cross-fit: the folds, or five random parts by group where there is one.
+
+    Args:
+        rows: out-of-fold.
+        seed: of the random parts.
+    """
+    if len(np.unique(rows.folds)) > 1:
+        return rows.folds
+    return split_groups(rows.groups, rows.languages, N_PARTS, np.random.default_rng(seed))
 
 
 def _batches(n_rounds: int, n_groups: int) -> list[tuple[int, int]]:

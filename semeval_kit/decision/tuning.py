@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from semeval_kit.decision.oof import FloatArray, IntArray, OofRows, split_languages
-from semeval_kit.decision.resampling import Board, split_groups
+from semeval_kit.decision.resampling import N_PARTS, Board, part_rows
 from semeval_kit.decision.rule import (
     IntensityRule,
     Thresholds,
@@ -36,12 +36,10 @@ _N_SWEEPS = 2
 
 # More rows than these make offsets no better.
 _MAX_ROWS = 10_000
-_PARTS = 5
 METHODS = ("running_and", "expected_value")
 
 # The comparison of the methods needs a ranking, not final thresholds.
 _COMPARISON_BAGS = 10
-_COMPARISON_PARTS = 5
 
 
 def choose_offsets(rows: OofRows, tuning: Tuning) -> FloatArray | None:
@@ -60,10 +58,7 @@ def choose_offsets(rows: OofRows, tuning: Tuning) -> FloatArray | None:
         rng = np.random.default_rng([tuning.seed, 6])
         annotated = np.sort(rng.choice(annotated, _MAX_ROWS, replace=False))
     rows = rows.take(annotated)
-    parts = rows.folds
-    if len(np.unique(parts)) < 2:
-        rng = np.random.default_rng([tuning.seed, _PARTS])
-        parts = split_groups(rows.groups, rows.languages, _PARTS, rng)
+    parts = part_rows(rows, [tuning.seed, N_PARTS])
     if len(np.unique(parts)) < 2 or not len(rows):
         return None
     board = Board.of(metric, rows.targets, rows.languages, tuning.scored, rows.groups)
@@ -101,10 +96,7 @@ def tune_intensity(rows: OofRows, tuning: Tuning) -> Thresholds:
             f"intensity: {len(names)} targets are no multiple of {n_levels} levels. "
             "Check max_intensity in the task file."
         )
-    if len(np.unique(rows.folds)) < 2:
-        rng = np.random.default_rng([tuning.seed, _COMPARISON_PARTS])
-        parts = split_groups(rows.groups, rows.languages, _COMPARISON_PARTS, rng)
-        rows = replace(rows, folds=parts)
+    rows = replace(rows, folds=part_rows(rows, [tuning.seed, N_PARTS]))
     thresholds = _tune_methods(rows, tuning)
     comparison = _compare_methods(rows, tuning)
     return _set_method(thresholds, comparison["kept"], comparison)

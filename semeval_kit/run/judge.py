@@ -20,7 +20,7 @@ from semeval_kit.decision.estimate import (
 )
 from semeval_kit.decision.expected import Expected, expect_score, read_labelled
 from semeval_kit.decision.oof import OofAnswers, OofRows, write_oof_answers
-from semeval_kit.decision.resampling import Board, split_groups
+from semeval_kit.decision.resampling import Board, part_rows
 from semeval_kit.decision.rule import Thresholds
 from semeval_kit.decision.targets import answers_of_probs, rules_to_json
 from semeval_kit.decision.thresholds import Tuning
@@ -179,10 +179,7 @@ def _hold_against_floors(
     tuning: Tuning,
     answers: Any,
 ) -> Verdict:
-    parts, numeric = rows.folds, target.kind in NUMERIC
-    if len(np.unique(parts)) < 2:
-        rng = np.random.default_rng(0)
-        parts = split_groups(rows.groups, rows.languages, 5, rng)
+    parts, numeric = part_rows(rows, 0), target.kind in NUMERIC
     if run.member == "linear":
         return judge_run(board, answers, target.labels, target.kind, parts)
     used, probs = fit_floor(examples, rows.targets, parts, numeric)
