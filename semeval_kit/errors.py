@@ -37,6 +37,10 @@ class BusyError(KitError):
     exit_code = 75  # EX_TEMPFAIL of sysexits.h
 
 
+class MissingExtraError(KitError):
+    """A library that comes with an extra of this package is not installed."""
+
+
 def explain_error(error: Exception) -> KitError:
     """An error that nobody foresaw, as a person reads it: what, where and what to do."""
     if isinstance(error, KitError):
@@ -67,13 +71,13 @@ def import_extra(name: str, extra: str, who: str) -> Any:
     """Import a library that comes with an extra of this package.
 
     Raises:
-        KitError: it is not installed: who needs it, and how it is had.
+        MissingExtraError: it is not installed: who needs it, and how it is had.
     """
     try:
         return import_module(name)
     except ImportError as error:
         remedy = f"Install it with: pip install 'semeval-kit[{extra}]'"
-        raise KitError(f"{who} {name}. {remedy}") from error
+        raise MissingExtraError(f"{who} {name}. {remedy}") from error
 
 
 def _shorten(text: str) -> str:

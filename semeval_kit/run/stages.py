@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from semeval_kit.errors import KitError
+from semeval_kit.errors import KitError, MissingExtraError
 from semeval_kit.run.compute import predict, train
 from semeval_kit.run.decide import decode_split, pack, pack_files, score, spell_soft_labels
 from semeval_kit.run.directory import Run, hold_lock, remove_tree
@@ -106,17 +106,14 @@ def present(run: Run, say: Say) -> None:
         for language in run.languages:
             present(Run.open(run.language_dir(language)), say)
         return
-    try:
-        from semeval_kit.show.card import write_card
-        from semeval_kit.show.report import write_report
+    from semeval_kit.show.card import write_card
+    from semeval_kit.show.report import write_report
 
+    try:
         write_card(run)
         write_report(run)
-    except ImportError as error:
-        say(
-            f"no report: {error.name} is not installed. "
-            "Run `pip install 'semeval-kit[analysis]'`, then `semeval-kit report`."
-        )
+    except MissingExtraError as error:
+        say(f"no report: {error.message}, then run `semeval-kit report {run.path}`")
 
 
 def _unseen(task: Task, plan: Plan, language: str) -> tuple[str, ...]:

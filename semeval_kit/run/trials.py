@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import warnings
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -19,7 +20,7 @@ import numpy as np
 
 from semeval_kit.decision.oof import FloatArray
 from semeval_kit.decision.stopping import mean_cells
-from semeval_kit.errors import KitError
+from semeval_kit.errors import KitError, import_extra
 from semeval_kit.files import hold_lock
 from semeval_kit.run.lease import hold_place, read_place
 from semeval_kit.run.plan import Say
@@ -300,14 +301,7 @@ def load_optuna() -> Any:
     Raises:
         KitError: it is missing.
     """
-    try:
-        import optuna
-    except ImportError as error:
-        raise KitError(
-            "search: optuna is not installed. Run `pip install 'semeval-kit[search]'`."
-        ) from error
-    import warnings
-
+    optuna = import_extra("optuna", "search", "search needs")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     return optuna

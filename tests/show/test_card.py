@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from semeval_kit.decision.estimate import choose_metric
 from semeval_kit.decision.rule import Thresholds, decode_probs
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Probs, Run, read_json
+from semeval_kit.run.stages import present
 from semeval_kit.show.answers import read_answers
 from semeval_kit.show.card import config_entries, make_card, python_snippet, write_card
 from semeval_kit.show.export import choose_best_fold, export_model, push_model
@@ -101,6 +103,16 @@ def test_the_card_holds_no_path_of_this_machine(make_run, tmp_path):
     assert "all-mpnet-base-v2 fine-tuned for" in card
     assert "**TODO: state the licence of the encoder**" in card
     assert card == write_card(run)
+
+
+def test_without_the_extra_a_finished_run_says_that_there_is_no_report(made_run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    told: list[str] = []
+    present(made_run, told.append)
+    assert told == [
+        "no report: Model cards need huggingface_hub. Install it with: pip install "
+        f"'semeval-kit[analysis]', then run `semeval-kit report {made_run.path}`"
+    ]
 
 
 def test_a_task_that_is_not_about_emotions_and_an_argmax(made_runs):
