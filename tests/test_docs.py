@@ -154,14 +154,19 @@ def reference() -> ModuleType:
     return module
 
 
+@pytest.fixture(scope="module")
+def pages(reference: ModuleType) -> dict[str, str]:
+    """What docs/reference.py would write."""
+    rendered: dict[str, str] = reference.render_pages()
+    return rendered
+
+
 @pytest.mark.parametrize("page", WRITTEN)
-def test_reference_pages_are_what_the_code_says(reference: ModuleType, page: str) -> None:
-    written = reference.render_pages()[page]
-    assert read(ROOT / "docs" / page) == written, "run `python docs/reference.py` and commit"
+def test_reference_pages_are_what_the_code_says(pages: dict[str, str], page: str) -> None:
+    assert read(ROOT / "docs" / page) == pages[page], "run `python docs/reference.py` and commit"
 
 
-def test_reference_names_every_key_option_and_field(reference: ModuleType) -> None:
-    pages = reference.render_pages()
+def test_reference_names_every_key_option_and_field(pages: dict[str, str]) -> None:
     assert '| `id_column` | text | `"id"` |' in pages["task-file.md"]
     assert "| `max_length` | number | `128` |" in pages["recipe-fields.md"]
     assert "### `semeval-kit data check" in pages["commands.md"]
