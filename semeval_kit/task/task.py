@@ -219,7 +219,8 @@ class Task(Section):
     def _agree(self) -> Task:
         errors = find_errors(self)
         if errors:
-            raise PydanticCustomError("disagreement", "keys disagree", {"errors": errors})
+            context = {"errors": errors, "told": " ".join(errors)}
+            raise PydanticCustomError("disagreement", "{told}", context)
         return self
 
     def _fill_table(self, name: str, table: TargetTable, prefixed: bool) -> Target:

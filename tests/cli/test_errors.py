@@ -229,8 +229,12 @@ def test_lists_that_are_given_twice_are_joined(tiny_data: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ("track_a/train/{lang}.csv", "../../../../../etc/passwd", "data.files.train: '../../"),
-        ("track_a/pred_{lang}.csv", "../../x_{lang}", "submission.member: '../../x_{lang}'"),
+        (
+            "track_a/train/{lang}.csv",
+            "../../../../../etc/passwd",
+            "'data.files.train.0' is '../../",
+        ),
+        ("track_a/pred_{lang}.csv", "../../x_{lang}", "'submission.member' is '../../x_{lang}'"),
     ],
 )
 def test_a_task_file_that_leads_elsewhere_is_refused_before_anything_is_read(

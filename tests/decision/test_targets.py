@@ -31,6 +31,7 @@ TAIL = """
 text_columns = ["text"]
 [data.files]
 train = ["train.csv"]
+test = ["test.csv"]
 [submission]
 member = "pred_{lang}.csv"
 [scoring]
@@ -58,8 +59,9 @@ other_label = "no"
 """
 
 
-def make(targets: str) -> Task:
-    return Task.model_validate(tomllib.loads(HEAD + targets + TAIL))
+def make(targets: str, metric: str = "macro_f1") -> Task:
+    text = HEAD + targets + TAIL.replace("macro_f1", metric)
+    return Task.model_validate(tomllib.loads(text))
 
 
 @pytest.fixture
@@ -102,7 +104,7 @@ def test_rules_of_several_targets_survive_json(two: Task) -> None:
 
 
 def test_numbers_are_answers_within_their_range() -> None:
-    task = make('kind = "regression"\nrange = [1, 5]\n[labels]\ndefault = ["score"]\n')
+    task = make('kind = "regression"\nrange = [1, 5]\n[labels]\ndefault = ["score"]\n', "mae")
     rows = OofRows.of(np.zeros((1, 1)), np.zeros((1, 1)), ["eng"], ["score"])
     rules = {"main": tune_rule(rows, Tuning("regression"))}
     probs = np.array([[0.0], [0.25], [1.5]])
@@ -112,7 +114,7 @@ def test_numbers_are_answers_within_their_range() -> None:
 
 
 def test_shares_sum_to_one() -> None:
-    task = make('kind = "distribution"\n[labels]\ndefault = ["a", "b"]\n')
+    task = make('kind = "distribution"\n[labels]\ndefault = ["a", "b"]\n', "jensen_shannon")
     values = answers_of_probs(task.main_targets[0], np.array([[0.2, 0.2], [0.0, 0.0]]))
     assert values.tolist() == [[0.5, 0.5], [0.0, 0.0]]
 

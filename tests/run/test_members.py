@@ -27,6 +27,7 @@ def reads(**columns: str) -> SimpleNamespace:
 
 def make(kind: str, names: tuple[str, ...], rule: Thresholds) -> RunModels:
     labels = tuple(dict.fromkeys(name.partition(">=")[0] for name in names))
+    layout = "name" if kind == "singlelabel" else "columns"
     task = Task(
         name="made",
         title="Made up",
@@ -35,8 +36,8 @@ def make(kind: str, names: tuple[str, ...], rule: Thresholds) -> RunModels:
         train_languages=("eng",),
         predict_languages=("eng",),
         labels={"default": labels},
-        data={"files": {}},
-        submission={},
+        data={"files": {"train": ["train.csv"], "test": ["test.csv"]}, "label_layout": layout},
+        submission={"label_layout": layout},
         scoring={"metrics": ["accuracy"], "languages": ["eng"]},
     )
     models: Any = (FakeModel(names, 0.2), FakeModel(names, 0.6))
