@@ -13,17 +13,18 @@ from semeval_kit.submission.validate import validate_submission
 HEADER = b"id,anger,fear,joy\n"
 ROW = b"eng_test_track_a_1,1,0,0\n"
 MONSTERS = {
-    "a header of 400,000 columns": b"id," + b",".join(b"c%d" % i for i in range(400_000)),
+    "a header of a million columns": b"id," + b",".join(b"c%d" % i for i in range(1_000_000)),
     "a header of 18 MB": b"id," + b"x" * 18_000_000,
-    "duplicate rows": HEADER + ROW * 60_000,
-    "unclosed quotes": HEADER + b'"a,1,0,1\n' * 80_000,
+    "duplicate rows": HEADER + ROW * 150_000,
+    "unclosed quotes": HEADER + b'"a,1,0,1\n' * 200_000,
     "one unclosed quote": HEADER + b'"' + ROW * 5_000,
-    "rows that nobody asked for": HEADER + b"".join(b"x%d,1,0,0\n" % i for i in range(80_000)),
+    "rows that nobody asked for": HEADER + b"".join(b"x%d,1,0,0\n" % i for i in range(200_000)),
     "bytes that are not UTF-8": HEADER + b"\xff\n" * 2_000_000,
-    "a row of 2 million cells": HEADER + ROW[:-6] + b"," * 2_000_000,
+    "a row of 5 million cells": HEADER + ROW[:-6] + b"," * 5_000_000,
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", MONSTERS)
 def test_monsters_are_answered_within_seconds(task, gold, tmp_path, case):
     folder = tmp_path / "track_a"
@@ -35,7 +36,7 @@ def test_monsters_are_answered_within_seconds(task, gold, tmp_path, case):
         score = score_submission(task, folder, gold, rules)
         assert not score.accepted
         said += score.message
-    assert time.process_time() - start < 4
+    assert time.process_time() - start < 10
     assert len(said) < 25_000
 
 
