@@ -254,6 +254,8 @@ def _explain_one(
     mask = function.mask_id
     tokens = pieces.ids[pieces.places]
     base, probs = function(np.stack([np.full_like(tokens, mask), tokens]))
+    if not len(tokens):
+        probs = base  # of the same input: two rows of a batch may differ in the last bit
     evals = count_evals(method, len(models), max_evals)
     if len(tokens) < 2:
         values = np.repeat((probs - base)[None], len(tokens), axis=0)
