@@ -176,11 +176,11 @@ def _list_further(results: RunResults, split: str) -> str:
 
 
 def _describe_published(results: RunResults) -> list[str]:
-    """The published results nearest to the expected score of a single language."""
-    expected = results.split_score("oof")
-    if expected is None or len(expected.languages) != 1:
+    """The published results nearest to what the upload of a single language is to score."""
+    expected = results.expected.get("languages", {})
+    if len(expected) != 1:
         return []
-    ((language, score),) = expected.languages.items()
+    ((language, score),) = expected.items()
     lines = _list_published(results.task, language, results.metric, score, "expected")
     return lines and ["  published, on the official test split:", *(f"  {line}" for line in lines)]
 

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from semeval_kit.cli.show import figures, report
+from semeval_kit.cli.summary import _describe_published
 from semeval_kit.errors import KitError
 from semeval_kit.files import write_kept
 from semeval_kit.run.directory import Run, write_json
@@ -191,6 +192,12 @@ def test_published_results_are_ordered_with_the_run_in_its_place(made_run):
     assert systems == ["S6", "S5", "S4", "this run (expected)", "S7", "S3", "S2"]
     values = [float(row[0]) for row in table.rows]
     assert values == sorted(values, reverse=True)
+    # The terminal holds the same figure against them: that of the upload, not of single models.
+    uploaded = results.expected["languages"]["eng"]
+    nearest = min(baselines, key=lambda b: abs(b["values"]["eng"] - uploaded))
+    gap = uploaded - nearest["values"]["eng"]
+    lines = _describe_published(results)
+    assert any(f"({gap:+.4f} expected) {nearest['system']}" in line for line in lines), lines
 
 
 def test_an_unfinished_run_says_what_is_missing(made_run, tmp_path):
