@@ -56,7 +56,7 @@ score: install  ## score any zip or folder: ZIP= TASK= GOLD=
 test: install  ## the whole offline test suite
 	$(BIN)/pytest -n 2 --dist worksteal tests
 
-test-fast: install  ## the tests that train nothing: under a minute on two cores
+test-fast: install  ## the tests that train nothing: about a minute on two cores
 	$(BIN)/pytest -n 2 --dist worksteal -m "not trains and not slow" tests
 
 # The tests that train nothing, and the main job, in an environment of its own.
