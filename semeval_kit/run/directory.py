@@ -52,8 +52,9 @@ from semeval_kit.run.frozen import (
 from semeval_kit.run.layout import RESTORE, Layout, Row
 from semeval_kit.task.codec import target_names
 
-# What `create` writes before run.json: a kill in between leaves them alone in the folder.
 NEW_SPLITS = ("dev", "test")  # that are predicted
+
+# What `create` writes before run.json: a kill in between leaves them alone in the folder.
 _FROZEN_FILES = {"task.toml", "recipe.toml", "rows.json", "folds.csv", "extra.json", "SHA256SUMS"}
 _LEFT_BY_CREATE = _FROZEN_FILES | {"languages"}  # whose runs are made before the whole is
 _CREATE_SECONDS = 30

@@ -134,7 +134,7 @@ def _finish_fold(run: Run, fold: int, rows: _FoldRows, probs: NDArray[Any], fact
 
 
 def _gather_tokens(run: Run, rows: _FoldRows, tokenizer: Any, recipe: Recipe) -> Tokens:
-    """The texts whose masked words are learnt: the fold's own, or all that are at hand."""
+    """The texts whose masked tokens are learnt: the fold's own, or all that are at hand."""
     if not recipe.transductive:
         return rows.train.tokens
     unlabelled = [_encode(tokenizer, examples, recipe) for examples in run.read_unlabelled()]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import asdict
 from functools import cached_property, partial
@@ -46,7 +46,16 @@ from semeval_kit.training.levers import Adversary, WeightAverage
 from semeval_kit.training.machine import peak_memory_mb
 from semeval_kit.training.progress import Progress, RunningEpoch, measure
 from semeval_kit.training.recipe import Recipe
-from semeval_kit.training.steps import Steps, draw_seed, look_seconds, share_batches
+from semeval_kit.training.steps import (
+    Steps,
+    copy_weights,
+    count_steps,
+    draw_seed,
+    list_learning,
+    load_weights,
+    look_seconds,
+    share_batches,
+)
 from semeval_kit.training.targets import LossOptions, Targets
 
 Array = NDArray[np.float64]
@@ -112,9 +121,7 @@ class FoldTrainer:
             KitError: the loss is not a number.
         """
         recipe, accelerator = self.recipe, self.accelerator
-        micro_batches = math.ceil(len(train.names) / recipe.batch_size)
-        per_process = math.ceil(micro_batches / accelerator.num_processes)
-        self.steps_per_epoch = math.ceil(per_process / recipe.accumulation)
+        self.steps_per_epoch = count_steps(len(train.names), recipe, accelerator)
         total = self.steps_per_epoch * recipe.epochs
         groups = parameter_groups(self.classifier, recipe)
         self.steps = Steps(accelerator, self.classifier, groups, recipe, total)
@@ -131,10 +138,12 @@ class FoldTrainer:
         self.saved_at = time.monotonic()
         while progress.epoch < recipe.epochs and not progress.is_out_of_patience(recipe, metric):
             row = self._train_epoch(progress.epoch + 1, train)
-            self.average.add_epoch(self._trained(), recipe.epochs - progress.epoch - 1)
-            with self.average.in_place_of(dict(self._trained())):
+            self.average.add_epoch(
+                list_learning(self.classifier), recipe.epochs - progress.epoch - 1
+            )
+            with self.average.in_place_of(dict(list_learning(self.classifier))):
                 row |= self._validate(valid)
-                progress.add_epoch(row, recipe, metric, self._trainable)
+                progress.add_epoch(row, recipe, metric, partial(copy_weights, self.classifier))
             self.emit({"event": "epoch", **row})
             if accelerator.is_main_process:
                 keep(progress.history)
@@ -143,7 +152,7 @@ class FoldTrainer:
                     self._save()
             accelerator.wait_for_everyone()
         if progress.best_weights is not None:
-            self._load_trainable(progress.best_weights)
+            load_weights(self.classifier, progress.best_weights)
         return progress
 
     def predict(self, rows: Rows) -> Array:
@@ -236,7 +245,7 @@ class FoldTrainer:
         if self.accelerator.device.type == "cpu":
             self._require_finite(taken, train)
         self.steps.take()
-        self.average.add_step(self._trained())
+        self.average.add_step(list_learning(self.classifier))
         return taken
 
     def _gather_gradients(self, ready: list[MicroBatch]) -> _Taken:
@@ -344,19 +353,6 @@ class FoldTrainer:
             logits[batch] = values
         return logits
 
-    def _trained(self) -> Iterator[tuple[str, Tensor]]:
-        """The parameters that learn, by name."""
-        return ((n, p) for n, p in self.classifier.named_parameters() if p.requires_grad)
-
-    def _trainable(self) -> dict[str, Tensor]:
-        return {name: p.detach().cpu().clone() for name, p in self._trained()}
-
-    @torch.no_grad()
-    def _load_trainable(self, weights: dict[str, Tensor]) -> None:
-        named = dict(self.classifier.named_parameters())
-        for name, value in weights.items():
-            named[name].copy_(value.to(named[name].device))
-
     def _save(self) -> None:
         """Write a checkpoint, from the main process: all have the same state."""
         self.saved_at = time.monotonic()
@@ -382,7 +378,7 @@ class FoldTrainer:
                 progress.epoch,
                 progress.running.step,
                 state,
-                self._trainable(),
+                copy_weights(self.classifier),
                 self.steps.tensors(),
                 best,
                 {name: value.cpu() for name, value in self.average.weights.items()},
@@ -400,7 +396,7 @@ class FoldTrainer:
             difference = describe_difference(kept.state["stamp"], self.stamp)
             note(f"fold {self.fold} starts again: {difference}")
             return Progress()
-        self._load_trainable(kept.model)
+        load_weights(self.classifier, kept.model)
         self.steps.restore(kept.optimizer, kept.state)
         self.rows_at_once = kept.state.get("rows_at_once", self.rows_at_once)
         self.average.count = kept.state["averaged"]

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from accelerate.utils import set_seed
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from transformers import DataCollatorForLanguageModeling
 
@@ -35,7 +35,16 @@ from semeval_kit.training.encoder import frozen_modules, group_parameters, load_
 from semeval_kit.training.feed import lay_out_ahead, pin, place
 from semeval_kit.training.leaving import finish_step_first
 from semeval_kit.training.recipe import Recipe, peak_lr
-from semeval_kit.training.steps import Steps, Workplace, draw_seed, look_seconds, share_batches
+from semeval_kit.training.steps import (
+    Steps,
+    Workplace,
+    copy_weights,
+    count_steps,
+    draw_seed,
+    load_weights,
+    look_seconds,
+    share_batches,
+)
 
 Event = dict[str, Any]
 SHARE = 0.15  # of the tokens: as in both papers
@@ -115,9 +124,7 @@ class _MaskedTrainer:
     def fit(self, tokens: Tokens, checkpoint_dir: Path) -> list[float]:
         """Train all epochs and return the mean loss of each."""
         recipe, accelerator = self.recipe, self.accelerator
-        batches = math.ceil(len(tokens) / recipe.batch_size)
-        per_process = math.ceil(batches / accelerator.num_processes)
-        self.steps_per_epoch = math.ceil(per_process / recipe.accumulation)
+        self.steps_per_epoch = count_steps(len(tokens), recipe, accelerator)
         width = int(self.network.config.hidden_size)
         rates = [(p, peak_lr(recipe, width)) for p in self.network.parameters()]
         groups = group_parameters(rates, recipe.weight_decay)
@@ -234,14 +241,13 @@ class _MaskedTrainer:
         if not self.accelerator.is_main_process:
             return
         state = {"losses": self.losses, "sums": self.sums, "stamp": self.stamp}
-        weights = {name: p.detach().cpu().clone() for name, p in _learning(self.network)}
         save_checkpoint(
             self.checkpoint_dir,
             Checkpoint(
                 len(self.losses),
                 step,
                 {**state, **self.steps.state()},
-                weights,
+                copy_weights(self.network),
                 self.steps.tensors(),
                 None,
             ),
@@ -256,15 +262,8 @@ class _MaskedTrainer:
         kept = load_newest(self.checkpoint_dir, note)
         if kept is None or kept.state["stamp"] != self.stamp:
             return 0
-        named = dict(_learning(self.network))
-        with torch.no_grad():
-            for name, value in kept.model.items():
-                named[name].copy_(value.to(named[name].device))
+        load_weights(self.network, kept.model)
         self.steps.restore(kept.optimizer, kept.state)
         self.losses, self.sums = list(kept.state["losses"]), tuple(kept.state["sums"])
         note(f"goes on with masked tokens after epoch {kept.epoch} and {kept.step} steps")
         return kept.step
-
-
-def _learning(network: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    return [(name, p) for name, p in network.named_parameters() if p.requires_grad]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +50,31 @@ def draw_seed(recipe: Recipe, fold: int, *parts: object) -> int:
     """
     text = ":".join(map(str, (recipe.seed, fold, *parts)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4]) % 2**31
+
+
+def count_steps(n_rows: int, recipe: Recipe, accelerator: Accelerator) -> int:
+    """The optimizer's steps of an epoch over so many rows, the same on every process."""
+    micro_batches = math.ceil(n_rows / recipe.batch_size)
+    per_process = math.ceil(micro_batches / int(accelerator.num_processes))
+    return math.ceil(per_process / recipe.accumulation)
+
+
+def list_learning(network: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """The parameters that learn, by name."""
+    return ((name, p) for name, p in network.named_parameters() if p.requires_grad)
+
+
+def copy_weights(network: nn.Module) -> dict[str, Tensor]:
+    """The parameters that learn, as they are now, on the CPU."""
+    return {name: p.detach().cpu().clone() for name, p in list_learning(network)}
+
+
+@torch.no_grad()
+def load_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Set parameters by name."""
+    named = dict(network.named_parameters())
+    for name, value in weights.items():
+        named[name].copy_(value.to(named[name].device))
 
 
 def share_batches(batches: list[list[int]], accelerator: Accelerator) -> list[list[int]]:
