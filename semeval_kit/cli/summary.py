@@ -10,7 +10,7 @@ import click
 
 from semeval_kit.cli.options import align_rows
 from semeval_kit.decision.verdict import name_constant
-from semeval_kit.show.wording import find_wording, name_measure
+from semeval_kit.show.wording import TUNED_RULES, find_wording, name_measure
 from semeval_kit.submission.measure import list_declared
 from semeval_kit.submission.score import LanguageScore, Score
 from semeval_kit.task.metric_facts import is_low
@@ -58,11 +58,11 @@ def describe_estimate(run: Run, estimate: dict[str, Any], *, in_full: bool = Tru
         ("tuned, cross-fitted", estimate["cross_fitted"], ""),
     ]
     wording = find_wording(run.task)
-    if estimate.get("rule") == "offsets":
-        rows[0] = ("the most probable label", *rows[0][1:])
-    elif not wording.tuned:
+    if not wording.tuned:
         name = "the predicted numbers" if wording.numeric else "the most probable label"
-        rows = [(name, estimate["cross_fitted"], "")]
+        is_tuned = estimate.get("rule") in TUNED_RULES
+        rows[0] = (name, estimate["at_half" if is_tuned else "cross_fitted"], "")
+        rows = rows if is_tuned else rows[:1]
     expected = estimate.get("expected")
     if expected is None:  # of an older version
         rows[-1] = (*rows[-1][:2], "expect this")

@@ -14,7 +14,7 @@ from semeval_kit.decision.rule import join_levels
 from semeval_kit.decision.thresholds import Tuning
 from semeval_kit.decision.tuning import apply_rule, cross_fit, tune_rule, untuned_rule
 from semeval_kit.errors import KitError
-from semeval_kit.submission.metrics import METRICS, NOTHING, Beside
+from semeval_kit.submission.metrics import METRICS
 from semeval_kit.task.metric_facts import METRIC_FACTS
 
 if TYPE_CHECKING:
@@ -119,7 +119,6 @@ class Judging:
         n_partitions: partitions in all; None: 5, or 2 above 10,000 rows, where they agree.
         n_resamples: bootstraps of the intervals.
         best_epoch_on_valid: whether the epoch was chosen on the validation fold.
-        beside: what the metric needs of each row beside gold and answers.
     """
 
     metric: str | None = None
@@ -127,7 +126,6 @@ class Judging:
     n_partitions: int | None = None
     n_resamples: int = 2000
     best_epoch_on_valid: bool = True
-    beside: Beside = NOTHING
 
 
 def estimate_score(rows: OofRows, tuning: Tuning, judging: Judging | None = None) -> Estimate:
@@ -188,8 +186,7 @@ def make_board(rows: OofRows, tuning: Tuning, judging: Judging) -> Board:
         metric = DEFAULT_METRIC[tuning.kind]
     if tuning.kind == "intensity":
         gold = join_levels(gold, tuning.n_levels)
-    board = Board.of(metric, gold, rows.languages, judging.scored, rows.groups)
-    return replace(board, beside=judging.beside)
+    return Board.of(metric, gold, rows.languages, judging.scored, rows.groups, rows.beside)
 
 
 @dataclass(frozen=True)

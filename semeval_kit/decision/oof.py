@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from semeval_kit.errors import KitError
 from semeval_kit.files import sha256_file, to_csv, write_atomic
+from semeval_kit.submission.metrics import NOTHING, Beside
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -35,6 +36,7 @@ class OofRows:
         languages: `(n,)`.
         groups: `(n,)`, the same number for rows that belong together (copies of a text).
         folds: `(n,)`, the fold whose model gave the row's probs.
+        beside: what a metric needs of each row beside gold and answers.
     """
 
     probs: FloatArray
@@ -43,6 +45,7 @@ class OofRows:
     target_names: tuple[str, ...]
     groups: IntArray
     folds: IntArray
+    beside: Beside = NOTHING
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not fit together.
@@ -67,6 +70,7 @@ class OofRows:
         target_names: Sequence[str],
         groups: Sequence[Hashable] | IntArray | None = None,
         folds: Sequence[int] | IntArray | None = None,
+        beside: Beside = NOTHING,
     ) -> OofRows:
         """Rows from plain sequences.
 
@@ -77,6 +81,7 @@ class OofRows:
             target_names: the C names.
             groups: `(n,)`, any equal values for rows that belong together; None: each row alone.
             folds: `(n,)`; None: one model gave all probs.
+            beside: what a metric needs of each row.
 
         Raises:
             KitError: shapes do not fit.
@@ -88,6 +93,7 @@ class OofRows:
             target_names=tuple(target_names),
             groups=index_groups(len(languages), groups),
             folds=np.zeros(len(languages), np.int64) if folds is None else np.asarray(folds),
+            beside=beside,
         )
 
     def __len__(self) -> int:
@@ -104,6 +110,7 @@ class OofRows:
             self.target_names,
             self.groups[rows],
             self.folds[rows],
+            self.beside.take(rows),
         )
 
     def check_probs(self) -> None:

@@ -85,6 +85,7 @@ class Board:
         languages: Sequence[str],
         scored: Mask | Sequence[bool] | None = None,
         groups: Sequence[Hashable] | IntArray | None = None,
+        beside: Beside = NOTHING,
     ) -> Board:
         """A board from plain sequences.
 
@@ -94,13 +95,14 @@ class Board:
             languages: `(n,)`.
             scored: `(L,)`; None: all labels count.
             groups: `(n,)`, any equal values for rows that belong together; None: each row alone.
+            beside: what the metric needs of each row.
 
         Raises:
             KitError: the metric is unknown.
         """
         find_metric(metric)
         mask = np.ones(gold.shape[1], bool) if scored is None else np.asarray(scored, bool)
-        return cls(metric, gold, tuple(languages), mask, index_groups(len(gold), groups))
+        return cls(metric, gold, tuple(languages), mask, index_groups(len(gold), groups), beside)
 
     @cached_property
     def rows_of(self) -> dict[str, IntArray]:

@@ -63,6 +63,39 @@ class IntensityRule:
 
 
 @dataclass(frozen=True, eq=False)
+class Line:
+    """How a predicted number becomes the answer: slope * number + intercept.
+
+    Attributes:
+        slopes: `(C,)`, above 0, so that ranks stay.
+        intercepts: `(C,)`, in the unit of the numbers.
+        limits: the range that answers are kept in; None: any number is an answer.
+    """
+
+    slopes: FloatArray
+    intercepts: FloatArray
+    limits: tuple[float, float] | None
+
+    def apply(self, numbers: FloatArray) -> FloatArray:
+        """The answers `(n, C)` to numbers `(n, C)`."""
+        answers: FloatArray = self.slopes * numbers + self.intercepts
+        return answers if self.limits is None else np.clip(answers, *self.limits)
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON-able values."""
+        limits = None if self.limits is None else list(self.limits)
+        slopes, intercepts = _to_lists(self.slopes), _to_lists(self.intercepts)
+        return {"slopes": slopes, "intercepts": intercepts, "limits": limits}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Line:
+        """The line that `to_json` wrote, equal in every bit."""
+        low_high = stored["limits"]
+        limits = None if low_high is None else (float(low_high[0]), float(low_high[1]))
+        return cls(_to_array(stored["slopes"]), _to_array(stored["intercepts"]), limits)
+
+
+@dataclass(frozen=True, eq=False)
 class Thresholds:
     """One threshold per target and language: a row is positive where its prob >= threshold.
 
@@ -77,6 +110,7 @@ class Thresholds:
         warnings: sentences for a person.
         intensity: the decoding of levels, for intensity tasks only.
         offsets: added to the log-probs of single labels `(C,)` before the highest wins; None: none.
+        line: what numbers become; None: they are answers as they are.
     """
 
     target_names: tuple[str, ...]
@@ -90,6 +124,7 @@ class Thresholds:
     warnings: tuple[str, ...] = ()
     intensity: IntensityRule | None = None
     offsets: FloatArray | None = None
+    line: Line | None = None
 
     @classmethod
     def even(cls, target_names: tuple[str, ...], value: float, rule: str) -> Thresholds:
@@ -115,6 +150,7 @@ class Thresholds:
             "warnings": list(self.warnings),
             "intensity": self.intensity.to_json() if self.intensity else None,
             **({} if self.offsets is None else {"offsets": _to_lists(self.offsets)}),
+            **({} if self.line is None else {"line": self.line.to_json()}),
         }
 
     @classmethod
@@ -140,6 +176,7 @@ class Thresholds:
                 warnings=tuple(stored["warnings"]),
                 intensity=IntensityRule.from_json(intensity) if intensity else None,
                 offsets=_to_array(stored["offsets"]) if stored.get("offsets") else None,
+                line=Line.from_json(stored["line"]) if stored.get("line") else None,
             )
         except KeyError as error:
             raise KitError(
@@ -160,7 +197,7 @@ def decode_probs(
         kind: "multilabel" (prob >= threshold), "singlelabel" (the highest prob among the labels of
             the language, one-hot; offsets first, if the rule has them), "intensity" (the rule
             stored with the thresholds), or "regression" and "distribution" (numbers, which are
-            answers as they are).
+            answers as they are unless the rule has a line).
         probs: `(n, C)`.
         thresholds: of the run; None only for "singlelabel", which then may choose any label.
         languages: `(n,)`; a language that was not tuned on gets the joint thresholds.
@@ -193,7 +230,7 @@ def decode_probs(
         return one_hot
     assert thresholds is not None
     if kind in NUMERIC:
-        return probs
+        return probs if thresholds.line is None else thresholds.line.apply(probs)
     if kind == "multilabel":
         return (probs >= thresholds.rows(languages)).astype(np.int64)
     if kind == "intensity":

@@ -38,8 +38,10 @@ class Tuning:
         n_bags: bootstraps per optimum; 0 takes the exact optimum.
         shrinkage: positives at which a target's own optimum and the shared one weigh the same.
         min_positives: below this, a target has no say in its threshold.
-        metric: what "singlelabel" offsets are tuned for; empty: accuracy.
+        metric: what offsets of "singlelabel" and a line of "regression" are tuned for; empty: the
+            usual one of the kind.
         scored: `(L,)`, which labels count in it; None: all.
+        limits: the range that the numbers of "regression" are kept in; None: any.
     """
 
     kind: str = "multilabel"
@@ -50,6 +52,7 @@ class Tuning:
     min_positives: int = 5
     metric: str = ""
     scored: tuple[bool, ...] | None = None
+    limits: tuple[float, float] | None = None
 
 
 def tune_thresholds(rows: OofRows, tuning: Tuning | None = None) -> Thresholds:

@@ -1,8 +1,9 @@
-"""Tuning the rule of a kind: offsets of single labels, levels of intensities, or thresholds."""
+"""Tuning the rule of a kind: offsets, a line, levels, or thresholds."""
 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from semeval_kit.decision.oof import FloatArray, IntArray, OofRows, split_langua
 from semeval_kit.decision.resampling import N_PARTS, Board, part_rows
 from semeval_kit.decision.rule import (
     IntensityRule,
+    Line,
     Thresholds,
     decode_levels,
     decode_probs,
@@ -28,13 +30,19 @@ from semeval_kit.decision.thresholds import (
     weigh_positives,
 )
 from semeval_kit.errors import KitError
-from semeval_kit.task.metric_facts import NUMERIC
+from semeval_kit.task.metric_facts import METRIC_FACTS, NUMERIC
 
 _LIFTS = np.linspace(0.0, 1.5, 7)
 _STEPS = np.linspace(-1.0, 1.0, 9)
 _N_SWEEPS = 2
 
-# More rows than these make offsets no better.
+# What a line over numbers can better: those that rank or correlate see none.
+_LINED = ("within_sd", "rmse", "mae")
+_SLOPES = np.array([0.02, 0.1, 0.3, 0.6, 1.0, 1.5])
+_N_LEVELS = 81  # of the mean answer, from the lowest gold to the highest
+_SMOOTHED = 3  # levels, so that a peak by chance is not taken
+
+# More rows than these make offsets, or a line, no better.
 _MAX_ROWS = 10_000
 METHODS = ("running_and", "expected_value")
 
@@ -53,25 +61,24 @@ def choose_offsets(rows: OofRows, tuning: Tuning) -> FloatArray | None:
     metric = tuning.metric or "accuracy"
     if metric not in (*CELL_METRICS, "accuracy", "exact_match"):
         return None
-    annotated = np.flatnonzero(~np.isnan(rows.targets).any(axis=1))
-    if len(annotated) > _MAX_ROWS:
-        rng = np.random.default_rng([tuning.seed, 6])
-        annotated = np.sort(rng.choice(annotated, _MAX_ROWS, replace=False))
-    rows = rows.take(annotated)
-    parts = part_rows(rows, [tuning.seed, N_PARTS])
-    if len(np.unique(parts)) < 2 or not len(rows):
+    tuning = replace(tuning, metric=metric)
+    return _keep_if_better(rows, tuning, lambda some: _tune_offsets(some, tuning)).offsets
+
+
+def choose_line(rows: OofRows, tuning: Tuning) -> Line | None:
+    """A line over numbers, or None where it gains nothing on rows that did not choose it.
+
+    A model that knows little had better answer nearer to where most ratings are, which changes no
+    rank. Slopes are above 0; slope and mean answer are chosen on a grid, column by column.
+
+    Args:
+        rows: numbers and gold in the task's unit. Their folds are the parts of the cross-fitting.
+        tuning: the metric, and the limits of answers; metrics of ranks and correlations leave the
+            numbers as they are.
+    """
+    if tuning.metric not in _LINED:
         return None
-    board = Board.of(metric, rows.targets, rows.languages, tuning.scored, rows.groups)
-    plain = constant_thresholds(rows, 0.0, "argmax")
-    before = decode_probs("singlelabel", rows.probs, plain, rows.languages)
-    after = before.copy()
-    for part in np.unique(parts):
-        held_out = np.flatnonzero(parts == part)
-        offsets = _tune(rows.take(np.flatnonzero(parts != part)), tuning, metric)
-        rule = replace(plain, offsets=offsets)
-        languages = [rows.languages[row] for row in held_out]
-        after[held_out] = decode_probs("singlelabel", rows.probs[held_out], rule, languages)
-    return _tune(rows, tuning, metric) if board.score(after) > board.score(before) else None
+    return _keep_if_better(rows, tuning, lambda some: _tune_line(some, tuning)).line
 
 
 def tune_intensity(rows: OofRows, tuning: Tuning) -> Thresholds:
@@ -108,7 +115,8 @@ def tune_rule(rows: OofRows, tuning: Tuning) -> Thresholds:
     Args:
         rows: out-of-fold.
         tuning: its kind decides: "multilabel" (`tune_thresholds`), "intensity" (`tune_intensity`),
-            "singlelabel" (`choose_offsets`), or `untuned_rule` where there is nothing to tune.
+            "singlelabel" (`choose_offsets`), "regression" (`choose_line`), or `untuned_rule` where
+            there is nothing to tune.
 
     Raises:
         KitError: a prob is not a number in 0..1, or the kind is unknown.
@@ -116,6 +124,9 @@ def tune_rule(rows: OofRows, tuning: Tuning) -> Thresholds:
     if tuning.kind == "singlelabel":
         rule, offsets = untuned_rule(rows, tuning.kind), choose_offsets(rows, tuning)
         return rule if offsets is None else replace(rule, rule="offsets", offsets=offsets)
+    if tuning.kind == "regression":
+        rule, line = untuned_rule(rows, tuning.kind), choose_line(rows, tuning)
+        return rule if line is None else replace(rule, rule="line", line=line)
     if tuning.kind in NUMERIC:
         return untuned_rule(rows, tuning.kind)
     if tuning.kind == "intensity":
@@ -154,17 +165,70 @@ def cross_fit(rows: OofRows, tuning: Tuning) -> Any:
     return np.concatenate([preds for _, preds in answers])[order]
 
 
-def _tune(rows: OofRows, tuning: Tuning, metric: str) -> FloatArray:
-    """Offsets `(L,)` with the highest score on the rows, shrunk toward a common lift."""
+def _keep_if_better(
+    rows: OofRows, tuning: Tuning, tune: Callable[[OofRows], Thresholds]
+) -> Thresholds:
+    """What `tune` makes of the rows, or the untuned rule where cross-fitted nothing is gained."""
+    annotated = np.flatnonzero(~np.isnan(rows.targets).any(axis=1))
+    if len(annotated) > _MAX_ROWS:
+        rng = np.random.default_rng([tuning.seed, 6])
+        annotated = np.sort(rng.choice(annotated, _MAX_ROWS, replace=False))
+    rows = rows.take(annotated)
+    plain, parts = untuned_rule(rows, tuning.kind), part_rows(rows, [tuning.seed, N_PARTS])
+    if len(np.unique(parts)) < 2 or not len(rows):
+        return plain
+    before = apply_rule(plain, rows, tuning)
+    after = before.copy()
+    for part in np.unique(parts):
+        held_out = np.flatnonzero(parts == part)
+        rule = tune(rows.take(np.flatnonzero(parts != part)))
+        after[held_out] = apply_rule(rule, rows.take(held_out), tuning)
+    board = _make_board(rows, tuning)
+    return tune(rows) if _rate(board, after) > _rate(board, before) else plain
+
+
+def _make_board(rows: OofRows, tuning: Tuning) -> Board:
+    scored, groups = tuning.scored, rows.groups
+    return Board.of(tuning.metric, rows.targets, rows.languages, scored, groups, rows.beside)
+
+
+def _rate(board: Board, answers: Any) -> float:
+    """The score, turned round where low is better."""
+    return board.score(answers) * (-1 if METRIC_FACTS[board.metric].low_is_better else 1)
+
+
+def _tune_line(rows: OofRows, tuning: Tuning) -> Thresholds:
+    """The slopes and mean answers with the best score on the rows, smoothed over levels."""
+    from scipy.ndimage import uniform_filter1d
+
+    board, numbers = _make_board(rows, tuning), rows.probs
+    means = numbers.mean(axis=0)
+    slopes, intercepts = np.ones(len(means)), np.zeros(len(means))
+    for column, gold in enumerate(rows.targets.T):
+        levels = np.linspace(gold.min(), gold.max(), _N_LEVELS)
+        rated = np.zeros((len(_SLOPES), len(levels)))
+        for place in np.ndindex(rated.shape):
+            slopes[column] = slope = _SLOPES[place[0]]
+            intercepts[column] = levels[place[1]] - slope * means[column]
+            rated[place] = _rate(board, Line(slopes, intercepts, tuning.limits).apply(numbers))
+        smoothed = uniform_filter1d(rated, _SMOOTHED, axis=1, mode="nearest")
+        best = np.unravel_index(smoothed.argmax(), rated.shape)
+        slopes[column] = _SLOPES[best[0]]
+        intercepts[column] = levels[best[1]] - slopes[column] * means[column]
+    return replace(untuned_rule(rows, tuning.kind), line=Line(slopes, intercepts, tuning.limits))
+
+
+def _tune_offsets(rows: OofRows, tuning: Tuning) -> Thresholds:
+    """The offsets with the highest score on the rows, shrunk toward a common lift."""
     log_probs = np.log(np.maximum(rows.probs, 1e-12))
     truth = rows.targets.argmax(axis=1)
     positives = count_positives(rows.targets)
     scored = np.ones(len(positives), bool) if tuning.scored is None else np.array(tuning.scored)
 
     def score(counts: FloatArray) -> float:
-        if metric in ("accuracy", "exact_match"):
+        if tuning.metric in ("accuracy", "exact_match"):
             return float(counts[:, 0].sum() / len(truth))
-        return float(find_metric(metric).score(counts, scored & (positives > 0)))
+        return float(find_metric(tuning.metric).score(counts, scored & (positives > 0)))
 
     lift = -np.log(np.maximum(positives, 1) / len(truth))
     scores = [
@@ -185,8 +249,8 @@ def _tune(rows: OofRows, tuning: Tuning, metric: str) -> FloatArray:
                 if reached > best + 1e-12:
                     best, offsets[label] = reached, step
     weights = weigh_positives(positives, tuning)
-    result: FloatArray = weights * offsets + (1 - weights) * anchor
-    return result
+    rule = untuned_rule(rows, tuning.kind)
+    return replace(rule, offsets=weights * offsets + (1 - weights) * anchor)
 
 
 def _count(truth: IntArray, called: IntArray, positives: IntArray) -> FloatArray:

@@ -302,7 +302,7 @@ def _judge(run: Run, team: Team, mixed: Floats, blending: Blending) -> dict[str,
         return target_rows(task, target, oof, team.judged, team.rows.folds)
 
     tuning = plan_tuning(run, target)
-    judging = plan_judging(run, target, team.judged)
+    judging = plan_judging(run, target)
     board = make_board(target_rows_of(mixed), tuning, judging)
     judge = BlendJudge(board, target_rows_of, tuning, blending)
     names = list(team.probs)

@@ -152,7 +152,7 @@ class _Judged:
 def _judge_target(
     run: Run, target: Target, rows: OofRows, examples: Examples, new: Sequence[NewRows]
 ) -> _Judged:
-    tuning, judging = plan_tuning(run, target), plan_judging(run, target, examples)
+    tuning, judging = plan_tuning(run, target), plan_judging(run, target)
     rule = tune_rule(rows, tuning)
     estimate = estimate_score(rows, tuning, judging)
     board = make_board(rows, tuning, judging)
@@ -255,16 +255,16 @@ def plan_tuning(run: Run, target: Target) -> Tuning:
         n_levels=target.max_intensity,
         metric=choose_metric(run.task, target.kind),
         scored=run.task.scoring.counted(target.labels),
+        limits=target.range if target.bounded else None,
     )
 
 
-def plan_judging(run: Run, target: Target, examples: Examples) -> Judging:
+def plan_judging(run: Run, target: Target) -> Judging:
     """What answers to a target are scored by."""
     return Judging(
         metric=choose_metric(run.task, target.kind),
         scored=run.task.scoring.counted(target.labels),
         best_epoch_on_valid=run.recipe.get("select_by", "last") != "last",
-        beside=find_beside_rows(run.task, target, examples),
     )
 
 
@@ -278,4 +278,5 @@ def target_rows(task: Task, target: Target, oof: Probs, examples: Examples, fold
         column_names(target),
         groups=number_groups(examples),
         folds=folds,
+        beside=find_beside_rows(task, target, examples),
     )

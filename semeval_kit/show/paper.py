@@ -39,7 +39,7 @@ from semeval_kit.show.tables_of_scores import (
     tabulate_uploads,
 )
 from semeval_kit.show.tabulate import Table, show_count, show_interval, show_number, show_seconds
-from semeval_kit.show.wording import name_encoder
+from semeval_kit.show.wording import TUNED_RULES, name_encoder
 
 AnswersBySplit = Mapping[str, Answers | None]
 Tables = dict[str, list[Table]]
@@ -185,7 +185,7 @@ def _collect_facts(
         "bibliography": collect_citations(run.task.citations, encoders),
         "encoder_name": results.encoder,
         "metric": results.metric_name,
-        "decision": results.wording.decision,
+        "decision": TUNED_RULES.get(results.estimate.get("rule", ""), results.wording.decision),
         "readings": readings,
         "gain": f"{show_number(gain[0])} {show_interval(gain[1:])}".strip(),
         "has_test": results.split_score("test") is not None,

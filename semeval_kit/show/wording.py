@@ -130,6 +130,15 @@ _WORDINGS = {
 }
 
 
+TUNED_RULES = {
+    "offsets": "An offset per label, tuned on out-of-fold probabilities and shrunk toward a common "
+    "one, is added to its log-probability; the label with the highest sum is predicted.",
+    "line": "The mean of the models' numbers is predicted, moved by a slope and an intercept that "
+    "are tuned on out-of-fold rows for the task's metric.",
+}
+"""How answers are decided by the rules that are tuned only where that gains something."""
+
+
 def find_wording(task: Task) -> Wording:
     """The words for a task's kind."""
     return _WORDINGS[task.kind]

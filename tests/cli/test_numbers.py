@@ -21,6 +21,7 @@ from semeval_kit.cli.main_job import run as run_command
 from semeval_kit.cli.options import read_plan
 from semeval_kit.files import read_json
 from semeval_kit.run.directory import Run
+from semeval_kit.show.answers import read_rule
 from semeval_kit.task.task import load_task
 
 TASK = """
@@ -109,7 +110,7 @@ def test_a_constant_that_is_no_worse_is_told_everywhere(ratings: Path, run: Run)
         dev = np.array([float(row["average"]) for row in csv.DictReader(file)])
     on_dev = float((np.abs(dev - answer) < 1).mean())
     assert floor["name"] == "the same number for every row"
-    assert own < floor["score"]
+    assert own <= floor["score"]
     said = (ratings / "said.txt").read_text(encoding="utf-8")
     assert f"held against: the same number for every row {floor['score']:.4f}\n" in said
     reason = f"the same number for every row scores {floor['score']:.4f}, the run {own:.4f}"
@@ -208,4 +209,25 @@ def test_numbers_are_spelled_in_every_format(ratings: Path) -> None:
     assert table[1].split()[0] == f"{row['labels']['average']:.3f}"
     (cells,) = csv.DictReader(call("predict", str(run), line, "--format", "csv").splitlines())
     assert cells["labels"] == f"average={row['labels']['average']:.6g}"
-    assert row["probs"]["average"] == pytest.approx((row["labels"]["average"] - 1) / 4, abs=1e-5)
+    line = read_rule(Run.open(run)).line
+    assert line is not None
+    (answer,) = line.apply(np.array([1 + 4 * row["probs"]["average"]]))
+    assert row["labels"]["average"] == pytest.approx(answer, abs=1e-4)
+
+
+def test_a_line_that_gains_is_told_and_moves_what_is_packed(ratings: Path, run: Run) -> None:
+    estimate, line = read_json(run.estimate_file), read_rule(run).line
+    assert line is not None
+    plain, tuned = (estimate[name]["score"] for name in ("at_half", "cross_fitted"))
+    assert (estimate["rule"], plain < tuned) == ("line", True)
+    said = (ratings / "said.txt").read_text(encoding="utf-8")
+    assert re.search(rf"^  the predicted numbers +{plain:.4f} \[", said, re.MULTILINE)
+    assert re.search(rf"^  tuned, cross-fitted +{tuned:.4f} \[", said, re.MULTILINE)
+    probs = run.read_probs("test", "eng").values
+    with run.pred_file("test", "eng").open(encoding="utf-8") as file:
+        packed = [float(row["average"]) for row in csv.DictReader(file)]
+    assert packed == pytest.approx(line.apply(1 + 4 * probs)[:, 0].tolist(), abs=1e-5)
+    assert len(set(packed)) > 1
+    call("paper", str(run.path))
+    (text,) = run.paper_dir.glob("*.md")
+    assert "a slope and an intercept that are tuned" in text.read_text(encoding="utf-8")

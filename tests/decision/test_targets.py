@@ -126,9 +126,9 @@ def test_numbers_are_estimated_as_they_are(metric: str) -> None:
     rng = np.random.default_rng(0)
     gold = np.round(1 + 4 * rng.random((300, 1)), 1)
     preds = gold + rng.normal(scale=0.8, size=gold.shape)
-    rows = OofRows.of(preds, gold, ["eng"] * 300, ["score"], folds=np.arange(300) % 5)
-    beside = Beside(spreads=np.full(300, 0.5))
-    judging = Judging(metric=metric, n_resamples=300, beside=beside)
+    folds, beside = np.arange(300) % 5, Beside(spreads=np.full(300, 0.5))
+    rows = OofRows.of(preds, gold, ["eng"] * 300, ["score"], folds=folds, beside=beside)
+    judging = Judging(metric=metric, n_resamples=300)
     found = estimate_score(rows, Tuning("regression"), judging)
     gaps = np.abs(gold - preds)
     expected = {
