@@ -242,7 +242,8 @@ def describe_blend(path: Path) -> str:
     from semeval_kit.show.wording import name_measure
     from semeval_kit.task.metric_facts import NUMERIC
 
-    judged, weights = read_json(path / "blend.json"), read_json(path / "weights.json")
+    run = Run.open(path)
+    judged, weights = read_json(run.blend_file), read_json(run.weights_file)
     lines = [f"Weights of {', '.join(weights['names'])}:"]
     for language, table in (weights["values"] or {"all languages": weights["joint"]}).items():
         labels_apart = weights["own"].get(language, [])
@@ -252,7 +253,7 @@ def describe_blend(path: Path) -> str:
         told += [(f"{label} ", columns[label]) for label in labels_apart]
         figures = "; ".join(what + " ".join(f"{value:.2f}" for value in row) for what, row in told)
         lines.append(f"  {language:<14} {figures}")
-    tuned = Run.open(path).task.kind not in NUMERIC
+    tuned = run.task.kind not in NUMERIC
     lines += [
         "",
         f"Out-of-fold {name_measure(judged['metric'])} on {judged['n_examples']} rows"

@@ -91,16 +91,15 @@ def blend_runs(
         # As seen from the blend, so that both can move together.
         here = run.path.resolve()
         places = {n: os.path.relpath(m.path.resolve(), here) for n, m in team.runs.items()}
-        write_json(run.path / "weights.json", {**weights.to_json(), "places": places})
+        write_json(run.weights_file, {**weights.to_json(), "places": places})
         _write_splits(run, team, weights, say)
         estimate = tune(run, say)
         notes = [*estimate["notes"], *team.notes]
         write_json(run.estimate_file, {**estimate, "notes": notes})
         pack(run, say)
         score(run, gold, say)
-        judged_file = run.path / "blend.json"
-        if not judged_file.is_file():
-            write_json(judged_file, _judge(run, team, mixed, blending))
+        if not run.blend_file.is_file():
+            write_json(run.blend_file, _judge(run, team, mixed, blending))
     return run
 
 
@@ -110,7 +109,7 @@ def read_blend(run: Run) -> tuple[BlendWeights, dict[str, Run]]:
     Raises:
         KitError: the blend is not finished, or a member is gone.
     """
-    stored = read_json(run.path / "weights.json")
+    stored = read_json(run.weights_file)
     members = {}
     for name, place in stored["places"].items():
         folder = Path(os.path.normpath(run.path.resolve() / place))
@@ -153,14 +152,16 @@ def locate_members(path: Path, plan: SystemPlan) -> dict[str, Path]:
 
 def list_blend_job(path: Path, plan: SystemPlan, gold: Path | None) -> list[Job]:
     """The job that blends the members' finished runs; none where the blend is packed."""
-    if Run(path).zip_file.is_file():
+    run = Run(path)
+    if run.zip_file.is_file():
         return []
     words = ["blend", *(str(place.resolve()) for place in locate_members(path, plan).values())]
     words += ["--to", path.name, "--submissions", str(path.parent.resolve())]
     for name, share in plan.weights.items():
         words += ["--weight", f"{path.name}_{name}={share}"]
     words += ["--gold", str(gold.resolve())] if gold is not None else []
-    return [Job("blend", (tuple(words),), after=tuple(plan.members), writes=(".",))]
+    writes = tuple(file.name for file in (run.weights_file, run.thresholds_file, run.zip_file))
+    return [Job("blend", (tuple(words),), after=tuple(plan.members), writes=writes)]
 
 
 def _create(path: Path, team: Team, plan: BlendPlan) -> Run:

@@ -49,7 +49,7 @@ from semeval_kit.run.frozen import (
     unpack_extra,
     unpack_rows,
 )
-from semeval_kit.run.layout import RESTORE, Layout, Row
+from semeval_kit.run.layout import FLEETING, RESTORE, Layout, Row
 from semeval_kit.task.codec import target_names
 
 NEW_SPLITS = ("dev", "test")  # that are predicted
@@ -394,7 +394,7 @@ def spell_folds(ids: Sequence[str], languages: Sequence[str], folds: Sequence[in
 
 def _has_content(fold_dir: Path) -> bool:
     """Whether there is more in a fold's folder than the log of a failure, or a process in it."""
-    if any(path.name not in ("worker.log", "state.json", SUMS) for path in fold_dir.iterdir()):
+    if any(path.name not in (*FLEETING, SUMS) for path in fold_dir.iterdir()):
         return True
     try:
         with hold_lock(fold_dir):

@@ -17,10 +17,10 @@ from pathlib import Path, PurePosixPath
 from semeval_kit.errors import KitError
 from semeval_kit.files import SUMS, hold_lock, sha256_file
 from semeval_kit.run.directory import Run
+from semeval_kit.run.layout import FLEETING
 from semeval_kit.run.plan import Engine
 
 FINISH = "finish"
-_LEFT_OUT = ("worker.log", "state.json")
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Job:
         name: "fold-0", or "finish" for what comes after all folds; plain, without commas.
         commands: the arguments of `semeval-kit`, one command after the other.
         after: names of the jobs that must be done before.
-        writes: the folder or files inside the run.
+        writes: folders and files inside the run, by which a job is seen to have done something.
     """
 
     name: str
@@ -148,7 +148,7 @@ def find_changed(folder: Path) -> None:
         for line in sums.read_text(encoding="utf-8", errors="replace").splitlines():
             digest, _, name = line.partition("  ")
             file = sums.parent / name
-            if not file.is_file() and name in _LEFT_OUT:
+            if not file.is_file() and name in FLEETING:
                 continue
             if not file.is_file() or sha256_file(file) != digest:
                 place = file.relative_to(folder)
@@ -158,7 +158,7 @@ def find_changed(folder: Path) -> None:
 def _is_carried(file: Path, name: Path, weights: bool) -> bool:
     hidden = any(part.startswith(".") for part in name.parts)
     heavy = bool({"model", "checkpoint"} & set(name.parts[:-1]))
-    carried = file.is_file() and not file.is_symlink() and name.name not in _LEFT_OUT
+    carried = file.is_file() and not file.is_symlink() and name.name not in FLEETING
     return carried and not hidden and (weights or not heavy) and "cluster" not in name.parts[:-1]
 
 

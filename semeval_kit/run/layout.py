@@ -13,6 +13,8 @@ from semeval_kit.files import SUMS, read_json, read_kept, write_json
 from semeval_kit.task.task import Task, load_task
 
 Row = dict[str, Any]
+FLEETING = ("worker.log", "state.json")
+"""Files of a fold that say how it goes, and that nothing goes on from."""
 RESTORE = "Put it back from a copy of the run, or start a new run."
 # Fields of a recipe that may be left open: the encoder decides, and done.json says what.
 OPEN_FIELDS = ("lr", "hidden_dropout", "attention_dropout")
@@ -160,6 +162,8 @@ class Layout:
     estimate_file = property(lambda self: self.path / "estimate.json")
     oof_answers_file = property(lambda self: self.path / "oof_answers.csv")
     zip_file = property(lambda self: self.path / f"{self.name}.zip")
+    weights_file = property(lambda self: self.path / "weights.json")
+    blend_file = property(lambda self: self.path / "blend.json")
     score_file = property(lambda self: self.path / "score.json")
     report_file = property(lambda self: self.path / "report.html")
     card_file = property(lambda self: self.path / "README.md")

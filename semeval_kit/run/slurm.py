@@ -16,7 +16,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,12 @@ from typing import Any
 from semeval_kit.errors import BusyError, KitError, import_extra
 from semeval_kit.files import hold_lock, read_json, write_json
 from semeval_kit.run.jobs import FINISH, Job
+from semeval_kit.run.layout import FLEETING
 from semeval_kit.run.plan import Say
 from semeval_kit.training.leaving import GRACE, LEAVING_SIGNALS
 
 _ATTEMPTS = 3
+_IDLE_ATTEMPTS = 5  # that were told to end before they had written anything
 _SIGNAL_SECONDS = 120  # before a time limit, at most: to end a step and write a checkpoint
 _GRACE_SECONDS = 60
 _BUSY_SECONDS = 5  # beside those that the command itself waits
@@ -158,7 +160,7 @@ def submit_jobs(
             )
             executor.update_parameters(**_spell_needs(cluster, folder, [job.name for job in array]))
             with executor.batch() if array else nullcontext():
-                handed = [executor.submit(Call(job.commands)) for job in array]
+                handed = [executor.submit(_call_for(folder, job)) for job in array]
             ids |= {job.name: str(task.job_id) for job, task in zip(array, handed, strict=True)}
             for job in later if kind == "slurm" else ():
                 if job.name in queued and not array:
@@ -167,7 +169,7 @@ def submit_jobs(
                     _call("scancel", queued[job.name].id)
                 before = [ids[name] for name in job.after if name in ids] + list(wait_for)
                 executor.update_parameters(**_spell_needs(cluster, folder, [job.name], before))
-                ids[job.name] = str(executor.submit(Call(job.commands)).job_id)
+                ids[job.name] = str(executor.submit(_call_for(folder, job)).job_id)
         except (RuntimeError, OSError, ValueError, subprocess.SubprocessError) as error:
             raise KitError(f"--engine slurm: the jobs cannot be submitted: {error}") from error
         write_json(place / "jobs.json", {**read_submitted(folder), **ids})
@@ -241,10 +243,20 @@ def has_completed(folder: Path, id_: str) -> bool:
 class Call:
     """A job on a node: tried three times; told to leave, it asks to be queued again."""
 
-    def __init__(self, commands: Sequence[Sequence[str]]) -> None:
-        """Keep the commands, each the arguments of `semeval-kit`."""
+    def __init__(
+        self, commands: Sequence[Sequence[str]], writes: Sequence[Path] = (), n_idle: int = 0
+    ) -> None:
+        """Keep what is to be done.
+
+        Args:
+            commands: each the arguments of `semeval-kit`.
+            writes: the folders and files that tell whether anything was done.
+            n_idle: how often in a row the job was told to leave before it had written there.
+        """
         self.commands = tuple(tuple(words) for words in commands)
+        self.writes, self.n_idle = tuple(writes), n_idle
         self.pid = 0
+        self.found: frozenset[tuple[str, int]] = frozenset()
 
     def __call__(self) -> None:
         """Do the commands one after the other.
@@ -252,6 +264,7 @@ class Call:
         Raises:
             KitError: one failed three times; its last words are in the job's log.
         """
+        self.found = self._look()
         for words in self.commands:
             failures = 0
             while (code := self._do(words)) != 0:
@@ -270,7 +283,8 @@ class Call:
         """Called by submitit when the job's time is over or its node is wanted: go on later.
 
         Raises:
-            KitError: the job was cancelled meanwhile, so that it must not come back.
+            KitError: the job was cancelled meanwhile, so that it must not come back; or it has been
+                told to leave five times in a row before it had written anything.
         """
         import submitit
 
@@ -282,7 +296,24 @@ class Call:
             time.sleep(0.1)
         if _is_cancelled():
             raise KitError("cancelled while it was leaving, so it is not queued again.")
-        return submitit.helpers.DelayedSubmission(Call(self.commands))
+        n_idle = self.n_idle + 1 if self.writes and self._look() == self.found else 0
+        if n_idle == _IDLE_ATTEMPTS:
+            raise KitError(
+                f"told to end {n_idle} times before anything was written, the first checkpoint "
+                "included. Submit again with a longer --time, or another --partition."
+            )
+        return submitit.helpers.DelayedSubmission(Call(self.commands, self.writes, n_idle))
+
+    def _look(self) -> frozenset[tuple[str, int]]:
+        """The files that a later job goes on from, each with when it was written."""
+        found = set()
+        for place in self.writes:
+            for path in (place, *place.rglob("*")):
+                fleeting = path.name in FLEETING and path.parent == place
+                with suppress(OSError):  # gone by now
+                    if not fleeting and not path.name.startswith(".") and path.is_file():
+                        found.add((str(path), path.stat().st_mtime_ns))
+        return frozenset(found)
 
     def _do(self, words: Sequence[str]) -> int:
         process = subprocess.Popen(
@@ -294,6 +325,10 @@ class Call:
             time.sleep(0.1)
         self.pid = 0
         return code
+
+
+def _call_for(folder: Path, job: Job) -> Call:
+    return Call(job.commands, [folder.resolve() / name for name in job.writes])
 
 
 def _cancel_taskless(folder: Path, queued: dict[str, Queued]) -> dict[str, Queued]:

@@ -211,7 +211,7 @@ def read_results(
     Raises:
         KitError: a stage has not run, or the data folder has changed since.
     """
-    task, weights_file = shown_task(run), run.path / "weights.json"
+    task, weights_file = shown_task(run), run.weights_file
     done = [run.read_done(model) for model in range(run.n_models)]
     given = {split: answers[split] for split in splits if answers and split in answers}
     given |= {split: read_answers(run, split) for split in splits if split not in given}

@@ -209,6 +209,36 @@ def test_a_job_that_is_cancelled_while_it_leaves_does_not_come_back(
     assert "--jobs=7_1" in asked
 
 
+def test_a_job_that_is_told_to_leave_before_it_has_written_anything_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As with a time limit that is shorter than the way to the first checkpoint."""
+    pytest.importorskip("submitit", reason="the extra [cluster] is not installed")
+    monkeypatch.setattr(slurm.signal, "signal", lambda *_: None)
+    place = tmp_path / "fold-0"
+    place.mkdir()
+
+    def begin(call: slurm.Call, *written: str) -> slurm.Call:
+        """Start a job and tell it to leave; gives the one that is queued in its place."""
+        monkeypatch.setattr(slurm.Call, "_do", lambda *_: 0)
+        call()
+        for name in written:
+            (place / name).parent.mkdir(exist_ok=True)
+            (place / name).write_text("x")
+        return call.checkpoint().function
+
+    call = slurm.Call((("train",),), (place, tmp_path / "run.zip"))
+    for attempt in range(4):
+        call = begin(call, "state.json", "worker.log", ".lock")  # these say nothing
+        assert call.n_idle == attempt + 1
+    call = begin(call, "checkpoint/state.json")
+    assert call.n_idle == 0
+    for _ in range(4):
+        call = begin(call)
+    with pytest.raises(KitError, match=r"told to end 5 times .* longer --time"):
+        begin(call)
+
+
 @pytest.mark.slow
 def test_copies_of_a_command_are_handed_out(tmp_path: Path) -> None:
     pytest.importorskip("submitit", reason="the extra [cluster] is not installed")
