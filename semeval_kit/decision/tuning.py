@@ -38,8 +38,8 @@ _N_SWEEPS = 2
 
 # What a line over numbers can better: those that rank or correlate see none.
 _LINED = ("within_sd", "rmse", "mae")
-_SLOPES = np.array([0.02, 0.1, 0.3, 0.6, 1.0, 1.5])
-_N_LEVELS = 81  # of the mean answer, from the lowest gold to the highest
+_SLOPES = np.array([0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.25, 1.5])
+_N_LEVELS = 101
 _SMOOTHED = 3  # levels, so that a peak by chance is not taken
 
 # More rows than these make offsets, or a line, no better.
@@ -69,7 +69,7 @@ def choose_line(rows: OofRows, tuning: Tuning) -> Line | None:
     """A line over numbers, or None where it gains nothing on rows that did not choose it.
 
     A model that knows little had better answer nearer to where most ratings are, which changes no
-    rank. Slopes are above 0; slope and mean answer are chosen on a grid, column by column.
+    rank. Slopes are above 0 and chosen from a few, column by column.
 
     Args:
         rows: numbers and gold in the task's unit. Their folds are the parts of the cross-fitting.
@@ -198,24 +198,34 @@ def _rate(board: Board, answers: Any) -> float:
 
 
 def _tune_line(rows: OofRows, tuning: Tuning) -> Thresholds:
-    """The slopes and mean answers with the best score on the rows, smoothed over levels."""
-    from scipy.ndimage import uniform_filter1d
-
-    board, numbers = _make_board(rows, tuning), rows.probs
-    means = numbers.mean(axis=0)
+    """The slopes with the best score on the rows, each with the mean answer that suits it."""
+    board, plain = _make_board(rows, tuning), untuned_rule(rows, tuning.kind)
+    means = rows.probs.mean(axis=0)
     slopes, intercepts = np.ones(len(means)), np.zeros(len(means))
     for column, gold in enumerate(rows.targets.T):
-        levels = np.linspace(gold.min(), gold.max(), _N_LEVELS)
-        rated = np.zeros((len(_SLOPES), len(levels)))
-        for place in np.ndindex(rated.shape):
-            slopes[column] = slope = _SLOPES[place[0]]
-            intercepts[column] = levels[place[1]] - slope * means[column]
-            rated[place] = _rate(board, Line(slopes, intercepts, tuning.limits).apply(numbers))
-        smoothed = uniform_filter1d(rated, _SMOOTHED, axis=1, mode="nearest")
-        best = np.unravel_index(smoothed.argmax(), rated.shape)
-        slopes[column] = _SLOPES[best[0]]
-        intercepts[column] = levels[best[1]] - slopes[column] * means[column]
-    return replace(untuned_rule(rows, tuning.kind), line=Line(slopes, intercepts, tuning.limits))
+        centred, tried = rows.probs[:, column] - means[column], []
+        for slope in _SLOPES:
+            level = _find_level(tuning.metric, gold - slope * centred, rows.beside.spreads)
+            slopes[column], intercepts[column] = slope, level - slope * means[column]
+            answers = Line(slopes, intercepts, tuning.limits).apply(rows.probs)
+            tried.append((_rate(board, answers), slope, intercepts[column]))
+        _, slopes[column], intercepts[column] = max(tried)
+    return replace(plain, line=Line(slopes, intercepts, tuning.limits))
+
+
+def _find_level(metric: str, numbers: FloatArray, spreads: FloatArray | None) -> float:
+    """The number that all of `numbers` `(n,)` are best answered by."""
+    if metric == "rmse":
+        return float(numbers.mean())
+    if metric == "mae":
+        return float(np.median(numbers))
+    # What SemEval-2026 Task 5 takes for right: how many numbers each level is near enough to.
+    reach = np.fmax(1.0 if spreads is None else spreads, 1.0)
+    levels = np.linspace(numbers.min(), numbers.max(), _N_LEVELS)
+    begun = np.searchsorted(np.sort(numbers - reach), levels, "left")
+    n_right = begun - np.searchsorted(np.sort(numbers + reach), levels, "right")
+    smoothed = np.convolve(n_right, np.ones(_SMOOTHED), "same")
+    return float(levels[smoothed.argmax()])
 
 
 def _tune_offsets(rows: OofRows, tuning: Tuning) -> Thresholds:
