@@ -182,7 +182,7 @@ class RunResults:
         answer = ", ".join(f"{label} {value:.3g}" for label, value in floor["answer"].items())
         return (
             f"On {split} {floor['name']} ({answer}) scores {constant:.4f}, this run "
-            f"{score.score:.4f}: an upload would gain nothing over it."
+            f"{score.score:.4f}: by {self.metric_name} an upload would gain nothing over it."
         )
 
     def reading(self, name: str) -> Mapping[str, Any]:

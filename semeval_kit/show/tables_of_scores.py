@@ -12,7 +12,7 @@ from semeval_kit.decision.rule import Thresholds
 from semeval_kit.show.results import RunResults
 from semeval_kit.show.scores import Interval, SplitResult
 from semeval_kit.show.tabulate import Table, show_interval, show_number
-from semeval_kit.show.wording import SPLIT_TITLES, name_measure
+from semeval_kit.show.wording import SPLIT_TITLES, TUNED_RULES, name_measure
 
 _N_BASELINES = 6
 _CROSS_FITTED = "Cross-fitted: each fold by thresholds tuned on the others."
@@ -25,7 +25,10 @@ def tabulate_main(results: RunResults) -> Table:
         "tuned_in_sample": "out of fold, tuned on the same rows (optimistic)",
         "cross_fitted": "out of fold, cross-fitted thresholds",
     }
-    if not results.wording.tuned:
+    if results.estimate.get("rule") in TUNED_RULES:
+        named |= {"at_half": f"out of fold, {results.wording.untuned}"}
+        named |= {"cross_fitted": "out of fold, tuned, cross-fitted"}
+    elif not results.wording.tuned:
         named = {"cross_fitted": "out of fold"}
     lines: list[tuple[str, int, float, Interval]] = []
     for name, title in named.items():
@@ -93,6 +96,8 @@ def tabulate_labels(
     if thresholds is not None and results.wording.tuned:
         columns["threshold"] = _show_cuts(results, thresholds)
         columns[f"{name} at 0.5"] = _show_scores(results.split_score(first, "half"))
+    if thresholds is not None:
+        columns |= _show_moves(thresholds)
     if any(label.precision is not None for label in score.labels):
         columns["P"] = {label: show_number(r.precision, 3) for label, r in labels.items()}
         columns["R"] = {label: show_number(r.recall, 3) for label, r in labels.items()}
@@ -105,6 +110,8 @@ def tabulate_labels(
     notes = [_CROSS_FITTED] if first == "oof" and results.wording.tuned else []
     if "threshold" in columns and len(getattr(thresholds, "values", ())) > 1:
         notes.append("The thresholds shown are those of all languages together.")
+    if thresholds is not None and thresholds.rule in TUNED_RULES:
+        notes.append(TUNED_RULES[thresholds.rule])
     return Table(
         f"labels-{first}",
         f"Per label, {SPLIT_TITLES[first]}",
@@ -112,6 +119,22 @@ def tabulate_labels(
         tuple((label, *(cells.get(label, "") for cells in columns.values())) for label in labels),
         notes=(" ".join(notes),) if notes else (),
     )
+
+
+def _show_moves(thresholds: Thresholds) -> dict[str, dict[str, str]]:
+    """What the rule adds to single labels, or makes of numbers: columns of cells by label."""
+    moves: dict[str, Any] = {}
+    if thresholds.offsets is not None:
+        moves["offset"] = thresholds.offsets
+    if thresholds.line is not None:
+        moves |= {"slope": thresholds.line.slopes, "intercept": thresholds.line.intercepts}
+    return {
+        column: {
+            label: show_number(value, 3)
+            for label, value in zip(thresholds.target_names, values, strict=True)
+        }
+        for column, values in moves.items()
+    }
 
 
 def tabulate_languages(results: RunResults) -> Table:

@@ -228,6 +228,15 @@ def test_a_line_that_gains_is_told_and_moves_what_is_packed(ratings: Path, run: 
         packed = [float(row["average"]) for row in csv.DictReader(file)]
     assert packed == pytest.approx(line.apply(1 + 4 * probs)[:, 0].tolist(), abs=1e-5)
     assert len(set(packed)) > 1
+    told = "moved by a slope and an intercept that are tuned on out-of-fold rows"
+    page = run.report_file.read_text(encoding="utf-8")
+    assert told in page
+    for name, value in (("slope", line.slopes[0]), ("intercept", line.intercepts[0])):
+        assert re.search(rf"<th[^>]*>{name}</th>", page)
+        assert re.search(rf"<td[^>]*>{value:.3f}</td>", page)
     call("paper", str(run.path))
     (text,) = run.paper_dir.glob("*.md")
-    assert "a slope and an intercept that are tuned" in text.read_text(encoding="utf-8")
+    paper = text.read_text(encoding="utf-8")
+    assert told in paper
+    assert f"| out of fold, as predicted | 60 | {plain:.4f}" in paper
+    assert f"| out of fold, tuned, cross-fitted | 60 | {tuned:.4f}" in paper
