@@ -204,8 +204,11 @@ def _tune_line(rows: OofRows, tuning: Tuning) -> Thresholds:
     slopes, intercepts = np.ones(len(means)), np.zeros(len(means))
     for column, gold in enumerate(rows.targets.T):
         centred, tried = rows.probs[:, column] - means[column], []
+        # The same for all parts, so that answers of several parts can be ranked together.
+        levels = np.linspace(gold.min(), gold.max(), _N_LEVELS)
         for slope in _SLOPES:
-            level = _find_level(tuning.metric, gold - slope * centred, rows.beside.spreads)
+            numbers = gold - slope * centred
+            level = _find_level(tuning.metric, numbers, levels, rows.beside.spreads)
             slopes[column], intercepts[column] = slope, level - slope * means[column]
             answers = Line(slopes, intercepts, tuning.limits).apply(rows.probs)
             tried.append((_rate(board, answers), slope, intercepts[column]))
@@ -213,15 +216,16 @@ def _tune_line(rows: OofRows, tuning: Tuning) -> Thresholds:
     return replace(plain, line=Line(slopes, intercepts, tuning.limits))
 
 
-def _find_level(metric: str, numbers: FloatArray, spreads: FloatArray | None) -> float:
-    """The number that all of `numbers` `(n,)` are best answered by."""
+def _find_level(
+    metric: str, numbers: FloatArray, levels: FloatArray, spreads: FloatArray | None
+) -> float:
+    """The number that all of `numbers` `(n,)` are best answered by; of `within_sd` a level."""
     if metric == "rmse":
         return float(numbers.mean())
     if metric == "mae":
         return float(np.median(numbers))
     # What SemEval-2026 Task 5 takes for right: how many numbers each level is near enough to.
     reach = np.fmax(1.0 if spreads is None else spreads, 1.0)
-    levels = np.linspace(numbers.min(), numbers.max(), _N_LEVELS)
     begun = np.searchsorted(np.sort(numbers - reach), levels, "left")
     n_right = begun - np.searchsorted(np.sort(numbers + reach), levels, "right")
     smoothed = np.convolve(n_right, np.ones(_SMOOTHED), "same")
