@@ -40,7 +40,8 @@ _TRAINING = {
     *("with_models", "exported", "published"),
 }
 
-_DRAWING = ("test_report", "test_sentences")  # every test of these draws a whole page
+# Every test of these draws a whole page, or several figures.
+_DRAWING = ("test_report", "test_sentences", "test_explain_files")
 
 
 _IMPORTS_TORCH = re.compile(
