@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import random
+import re
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -13,7 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from semeval_kit.cli import main
 from semeval_kit.run.directory import read_json, read_probs
 from semeval_kit.run.stages import Engine, run_all
 from semeval_kit.task.codec import target_names
@@ -189,9 +192,9 @@ def test_from_files_to_a_zip(
     assert any("incomplete" in line for line in said) == any(
         not layout.filled for layout in run.task.submission.layouts
     )
-    main = [c for t in run.task.main_targets for c in _columns(run.task.target_slices[t.name])]
+    columns = [c for t in run.task.main_targets for c in _columns(run.task.target_slices[t.name])]
     probs = read_probs(run.probs_file("test", languages[0]))
-    assert probs.target_names == tuple(target_names(run.task)[column] for column in main)
+    assert probs.target_names == tuple(target_names(run.task)[column] for column in columns)
     assert np.isfinite(probs.values).all()
     folds, rows = run.read_folds(), run.read_train()
     fold_of = [folds[key] for key in zip(rows.languages, rows.ids, strict=True)]
@@ -202,6 +205,38 @@ def test_from_files_to_a_zip(
         score = read_json(run.score_file)
         assert score["accepted"], score["message"]
         assert set(run.task.scoring.metrics) <= set(score["languages"][0]["metrics"])
+
+
+def test_what_is_said_of_several_targets_names_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for split, size in SIZES.items():
+        make_comments(tmp_path, split, size, random.Random(split))
+    monkeypatch.chdir(tmp_path)
+    words = ("--task", "semeval2027-stereoqueereval", "--data", ".", "--langs", "EN")
+    done = CliRunner().invoke(
+        main, ["run", *words, "--model", "tfidf", "--folds", "2", "--run", "mine"]
+    )
+    assert done.exit_code == 0, done.output
+    (warned,) = re.findall(r"warning: EN has (.*), but no training row", done.output)
+    assert {name.partition(":")[0] for name in warned.split(", ")} == {"target"}
+    estimate = read_json(tmp_path / "submissions" / "mine" / "estimate.json")
+    assert f"Out-of-fold macro-F1 of stereotype on {SIZES['train']} rows" in done.output
+    for name, metric, words_ in (
+        ("hate_speech", "macro_f1", "macro-F1"),
+        ("target", "exact_match", "exact match"),  # of scoring.by_target
+    ):
+        figures = estimate["targets"][name]
+        assert figures["metric"] == metric
+        assert f"  target {name}: {words_} {figures['cross_fitted']['score']:.4f} [" in done.output
+    page = (tmp_path / "submissions" / "mine" / "report.html").read_text(encoding="utf-8")
+    assert "exact match" in page
+    checked = CliRunner().invoke(main, ["data", "check", words[1], "--data", ".", "--langs", "EN"])
+    assert "positives in the order stereotype:yes / stereotype:no / hate_speech:no" in (
+        checked.output
+    )
+    (row,) = [line for line in checked.output.splitlines() if line.startswith("train ")]
+    assert " - " not in row
 
 
 def _columns(part: slice) -> range:

@@ -223,11 +223,12 @@ def _show_fetched(done: Fetched) -> None:
 
 def _show_table(task: Task, files: Sequence[FileReport]) -> None:
     """One line per file; positives in the order of the labels named above."""
-    click.echo(f"{task.name}: positives in the order {' / '.join(task.all_labels)}")
+    labels = [name for target in task.main_targets for name in target.label_names]
+    click.echo(f"{task.name}: positives in the order {' / '.join(labels)}")
     titles = ("split", "language", "rows", "labels", "positives", "notes", "warnings", "errors")
     rows: list[tuple[str, ...]] = [titles]
     for file in files:
-        counts = [str(file.positives.get(label, "-")) for label in task.all_labels]
+        counts = [str(file.positives.get(label, "-")) for label in labels]
         counts_of_findings = (len(file.notes), len(file.warnings), len(file.errors))
         rows.append(
             (

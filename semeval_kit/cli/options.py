@@ -330,7 +330,9 @@ def _read_languages(text: str | None, every: tuple[str, ...]) -> tuple[str, ...]
     if text is None:
         if len(every) > 1:
             codes = " ".join(every)
-            raise click.UsageError(f"--langs is missing: name one or more of {codes}, or 'all'.")
+            raise click.UsageError(
+                f"--langs is missing: name one or more of {codes}, or 'all' (with make: LANGS=)."
+            )
         return every
     if text.strip() == "all":
         return every

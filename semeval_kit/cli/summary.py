@@ -11,7 +11,6 @@ import click
 from semeval_kit.cli.options import align_rows
 from semeval_kit.decision.verdict import name_constant
 from semeval_kit.show.wording import TUNED_RULES, find_wording, name_measure
-from semeval_kit.submission.measure import list_declared
 from semeval_kit.submission.score import LanguageScore, Score
 from semeval_kit.task.metric_facts import is_low
 from semeval_kit.task.task import Task
@@ -70,12 +69,19 @@ def describe_estimate(run: Run, estimate: dict[str, Any], *, in_full: bool = Tru
         models = expected["n_models"]
         name = f"uploaded, mean of {models}" if models > 1 and expected["n_rows"] else "uploaded"
         rows.append((name, expected, "expect this"))
-    lines = [f"Out-of-fold {metric} on {estimate['n_examples']} rows (95% interval):"]
+    others = estimate.get("targets") or {}
+    whose = f" of {run.task.main_targets[0].name}" if others else ""
+    lines = [f"Out-of-fold {metric}{whose} on {estimate['n_examples']} rows (95% interval):"]
     for name, reading, remark in rows:
         interval = f"[{reading['low']:.4f}, {reading['high']:.4f}]"
         lines.append(f"  {name:<24} {reading['score']:.4f} {interval}  {remark}".rstrip())
     if expected is not None and expected["withheld"]:
         lines.append(f"  uploaded: not foretold; {expected['withheld']}")
+    for target in run.task.main_targets[1:] if others else ():
+        figures = others[target.name]
+        reading, measure = figures["cross_fitted"], name_measure(figures["metric"], target.kind)
+        interval = f"[{reading['low']:.4f}, {reading['high']:.4f}]"
+        lines.append(f"  target {target.name}: {measure} {reading['score']:.4f} {interval}")
     floors = (estimate.get("verdict") or {}).get("floors") or ()
     if floors:
         shown = ", ".join(
@@ -170,7 +176,7 @@ def _list_further(results: RunResults, split: str) -> str:
     measures = score.measures if score is not None else {}
     return ", ".join(
         f"{name_measure(name, results.task.kind)} {measures[name]:.4f}"
-        for name in list_declared(results.task)
+        for name in results.task.metrics_of()
         if name != results.metric and not math.isnan(measures.get(name, math.nan))
     )
 

@@ -18,6 +18,7 @@ from semeval_kit.submission.metrics import METRICS
 from semeval_kit.task.metric_facts import METRIC_FACTS
 
 if TYPE_CHECKING:
+    from semeval_kit.task.schema import Target
     from semeval_kit.task.task import Task
 
 DEFAULT_METRIC = {
@@ -45,14 +46,15 @@ _LARGE_IF_DOUBLE = 0.02
 _SIGMAS = 3.0
 
 
-def choose_metric(task: Task, kind: str) -> str:
-    """The first metric of the task that answers of a kind can be scored by: the one that ranks."""
+def choose_metric(task: Task, target: Target | None = None) -> str:
+    """The first metric that the task names for a target (its first): the one that ranks."""
+    target = target or task.main_targets[0]
     fitting = (
         name
-        for name in task.scoring.metrics
-        if name in METRICS and kind in METRIC_FACTS[name].kinds
+        for name in task.metrics_of(target)
+        if name in METRICS and target.kind in METRIC_FACTS[name].kinds
     )
-    return next(fitting, DEFAULT_METRIC[kind])
+    return next(fitting, DEFAULT_METRIC[target.kind])
 
 
 @dataclass(frozen=True)

@@ -86,8 +86,8 @@ class Expected:
             notes.append(
                 f"The upload is a mean of {self.n_models} models; out of fold each row has "
                 f"{'one' if self.n_seeds == 1 else f'the mean of {self.n_seeds}'}. "
-                f"From how the models differ on {self.n_rows} {self.split} rows, the mean scores "
-                f"{self.gain:+.4f} (standard error {self.gain_error:.4f})."
+                f"From how the models differ on {self.n_rows} {self.split} rows, the mean of "
+                f"all is worth {self.gain:+.4f} over that (standard error {self.gain_error:.4f})."
             )
         elif self.n_models > self.n_seeds:
             notes.append(SINGLE_MODELS)

@@ -253,7 +253,7 @@ def plan_tuning(run: Run, target: Target) -> Tuning:
         kind=target.kind,
         seed=int(run.settings["seed"]),
         n_levels=target.max_intensity,
-        metric=choose_metric(run.task, target.kind),
+        metric=choose_metric(run.task, target),
         scored=run.task.scoring.counted(target.labels),
         limits=target.range if target.bounded else None,
     )
@@ -262,7 +262,7 @@ def plan_tuning(run: Run, target: Target) -> Tuning:
 def plan_judging(run: Run, target: Target) -> Judging:
     """What answers to a target are scored by."""
     return Judging(
-        metric=choose_metric(run.task, target.kind),
+        metric=choose_metric(run.task, target),
         scored=run.task.scoring.counted(target.labels),
         best_epoch_on_valid=run.recipe.get("select_by", "last") != "last",
     )

@@ -195,7 +195,13 @@ def _warn_of_unlearnt_labels(task: Task, examples: Examples, say: Say) -> None:
         if np.nansum(examples.labels[:, column]) > 0
     }
     for language in task.predict_languages:
-        missing = [label for label in task.labels_for(language) if label not in learnt]
+        lacking = set(task.all_labels) - set(task.labels_for(language))
+        missing = [
+            name
+            for target in task.main_targets
+            for label, name in zip(target.labels, target.label_names, strict=True)
+            if name not in learnt and not (target.name == "main" and label in lacking)
+        ]
         if missing:
             say(
                 f"warning: {language} has {', '.join(missing)}, but no training row is positive "

@@ -133,7 +133,7 @@ def _freeze(path: Path, asked: SearchPlan) -> dict[str, Any]:
         **hash_extra(plan.config, learnt),
         **hash_unlabelled(plan.config, task, data, languages),
         "objective": asked.objective,
-        "metric": choose_metric(task, task.main_targets[0].kind),
+        "metric": choose_metric(task),
         "recipe": recipe,
         "space": asked.space.text,
     }

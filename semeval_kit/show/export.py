@@ -90,9 +90,7 @@ def choose_best_fold(run: Run) -> int:
     def score(fold: int) -> float:
         rows = np.flatnonzero(folds == fold)
         languages = [answers.examples.languages[row] for row in rows]
-        board = Board.of(
-            choose_metric(run.task, run.task.kind), answers.gold[rows], languages, scored
-        )
+        board = Board.of(choose_metric(run.task), answers.gold[rows], languages, scored)
         return board.score(answers.tuned[rows])
 
     return max(range(run.n_folds), key=lambda fold: (score(fold), -fold))

@@ -223,7 +223,7 @@ def read_results(
         for split in splits
         if (answered := given[split]) is not None
     }
-    metric = choose_metric(task, task.kind)
+    metric = choose_metric(task)
     estimate = read_json(run.estimate_file) if run.estimate_file.is_file() else {}
     if "oof" in scores and estimate.get("metric") == metric:
         scores["oof"] = _quote_estimate(scores["oof"], estimate, with_interval=n_resamples > 0)
@@ -282,7 +282,7 @@ def _score_constants(
 
 def find_history_metric(task: Task, histories: Sequence[Sequence[Mapping[str, Any]]]) -> str:
     """The column of the folds' histories that is nearest to the task's score."""
-    metric = choose_metric(task, task.kind)
+    metric = choose_metric(task)
     kept = {key for history in histories for row in history for key in row}
     wanted = (metric, {"accuracy": "subset_accuracy"}.get(metric, ""), "macro_f1")
     return next((name for name in wanted if name in kept), metric)

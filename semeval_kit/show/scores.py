@@ -12,7 +12,7 @@ from semeval_kit.decision.oof import split_languages
 from semeval_kit.decision.resampling import Board, find_interval
 from semeval_kit.show.answers import Answers
 from semeval_kit.show.wording import find_wording
-from semeval_kit.submission.measure import find_beside_rows, is_unmet, list_declared
+from semeval_kit.submission.measure import find_beside_rows, is_unmet
 from semeval_kit.submission.metrics import METRICS, Beside, count_labels, macro_auc
 from semeval_kit.task.task import Task
 
@@ -80,7 +80,7 @@ def score_answers(
     scored = np.array(task.scoring.counted(task.all_labels))
     beside = find_beside_rows(task, task.main_targets[0], answers.examples)
     bench = _Bench(task, answers, answers.preds(rule), n_resamples, seed, beside)
-    metric = choose_metric(task, task.kind)
+    metric = choose_metric(task)
     rows_of = split_languages(answers.examples.languages)
     columns = {  # those that a language has and that count
         code: np.flatnonzero(scored & ~np.isnan(answers.gold[rows]).all(axis=0))
@@ -88,7 +88,7 @@ def score_answers(
     }
     values = {
         name: {code: bench.measure(name, rows, columns[code]) for code, rows in rows_of.items()}
-        for name in dict.fromkeys((metric, *find_wording(task).measures, *list_declared(task)))
+        for name in dict.fromkeys((metric, *find_wording(task).measures, *task.metrics_of()))
     }
     by_label_bench = replace(bench, n_resamples=n_resamples * by_label)
     return SplitResult(

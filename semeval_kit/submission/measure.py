@@ -44,7 +44,7 @@ def measure_answers(
         scored = np.array(task.scoring.counted(reference.labels[columns]))
         if np.isnan(preds[:, columns]).all():
             continue
-        for name in list_declared(task, target):
+        for name in task.metrics_of(target):
             if name in metrics.METRICS and not is_unmet(name, beside):
                 key = name if len(main) == 1 else f"{target.name}_{name}"
                 metric = metrics.find(name)
@@ -76,14 +76,6 @@ def find_beside_rows(task: Task, target: Target, examples: Examples) -> Beside:
         keys = list(zip(examples.languages, number_groups(examples).tolist(), strict=True))
         reverse = metrics.pair_swapped(keys, examples.texts, examples.pairs)
     return _gather(task, target, examples, reverse)
-
-
-def list_declared(task: Task, target: Target | None = None) -> tuple[str, ...]:
-    """The metrics that the task file names for a target (the first), in their order."""
-    target = target or task.main_targets[0]
-    if target.name in task.scoring.by_target:
-        return task.scoring.by_target[target.name]
-    return tuple(k for k in task.scoring.metrics if target.kind in METRIC_FACTS[k].kinds)
 
 
 def is_unmet(name: str, beside: Beside) -> bool:

@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 from semeval_kit.errors import KitError
 from semeval_kit.task.check import find_errors
 from semeval_kit.task.codec import column_names
+from semeval_kit.task.metric_facts import METRIC_FACTS
 from semeval_kit.task.schema import (
     Address,
     AnswerRules,
@@ -125,6 +126,14 @@ class Task(Section):
         """The targets that are predicted, scored and uploaded."""
         return tuple(target for target in self.targets if not target.auxiliary)
 
+    def metrics_of(self, target: Target | None = None) -> tuple[str, ...]:
+        """The metrics that the task names for a target (its first), in their order."""
+        target = target or self.main_targets[0]
+        named = self.scoring.by_target.get(target.name)
+        return named or tuple(
+            name for name in self.scoring.metrics if target.kind in METRIC_FACTS[name].kinds
+        )
+
     @property
     def label_names(self) -> tuple[str, ...]:
         """Names of the columns of `Examples.labels`, those of all targets."""
@@ -151,7 +160,9 @@ class Task(Section):
             hint = nearest(name, by_name)
             raise KitError(f"target '{name}' is not in task {self.name}{hint}.")
         target = by_name[name]
-        alone: dict[str, Any] = {"target_tables": {}, "main_table": ""}
+        metrics = self.scoring.by_target.get(name, self.scoring.metrics)
+        scoring = self.scoring.model_copy(update={"metrics": metrics, "by_target": {}})
+        alone: dict[str, Any] = {"target_tables": {}, "main_table": "", "scoring": scoring}
         if target.name != "main":
             alone |= {
                 **{key: getattr(target, key) for key in _SHARED_KEYS},

@@ -40,7 +40,8 @@ class Slots:
         """Say it to a person."""
         each = " or ".join(map(str, sorted(set(self.threads))))
         processes = f"{self.processes} processes and " if self.processes > 1 else ""
-        return f"{self.jobs} at a time, {processes}{each} threads each"
+        threads = "thread" if each == "1" else "threads"
+        return f"{self.jobs} at a time, {processes}{each} {threads} each"
 
 
 def plan_slots(

@@ -222,7 +222,7 @@ def test_the_best_fold_is_best_by_the_metric_of_the_task(made_runs, name):
     run = made_runs[name]
     answers, fold_of = read_answers(run, "oof"), run.read_folds()
     folds = np.array([fold_of[key] for key in answers.keys])
-    metric = METRICS[choose_metric(run.task, run.task.kind)]
+    metric = METRICS[choose_metric(run.task)]
     scores = [metric(answers.gold[folds == k], answers.tuned[folds == k]) for k in range(3)]
     assert choose_best_fold(run) == int(np.argmax(scores))
 

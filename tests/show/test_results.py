@@ -131,7 +131,7 @@ def test_intensity_is_scored_by_pearson(made_runs):
 
 def test_single_label_has_its_six_metrics(made_runs):
     results = read_results(made_runs["single"], ["dev"], n_resamples=0)
-    assert choose_metric(results.task, results.task.kind) == "accuracy"
+    assert choose_metric(results.task) == "accuracy"
     assert list(results.split_score("dev").measures) == [
         "accuracy",
         "weighted_precision",
