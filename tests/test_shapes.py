@@ -207,6 +207,7 @@ def test_from_files_to_a_zip(
         assert set(run.task.scoring.metrics) <= set(score["languages"][0]["metrics"])
 
 
+@pytest.mark.trains
 def test_what_is_said_of_several_targets_names_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,9 +44,11 @@ class Lease:
         self._last = 0.0
 
     def note(self, event: dict[str, Any]) -> None:
-        """Keep what an event of training or predicting says, every few seconds."""
-        self.content |= {name: event[name] for name in _TOLD if name in event}
-        if time.monotonic() - self._last >= _NOTE_SECONDS:
+        """Keep what an event of training or predicting says: the first, then every few seconds."""
+        told = {name: event[name] for name in _TOLD if name in event}
+        is_first = bool(told) and not self.content.keys() & told.keys()
+        self.content |= told
+        if is_first or time.monotonic() - self._last >= _NOTE_SECONDS:
             self.write()
 
     def write(self, **more: Any) -> None:

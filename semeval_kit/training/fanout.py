@@ -164,6 +164,7 @@ class _Display:
         if job.bar is not None and job.bar.desc.rstrip(": ") != title:
             self.close(job)
         if job.bar is None:
+            times = "{elapsed}<{remaining}" + (", {rate_fmt}" if unit == "row" else "")
             job.bar = tqdm(
                 total=total,
                 desc=title,
@@ -172,6 +173,7 @@ class _Display:
                 leave=False,
                 file=sys.stderr,
                 dynamic_ncols=True,
+                bar_format=f"{{l_bar}}{{bar}}| {{n_fmt}}/{{total_fmt}} [{times}{{postfix}}]",
             )
         return job.bar
 

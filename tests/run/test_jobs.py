@@ -260,7 +260,6 @@ def test_a_lease_says_who_is_at_work(prepared: Run) -> None:
     prepared.fold_dir(0).mkdir()
     with lease.hold_lease(prepared, 0) as held:
         held.note({"event": "step", "epoch": 1, "step": 3, "steps": 4, "rows_per_second": 9.5})
-        held.write()
         state = lease.read_state(prepared, 0)
         assert (state["state"], state["pid"]) == ("running", os.getpid())
         shown = call("status", prepared.path).stdout

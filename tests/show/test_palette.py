@@ -138,7 +138,9 @@ def test_png_is_the_same_bytes_at_200_dots_per_inch():
     one, two = (charts.render_png(sample()) for _ in range(2))
     assert one == two
     image = Image.open(io.BytesIO(one))
-    assert image.size == (round(charts.WIDTH * 200), 400)
+    width, height = image.size
+    assert abs(width - charts.WIDTH * 200) < 1  # matplotlib 3.10 cuts where 3.11 rounds
+    assert height == 400
     assert "Software" not in image.info
 
 
