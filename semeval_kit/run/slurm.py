@@ -26,7 +26,7 @@ from semeval_kit.files import hold_lock, read_json, write_json
 from semeval_kit.run.jobs import FINISH, Job
 from semeval_kit.run.layout import FLEETING
 from semeval_kit.run.plan import Say
-from semeval_kit.training.leaving import GRACE, LEAVING_SIGNALS
+from semeval_kit.training.machine import GRACE, LEAVING_SIGNALS
 
 _ATTEMPTS = 3
 _IDLE_ATTEMPTS = 5  # that were told to end before they had written anything

@@ -22,8 +22,7 @@ from tqdm import tqdm
 from semeval_kit.errors import BusyError, KitError
 from semeval_kit.files import refuse_link
 from semeval_kit.run.directory import Run
-from semeval_kit.training.leaving import LEAVING_SIGNALS, grace_seconds
-from semeval_kit.training.machine import Slots, find_device_type
+from semeval_kit.training.machine import LEAVING_SIGNALS, Slots, find_device_type, grace_seconds
 
 Event = dict[str, Any]
 _LOG_LINES = 20

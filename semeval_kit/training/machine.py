@@ -1,13 +1,22 @@
-"""What the machine can do: how many folds side by side, threads for each, and which precision."""
+"""What the machine can do, and when it tells a process to leave.
+
+How many folds side by side, threads for each, and which precision. A scheduler sends a signal some
+time before it kills: while a fold's steps are taken the signal is only noted, so that what it has
+learnt is written between two of them.
+"""
 
 from __future__ import annotations
 
 import os
 import platform
 import resource
+import signal
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
+from types import FrameType
 from typing import Any
 
 import psutil
@@ -17,6 +26,13 @@ from semeval_kit.errors import KitError
 
 _RECORDED = ("torch", "transformers", "accelerate", "tokenizers", "numpy")
 _NUMERIC_ENV = ("ATEN_CPU_CAPABILITY", "MKL_CBWR", "DNNL_MAX_CPU_ISA", "ONEDNN_MAX_CPU_ISA")
+
+GRACE = "SEMEVAL_KIT_GRACE_SECONDS"
+LEAVING_SIGNALS = tuple(
+    getattr(signal, name)
+    for name in ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
+    if hasattr(signal, name)
+)
 
 
 @dataclass(frozen=True)
@@ -98,23 +114,6 @@ def plan_slots(
     )
 
 
-def _count_sharing(model_bytes: int) -> int:
-    """How many folds train on one GPU at a time.
-
-    An encoder of 100 MB leaves most of a GPU idle, one of 1 GB does not. These numbers are from
-    what is known of GPUs, not measured; memory that does not suffice halves the batches.
-    """
-    import torch
-
-    per_job = 2_000_000_000 + 6 * model_bytes  # CUDA itself, activations; weights, moments, slopes
-    smallest = min(
-        torch.cuda.get_device_properties(number).total_memory
-        for number in range(torch.cuda.device_count())
-    )
-    wanted = max(1, min(4, 600_000_000 // max(model_bytes, 1)))
-    return max(1, min(wanted, int(smallest * 0.8) // per_job))
-
-
 def count_cores() -> int:
     """Cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
@@ -182,6 +181,53 @@ def fingerprint(threads: int, world_size: int, device_type: str, precision: str)
     }
 
 
+def peak_memory_mb() -> float:
+    """Most memory that this process has held, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)
+
+
+def leave_when_told() -> None:
+    """Let this process leave by an exception on the signals that ask for it."""
+    for number in LEAVING_SIGNALS:
+        signal.signal(number, _leave)
+
+
+@contextmanager
+def finish_step_first() -> Iterator[Callable[[], bool]]:
+    """Only note a signal inside, and leave at the end; gives what tells whether one came."""
+    _Told.is_deferred = True
+    try:
+        yield lambda: bool(_Told.number)
+    finally:
+        _Told.is_deferred = False
+    number, _Told.number = _Told.number, 0
+    if number:
+        raise SystemExit(128 + number)
+
+
+def grace_seconds(default: float) -> float:
+    """How long a process that was told to leave may take: as a scheduler allows, or `default`."""
+    return float(os.environ.get(GRACE, default))
+
+
+def _count_sharing(model_bytes: int) -> int:
+    """How many folds train on one GPU at a time.
+
+    An encoder of 100 MB leaves most of a GPU idle, one of 1 GB does not. These numbers are from
+    what is known of GPUs, not measured; memory that does not suffice halves the batches.
+    """
+    import torch
+
+    per_job = 2_000_000_000 + 6 * model_bytes  # CUDA itself, activations; weights, moments, slopes
+    smallest = min(
+        torch.cuda.get_device_properties(number).total_memory
+        for number in range(torch.cuda.device_count())
+    )
+    wanted = max(1, min(4, 600_000_000 // max(model_bytes, 1)))
+    return max(1, min(wanted, int(smallest * 0.8) // per_job))
+
+
 def _name_device(device_type: str) -> str:
     import torch
 
@@ -199,7 +245,15 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def peak_memory_mb() -> float:
-    """Most memory that this process has held, in MB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)
+class _Told:
+    """What this process was told, and whether it is in the middle of a step."""
+
+    number = 0
+    is_deferred = False
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    if _Told.is_deferred:
+        _Told.number = number
+        return
+    raise SystemExit(128 + number)

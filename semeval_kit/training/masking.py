@@ -33,7 +33,7 @@ from semeval_kit.training.checkpoint import (
 )
 from semeval_kit.training.encoder import frozen_modules, group_parameters, load_bare, load_masked
 from semeval_kit.training.feed import lay_out_ahead, pin, place
-from semeval_kit.training.leaving import finish_step_first
+from semeval_kit.training.machine import finish_step_first
 from semeval_kit.training.recipe import Recipe, peak_lr
 from semeval_kit.training.steps import (
     Steps,

@@ -26,7 +26,7 @@ from typing import Any
 from semeval_kit.errors import KitError, explain_error
 from semeval_kit.run.directory import Probs, Run, hold_lock, remove_leftovers, write_probs
 from semeval_kit.run.lease import Lease, hold_lease
-from semeval_kit.training.leaving import grace_seconds, leave_when_told
+from semeval_kit.training.machine import grace_seconds, leave_when_told
 from semeval_kit.training.trackers import REPORT_TO, tracking
 
 Event = dict[str, Any]
