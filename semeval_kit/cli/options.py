@@ -295,7 +295,7 @@ def data_option(command: Command) -> Command:
 def _name_trackers(_: click.Context, __: click.Parameter, value: str | None) -> None:
     """See that the trackers are there before anything is done; the folds' processes inherit it."""
     if value:
-        from semeval_kit.training.trackers import REPORT_TO, read_trackers
+        from semeval_kit.training.worker import REPORT_TO, read_trackers
 
         os.environ[REPORT_TO] = ",".join(read_trackers(value))
 

@@ -41,12 +41,13 @@ from semeval_kit.training.feed import (
     place,
 )
 from semeval_kit.training.head import TargetLoss
-from semeval_kit.training.levers import Adversary, WeightAverage
 from semeval_kit.training.machine import finish_step_first, peak_memory_mb
 from semeval_kit.training.progress import Progress, RunningEpoch, measure
 from semeval_kit.training.recipe import Recipe
 from semeval_kit.training.steps import (
+    Adversary,
     Steps,
+    WeightAverage,
     copy_weights,
     count_steps,
     draw_seed,

@@ -1,7 +1,8 @@
 """One fold in a process of its own: `python -m semeval_kit.training.worker train RUN FOLD`.
 
 Started by `fanout`, for an encoder through `accelerate launch`. It tells its parent how it goes
-with one JSON object per line on stdout. What a fold is depends on the run's member; torch is
+with one JSON object per line on stdout, and experiment trackers of every epoch: a run of theirs for
+each fold, those of a run in one group. What a fold is depends on the run's member; torch is
 imported only for those that need it.
 """
 
@@ -20,6 +21,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,6 @@ from semeval_kit.errors import KitError, explain_error
 from semeval_kit.run.directory import Probs, Run, hold_lock, remove_leftovers, write_probs
 from semeval_kit.run.lease import Lease, hold_lease
 from semeval_kit.training.machine import grace_seconds, leave_when_told
-from semeval_kit.training.trackers import REPORT_TO, tracking
 
 Event = dict[str, Any]
 WATCH_PARENT = "SEMEVAL_KIT_WATCH_PARENT"
@@ -35,6 +36,18 @@ _LINEAR = ("linear", "frozen")  # members without torch
 _EVENT_SECONDS = 0.5
 _LOCK_SECONDS = 20
 _ORPHAN_SECONDS = 10
+
+REPORT_TO = "SEMEVAL_KIT_REPORT_TO"
+"""The environment variable by which the processes of folds know the experiment trackers."""
+_PACKAGES = {
+    "wandb": ("wandb",),
+    "tensorboard": ("tensorboard", "tensorboardX"),
+    "trackio": ("trackio",),
+    "mlflow": ("mlflow",),
+}
+TRACKERS = tuple(_PACKAGES)
+# Of an epoch's event, what is no measure.
+_NO_MEASURE = {"event", "fold", "epoch"}
 
 
 def main() -> None:
@@ -153,6 +166,57 @@ class Emitter:
             sys.stdout.flush()
 
 
+def read_trackers(text: str) -> tuple[str, ...]:
+    """The trackers that a person names, with commas between them.
+
+    Raises:
+        KitError: one is unknown, or its package is not installed.
+    """
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    for name in names:
+        if name not in _PACKAGES:
+            raise KitError(f"--report-to {name}: unknown. Choose from {', '.join(TRACKERS)}.")
+        if not any(find_spec(package) for package in _PACKAGES[name]):
+            raise KitError(f"--report-to {name}: not installed. Install it: pip install {name}")
+    return names
+
+
+@contextmanager
+def tracking(
+    run: Run, fold: int, emit: Callable[[Event], None]
+) -> Iterator[Callable[[Event], None]]:
+    """Give an `emit` that also tells the trackers of every epoch.
+
+    A tracker that fails later is left out with a note: training goes on.
+
+    Raises:
+        KitError: a tracker is missing, or cannot begin.
+    """
+    trackers = [_begin(name, run, fold) for name in read_trackers(os.environ.get(REPORT_TO, ""))]
+
+    def tell(event: Event) -> None:
+        emit(event)
+        if event["event"] != "epoch":
+            return
+        measures = {
+            key: value
+            for key, value in event.items()
+            if key not in _NO_MEASURE and isinstance(value, int | float)
+        }
+        for tracker in list(trackers):
+            try:
+                tracker.log(measures, step=event["epoch"])
+            except Exception as error:
+                trackers.remove(tracker)
+                emit({"event": "note", "text": f"{tracker.name} is left out from here on: {error}"})
+
+    try:
+        yield tell
+    finally:
+        for tracker in trackers:
+            tracker.finish()
+
+
 def _end_with_parent() -> None:
     """Leave when stdin closes: the parent holds its other end for as long as it lives."""
 
@@ -164,6 +228,33 @@ def _end_with_parent() -> None:
         os._exit(128 + signal.SIGTERM)
 
     threading.Thread(target=wait, daemon=True).start()
+
+
+def _begin(name: str, run: Run, fold: int) -> Any:
+    from accelerate.state import PartialState
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS
+
+    PartialState()  # trackers ask it which process is the main one
+    model = run.name_model(fold).replace(" ", "-")
+    title = f"{run.name}-{model}"
+    choices: dict[str, dict[str, Any]] = {
+        "wandb": {"name": title, "group": run.name, "id": title, "resume": "allow"},
+        "trackio": {"name": title, "group": run.name, "resume": "allow"},
+        "mlflow": {"run_name": title, "tags": {"group": run.name}},
+        "tensorboard": {"logging_dir": str(run.path / "trackers")},
+    }
+    project = model if name == "tensorboard" else run.task.name
+    recipe = {key: value for key, value in run.recipe.items() if value is not None}
+    try:
+        tracker = LOGGER_TYPE_TO_CLASS[name](project, **choices[name])
+        tracker.start()
+        if name != "tensorboard":  # whose table of settings is a run of its own
+            tracker.store_init_configuration({**recipe, "fold": fold})
+    except Exception as error:
+        raise KitError(
+            f"--report-to {name}: cannot begin ({error}). Mend it, or leave it out."
+        ) from error
+    return tracker
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ from torch.nn import functional
 from semeval_kit.errors import KitError
 from semeval_kit.training.encoder import load_classifier, parameter_groups
 from semeval_kit.training.head import TargetLoss
-from semeval_kit.training.levers import Adversary, WeightAverage
 from semeval_kit.training.recipe import make_recipe
+from semeval_kit.training.steps import Adversary, WeightAverage
 from semeval_kit.training.targets import LossOptions, Target, Targets
 
 NO_DROPOUT = {"hidden_dropout": 0.0, "attention_dropout": 0.0, "head_dropout": 0.0}
