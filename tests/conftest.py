@@ -44,9 +44,7 @@ _TRAINING = {
 _DRAWING = ("test_report", "test_sentences", "test_explain_files")
 
 
-_IMPORTS_TORCH = re.compile(
-    r"^(import|from) (torch|semeval_kit\.training\.predict)\b", re.MULTILINE
-)
+_IMPORTS_TORCH = re.compile(r"^(import|from) (torch|semeval_kit\.training\.fold)\b", re.MULTILINE)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -18,7 +18,7 @@ from semeval_kit.run.directory import Run, read_json
 from semeval_kit.task.metric_facts import NUMERIC
 
 if TYPE_CHECKING:
-    from semeval_kit.training.predict import FoldModel
+    from semeval_kit.training.fold import FoldModel
 
 Floats = NDArray[np.float64]
 
@@ -52,7 +52,7 @@ def load_voices(run: Run, folds: Sequence[int], language: str = "") -> tuple[Voi
         return (_Chorus(weights.target_names, weights.of(language), voices),)
     if run.member != "encoder":
         raise KitError(f"{run.path}: is no model but a file of probabilities; it reads no texts.")
-    from semeval_kit.training.predict import load_fold
+    from semeval_kit.training.fold import load_fold
 
     return tuple(load_fold(run, fold) for fold in folds)
 

@@ -45,7 +45,6 @@ _PACKAGES = {
     "trackio": ("trackio",),
     "mlflow": ("mlflow",),
 }
-TRACKERS = tuple(_PACKAGES)
 # Of an epoch's event, what is no measure.
 _NO_MEASURE = {"event", "fold", "epoch"}
 
@@ -115,7 +114,7 @@ def do_job(
 
 def predict_fold(run: Run, fold: int, splits: Sequence[str], emit: Callable[[Event], None]) -> None:
     """Write one fold's probabilities of splits that have none yet."""
-    code = import_module(f"semeval_kit.training.{'linear' if run.member in _LINEAR else 'predict'}")
+    code = import_module(f"semeval_kit.training.{'linear' if run.member in _LINEAR else 'fold'}")
     model = code.load_fold(run, fold)
     for split in splits:
         if run.fold_probs_file(fold, split).is_file():
@@ -175,7 +174,7 @@ def read_trackers(text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     for name in names:
         if name not in _PACKAGES:
-            raise KitError(f"--report-to {name}: unknown. Choose from {', '.join(TRACKERS)}.")
+            raise KitError(f"--report-to {name}: unknown. Choose from {', '.join(_PACKAGES)}.")
         if not any(find_spec(package) for package in _PACKAGES[name]):
             raise KitError(f"--report-to {name}: not installed. Install it: pip install {name}")
     return names

@@ -179,7 +179,7 @@ def _say_nothing(_: str) -> None:
 
 
 def _check_model(run: Run, fold: int) -> None:
-    from semeval_kit.training.predict import load_fold
+    from semeval_kit.training.fold import load_fold
 
     load_fold(run, fold)
 

@@ -35,7 +35,7 @@ def answers(trained_run: Path) -> list[dict]:
 def test_probabilities_are_the_mean_of_the_folds_and_thresholds_decide(
     trained_run: Path, answers: list[dict]
 ):
-    from semeval_kit.training.predict import load_fold
+    from semeval_kit.training.fold import load_fold
 
     run = Run.open(trained_run)
     worded = [text for text in TEXTS if text]

@@ -18,8 +18,8 @@ from semeval_kit.show.explain.attributions import (
     explain_texts,
     name_mask,
 )
+from semeval_kit.training.fold import FoldModel
 from semeval_kit.training.head import Classifier
-from semeval_kit.training.predict import FoldModel
 from semeval_kit.training.targets import Target, Targets
 
 TEXT = "bara wondi dora mourno lusi kitu zappo mera"

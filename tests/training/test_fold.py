@@ -24,7 +24,7 @@ from semeval_kit.task.task import load_task, read_task_source
 from semeval_kit.training import fold as encoder_fold
 from semeval_kit.training import worker
 from semeval_kit.training.checkpoint import find_fault
-from semeval_kit.training.predict import load_fold
+from semeval_kit.training.fold import load_fold, load_model_dir
 from semeval_kit.training.targets import read_targets
 
 Event = dict[str, Any]
@@ -445,3 +445,59 @@ def test_kills_at_any_moment_change_no_byte(prepare: Callable[..., Run]) -> None
 def test_texts_apart_need_pairs(prepare: Callable[..., Run]) -> None:
     with pytest.raises(KitError, match="pairs = 'apart', but task .* has one text per row"):
         prepare(pairs="apart")
+
+
+def read_texts(run: Run) -> dict[str, str]:
+    examples = run.read_train()
+    return dict(zip(examples.ids, examples.texts, strict=True))
+
+
+def test_a_fold_gives_the_out_of_fold_probabilities(trained_run: Path) -> None:
+    run = Run.open(trained_run)
+    texts = read_texts(run)
+    model = load_fold(run, 1)
+    oof = run.read_oof()
+    fold_of = run.read_folds()
+    rows = [row for row, key in enumerate(zip(oof.languages, oof.ids)) if fold_of[key] == 1]  # noqa: B905
+    told: list[int] = []
+    found = model.probs([texts[oof.ids[row]] for row in rows], told.append)
+    assert np.abs(found - oof.values[rows]).max() < 1e-5
+    assert model.target_names == oof.target_names
+    assert told[-1] == len(rows)
+
+
+def test_test_probabilities_are_the_mean_over_the_folds(trained_run: Path) -> None:
+    run = Run.open(trained_run)
+    examples = run.read_split("test")
+    mean = sum(load_fold(run, fold).probs(examples.texts) for fold in (0, 1)) / 2
+    for language in run.languages:
+        rows = np.flatnonzero(np.asarray(examples.languages) == language)
+        found = run.read_probs("test", language)
+        assert found.ids == tuple(examples.ids[row] for row in rows)
+        assert found.values == pytest.approx(mean[rows], abs=1e-6)
+
+
+def test_long_texts_are_cut(trained_run: Path) -> None:
+    model = load_fold(Run.open(trained_run), 0)
+    long = "bara " * 3_000
+    assert model.probs([long]).tolist() == model.probs([long + "grumo"]).tolist()
+
+
+def test_a_damaged_model_is_refused(trained_run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(Run.open(trained_run).model_dir(0), folder)
+    load_model_dir(folder, 48)
+    path = folder / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(KitError, match=r"model\.safetensors is damaged.*Remove the fold's folder"):
+        load_model_dir(folder, 48)
+    path.unlink()
+    with pytest.raises(KitError, match=r"model\.safetensors is missing"):
+        load_model_dir(folder, 48)
+
+
+def test_a_fold_that_is_not_finished_is_refused(trained_run: Path) -> None:
+    with pytest.raises(KitError, match="fold 7 is not finished"):
+        load_fold(Run.open(trained_run), 7)

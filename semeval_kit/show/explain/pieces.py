@@ -86,7 +86,7 @@ def cut_pieces(tokenizer: Any, text: str, max_length: int) -> Pieces:
 
 
 class TextModel(Protocol):
-    """A model in evaluation mode and its tokenizer: what `training.predict.FoldModel` is."""
+    """A model in evaluation mode and its tokenizer: what `training.fold.FoldModel` is."""
 
     tokenizer: Any
     classifier: Any  # the torch module that holds the weights
