@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from semeval_kit.decision.oof import FloatArray
-from semeval_kit.decision.stopping import mean_cells, measure_cells
+from semeval_kit.decision.verdict import mean_cells, measure_cells
 from semeval_kit.errors import KitError
 from semeval_kit.files import hold_lock, read_json, remove_tree, write_json
 from semeval_kit.run.directory import Run
@@ -91,7 +91,7 @@ def configure_trial(start: Recipe, trial: Trial) -> Recipe:
 
 
 def measure_fold(run: Run, fold: int) -> FloatArray:
-    """The cells `(C,)` of a trained fold of a run: see `decision.stopping`.
+    """The cells `(C,)` of a trained fold of a run: see `decision.verdict`.
 
     Raises:
         KitError: the fold is not finished.

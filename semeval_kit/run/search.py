@@ -1,7 +1,7 @@
 """A search: trials of a recipe on the same folds, and the winner confirmed on others.
 
 Every trial is a run. It trains one fold at a time and gets the next only while it is not clearly
-behind (`decision.stopping`). The best of many trials is an optimistic choice on the folds that
+behind (`decision.verdict`). The best of many trials is an optimistic choice on the folds that
 chose it; what is reported is the winner and the recipe that the search began with, both trained
 anew on another partition of the rows.
 """
@@ -19,7 +19,7 @@ import numpy as np
 
 from semeval_kit.decision.estimate import choose_metric
 from semeval_kit.decision.oof import FloatArray
-from semeval_kit.decision.stopping import judge_standing
+from semeval_kit.decision.verdict import judge_standing
 from semeval_kit.errors import KitError
 from semeval_kit.files import SUMS, hold_lock, keep_files, read_json, write_json
 from semeval_kit.run.compute import train

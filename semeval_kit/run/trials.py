@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from semeval_kit.decision.oof import FloatArray
-from semeval_kit.decision.stopping import mean_cells
+from semeval_kit.decision.verdict import mean_cells
 from semeval_kit.errors import KitError, import_extra
 from semeval_kit.files import hold_lock
 from semeval_kit.run.lease import hold_place, read_place
@@ -42,7 +42,7 @@ class Trial:
         number: 0 is the recipe that the search began with.
         params: the fields that vary, by name.
         state: "waiting", "open", "done", "stopped" or "failed".
-        cells: `(k, C)` of the folds trained so far, see `decision.stopping`.
+        cells: `(k, C)` of the folds trained so far, see `decision.verdict`.
         value: of the objective; None while there is none.
         why: the reason why it was stopped or has failed.
         seconds: of training, all folds.

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from semeval_kit.decision.oof import OofRows
-from semeval_kit.decision.stopping import (
+from semeval_kit.decision.verdict import (
     average_precision,
     judge_standing,
     mean_cells,
