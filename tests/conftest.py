@@ -296,7 +296,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]
     """
     import torch
 
-    from semeval_kit.run import compute
+    from semeval_kit.run import stages
     from semeval_kit.training.worker import do_job
 
     events: list[dict[str, Any]] = []
@@ -307,7 +307,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]
         for fold in given.get("predict", ()):
             do_job("predict", run, fold, given["splits"], events.append)
 
-    monkeypatch.setattr(compute, "run_folds", run_here)
+    monkeypatch.setattr(stages, "run_folds", run_here)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield events

@@ -26,7 +26,6 @@ from semeval_kit.decision.estimate import make_board
 from semeval_kit.decision.oof import OofRows
 from semeval_kit.errors import KitError
 from semeval_kit.files import is_noted
-from semeval_kit.run.decide import pack, score
 from semeval_kit.run.directory import (
     Probs,
     Run,
@@ -40,7 +39,7 @@ from semeval_kit.run.frozen import Frozen, hash_files, pack_rows
 from semeval_kit.run.jobs import Job
 from semeval_kit.run.judge import plan_judging, plan_tuning, target_rows, tune
 from semeval_kit.run.plan import NEW_SPLITS, Engine, Plan, Say, spell_settings
-from semeval_kit.run.stages import run_all
+from semeval_kit.run.stages import pack, run_all, score
 from semeval_kit.run.team import Team
 from semeval_kit.task.metric_facts import EXCLUSIVE
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from semeval_kit.data.examples import Examples
 from semeval_kit.data.texts import number_groups
@@ -28,7 +29,6 @@ from semeval_kit.decision.tuning import cross_fit, tune_rule
 from semeval_kit.decision.verdict import Verdict, judge_run
 from semeval_kit.errors import KitError
 from semeval_kit.files import is_noted
-from semeval_kit.run.decide import fit_floor
 from semeval_kit.run.directory import Probs, Run, write_json
 from semeval_kit.run.plan import Say
 from semeval_kit.show.answers import read_gold
@@ -40,6 +40,9 @@ from semeval_kit.task.task import Task
 
 # The floor needs no final thresholds.
 _FLOOR_BAGS = 10
+# More rows than these make the floor no better known, only slower.
+_MAX_ROWS = 20_000
+_MAX_NGRAMS = 50_000
 # More new rows than these foretell the gain of averaging no better.
 _MAX_NEW_ROWS = 50_000
 
@@ -182,7 +185,7 @@ def _hold_against_floors(
     parts, numeric = part_rows(rows, 0), target.kind in NUMERIC
     if run.member == "linear":
         return judge_run(board, answers, target.labels, target.kind, parts)
-    used, probs = fit_floor(examples, rows.targets, parts, numeric)
+    used, probs = _fit_floor(examples, rows.targets, parts, numeric)
     probs = np.nan_to_num(probs)
     if target.kind == "distribution":
         probs = answers_of_probs(target, np.maximum(probs, 0))
@@ -280,3 +283,61 @@ def target_rows(task: Task, target: Target, oof: Probs, examples: Examples, fold
         folds=folds,
         beside=find_beside_rows(task, target, examples),
     )
+
+
+def _fit_floor(
+    examples: Examples, targets: NDArray[np.float64], folds: NDArray[np.int64], numeric: bool
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Out-of-fold probabilities of word n-grams with logistic (of numbers: ridge) regression.
+
+    Targets are `(n, C)` of 0, 1 and NaN, or numbers; folds `(n,)` are at least two. A pair is read
+    after its text.
+
+    Returns:
+        Positions of the rows that were used `(m,)`, at most 20,000, and their probs `(m, C)`.
+    """
+    rows = np.arange(len(examples))
+    if len(rows) > _MAX_ROWS:
+        rows = np.sort(np.random.default_rng(0).choice(rows, _MAX_ROWS, replace=False))
+    texts = [examples.texts[row] for row in rows]
+    if examples.pairs:
+        texts = [f"{text} {examples.pairs[row]}" for text, row in zip(texts, rows, strict=True)]
+    probs = np.full((len(rows), targets.shape[1]), np.nan)
+    for fold in np.unique(folds[rows]):
+        held_out = folds[rows] == fold
+        grams = _vectorize([t for t, out in zip(texts, held_out, strict=True) if not out], texts)
+        for column, gold in enumerate(targets[rows].T):
+            train = ~held_out & ~np.isnan(gold)
+            probs[held_out, column] = _predict(grams[train], gold[train], grams[held_out], numeric)
+    return rows, probs
+
+
+def _vectorize(train: list[str], texts: list[str]) -> Any:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    for pattern in (r"(?u)\b\w\w+\b", r"(?u)\S"):  # words; signs, where there are no words
+        grams = TfidfVectorizer(
+            ngram_range=(1, 2),
+            token_pattern=pattern,
+            min_df=2,
+            max_features=_MAX_NGRAMS,
+            sublinear_tf=True,
+        )
+        try:
+            return grams.fit(train).transform(texts)
+        except ValueError:  # nothing occurs twice
+            continue
+    from scipy.sparse import csr_matrix
+
+    return csr_matrix((len(texts), 1))
+
+
+def _predict(train: Any, gold: NDArray[np.float64], held_out: Any, numeric: bool) -> Any:
+    from sklearn.linear_model import LogisticRegression, Ridge
+
+    if not len(gold) or gold.min() == gold.max():
+        return np.full(held_out.shape[0], gold[0] if len(gold) else 0.0)
+    if numeric:
+        return Ridge(alpha=1.0).fit(train, gold).predict(held_out)
+    model = LogisticRegression(C=4.0, class_weight="balanced", solver="liblinear", random_state=0)
+    return model.fit(train, gold).predict_proba(held_out)[:, 1]

@@ -23,7 +23,7 @@ from typing import Any
 
 from semeval_kit.errors import KitError
 from semeval_kit.files import read_json, remove_kept
-from semeval_kit.run import compute, stages
+from semeval_kit.run import stages
 from semeval_kit.run.blending import BlendPlan, blend_runs
 from semeval_kit.run.directory import Run
 from semeval_kit.run.stages import Engine
@@ -108,7 +108,7 @@ def inject_faults(
     Returns:
         How many were refused, harmless, repaired, used or a traceback; and the bad ones in words.
     """
-    compute.run_folds = _predict_here  # type: ignore[assignment]
+    stages.run_folds = _predict_here  # type: ignore[assignment]
     draw = random.Random(seed)
     folder = scratch / made.name
     shutil.copytree(made, folder)

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from semeval_kit.run import compute
+from semeval_kit.run import stages
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    monkeypatch.setattr(compute, "run_folds", compute.run_folds)  # put back afterwards
+    monkeypatch.setattr(stages, "run_folds", stages.run_folds)  # put back afterwards
     return module
 
 

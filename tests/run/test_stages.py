@@ -23,7 +23,7 @@ import pytest
 
 from semeval_kit.errors import KitError
 from semeval_kit.files import write_kept
-from semeval_kit.run import compute, stages
+from semeval_kit.run import stages
 from semeval_kit.run.directory import Run
 from semeval_kit.run.stages import Engine, Plan, run_all
 from semeval_kit.submission.validate import validate_submission
@@ -50,7 +50,7 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         pytest.fail("a process was started")
 
-    monkeypatch.setattr(compute, "run_folds", refuse)
+    monkeypatch.setattr(stages, "run_folds", refuse)
 
 
 def digests(folder: Path) -> dict[str, str]:
