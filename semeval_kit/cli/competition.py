@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from semeval_kit.cli.options import PLACE, THERE, open_run, print_json, run_argument, say
+from semeval_kit.plurals import count_noun
 
 if TYPE_CHECKING:
     from semeval_kit.run.directory import Run
@@ -68,8 +69,9 @@ def validate(
             click.echo(f"warning: {text}")
         for text in result.infos:
             click.echo(f"ok: {text}")
-        count = len(result.errors)
-        click.echo("valid" if result.ok else f"not valid: {count} error{'s' * (count != 1)}")
+        click.echo(
+            "valid" if result.ok else f"not valid: {count_noun(len(result.errors), 'error')}"
+        )
     if not result.ok:
         raise SystemExit(1)
 

@@ -19,6 +19,7 @@ from semeval_kit.cli.options import (
     print_json,
     split_words,
 )
+from semeval_kit.plurals import count_noun
 
 if TYPE_CHECKING:
     from semeval_kit.data.fetch import Fetched
@@ -218,7 +219,10 @@ def _show_fetched(done: Fetched) -> None:
         rows.append((file.path, str(file.rows), labels or "blank", file.sha256[:12], state))
     click.echo("\n".join(align_rows(rows, right=[1])))
     _echo_section("Missing", done.missing)
-    click.echo(f"\n{len(done.files)} files in {done.folder}; see {done.folder / 'manifest.json'}")
+    click.echo(
+        f"\n{count_noun(len(done.files), 'file')} in {done.folder}; see "
+        f"{done.folder / 'manifest.json'}"
+    )
 
 
 def _show_table(task: Task, files: Sequence[FileReport]) -> None:
@@ -267,8 +271,9 @@ def _show_findings(report: CheckReport, verbose: bool) -> None:
     _echo_section("Overlaps: train or dev texts among texts that should be new", overlaps)
     _echo_section("Errors", [*report.errors, *errors])
     click.echo(
-        f"{len(report.files)} files, {sum(file.n_rows for file in report.files)} rows: "
-        f"{report.n_errors} errors, {report.n_warnings} warnings"
+        f"{count_noun(len(report.files), 'file')}, "
+        f"{count_noun(sum(file.n_rows for file in report.files), 'row')}: "
+        f"{count_noun(report.n_errors, 'error')}, {count_noun(report.n_warnings, 'warning')}"
     )
 
 
@@ -356,4 +361,4 @@ def _name_some(files: Sequence[str]) -> str:
     counted = list(Counter(files))
     shown = ", ".join(counted[:MAX_NAMED_FILES])
     more = len(counted) - MAX_NAMED_FILES
-    return f"{shown} and {more} more files" if more > 0 else shown
+    return f"{shown} and {count_noun(more, 'more file')}" if more > 0 else shown

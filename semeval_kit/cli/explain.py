@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from semeval_kit.cli.options import FILE, WordsOption, data_option, open_run, run_argument, say
+from semeval_kit.plurals import count_noun
 
 if TYPE_CHECKING:
     from semeval_kit.cli.predict import Row
@@ -101,7 +102,7 @@ def explain(run_path: Path, **given: Any) -> None:
     heading = Heading(run.name, run.task.title, models.words, given["method"], given["seed"], mask)
     for path in _write(run, models, rows, heading, {**given, "name": name}, clock):
         click.echo(path)
-    say(f"{len(rows)} text{'s' * (len(rows) != 1)}, {models.words}: {clock.words}")
+    say(f"{count_noun(len(rows), 'text')}, {models.words}: {clock.words}")
 
 
 class _Clock:

@@ -28,6 +28,7 @@ from semeval_kit.cli.options import (
     submissions_option,
     task_option,
 )
+from semeval_kit.plurals import count_noun
 
 if TYPE_CHECKING:
     from semeval_kit.run.blending import SystemPlan
@@ -216,7 +217,7 @@ def pseudo_label(run_path: Path, split: str, sure: float, target: Path) -> None:
 
     text, n_rows, n_all = spell_soft_labels(open_run(run_path), split, sure)
     write_atomic(target, text)
-    say(f"{target}: {n_rows} of {n_all} rows of {split}. A run learns them with:")
+    say(f"{target}: {n_rows} of {count_noun(n_all, 'row')} of {split}. A run learns them with:")
     click.echo(f"--extra {target} --transductive true")
 
 
@@ -256,7 +257,7 @@ def describe_blend(path: Path) -> str:
     tuned = run.task.kind not in NUMERIC
     lines += [
         "",
-        f"Out-of-fold {name_measure(judged['metric'])} on {judged['n_examples']} rows"
+        f"Out-of-fold {name_measure(judged['metric'])} on {count_noun(judged['n_examples'], 'row')}"
         f"{', tuned' * tuned}, cross-fitted (95%); what the blend gains over it:",
     ]
     for system in judged["systems"]:

@@ -12,6 +12,7 @@ import click
 
 from semeval_kit.cli.options import FILE, open_run, run_argument, say
 from semeval_kit.errors import KitError
+from semeval_kit.plurals import count_noun
 
 if TYPE_CHECKING:
     from semeval_kit.run.directory import Run
@@ -94,7 +95,7 @@ def predict(
         click.echo(line.encode("utf-8"))
     if blanks:
         named = ", ".join(blanks[:_NAMED]) + (", ..." if len(blanks) > _NAMED else "")
-        count = "1 text is" if len(blanks) == 1 else f"{len(blanks)} texts are"
+        count = count_noun(len(blanks), "text is", "texts are")
         say(f"{count} blank and got no label: {named}")
 
 
@@ -234,7 +235,7 @@ def _pick(rows: Sequence[Row], numbers: str | None, ids: str | None, split: str)
     picked = []
     for place in _parse_rows(numbers or ""):
         if place > len(rows):
-            raise click.UsageError(f"--rows {place}: {split} has {len(rows)} rows.")
+            raise click.UsageError(f"--rows {place}: {split} has {count_noun(len(rows), 'row')}.")
         picked.append(rows[place - 1])
     by_id = {row[0]: row for row in rows}
     for id_ in filter(None, (part.strip() for part in (ids or "").split(","))):

@@ -19,6 +19,7 @@ from semeval_kit.cli.options import (
     run_argument,
     say,
 )
+from semeval_kit.plurals import count_noun
 
 _SORTS = (
     "score", "run", "encoder", "parameters", "train_loss", "val_loss", "seconds", "peak_rss_mb",
@@ -220,7 +221,7 @@ def push(run_path: Path, repo_id: str, private: bool, fold: str, licence: str) -
         folder = export_model(run, Path(scratch) / "model", fold=_read_fold(fold), licence=licence)
         files = sorted(folder.iterdir())
         size = sum(file.stat().st_size for file in files) / 1e6
-        say(f"uploading {len(files)} files, {size:.1f} MB, to {repo_id}")
+        say(f"uploading {count_noun(len(files), 'file')}, {size:.1f} MB, to {repo_id}")
         click.echo(push_model(folder, repo_id, private=private))
 
 

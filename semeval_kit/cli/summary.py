@@ -10,6 +10,7 @@ import click
 
 from semeval_kit.cli.options import align_rows
 from semeval_kit.decision.verdict import name_constant
+from semeval_kit.plurals import count_noun
 from semeval_kit.show.wording import TUNED_RULES, find_wording, name_measure
 from semeval_kit.submission.score import LanguageScore, Score
 from semeval_kit.task.metric_facts import is_low
@@ -31,7 +32,7 @@ def summarise(run: Run) -> str:
     if run.estimate_file.is_file():
         estimate = read_json(run.estimate_file)
         scores = estimate["cross_fitted"]["languages"]
-        lines += [describe_estimate(run, estimate, in_full=False)]
+        lines += [describe_estimate(run, estimate, in_full=not run.report_file.is_file())]
         lines += [*_describe_estimates(run, scores), *_describe_results(run), ""]
         lines += describe_verdict(run, estimate)
     elif run.settings.get("per_language"):
@@ -71,7 +72,8 @@ def describe_estimate(run: Run, estimate: dict[str, Any], *, in_full: bool = Tru
         rows.append((name, expected, "expect this"))
     others = estimate.get("targets") or {}
     whose = f" of {run.task.main_targets[0].name}" if others else ""
-    lines = [f"Out-of-fold {metric}{whose} on {estimate['n_examples']} rows (95% interval):"]
+    n_rows = count_noun(estimate["n_examples"], "row")
+    lines = [f"Out-of-fold {metric}{whose} on {n_rows} (95% interval):"]
     for name, reading, remark in rows:
         interval = f"[{reading['low']:.4f}, {reading['high']:.4f}]"
         lines.append(f"  {name:<24} {reading['score']:.4f} {interval}  {remark}".rstrip())
@@ -94,7 +96,7 @@ def describe_estimate(run: Run, estimate: dict[str, Any], *, in_full: bool = Tru
     if in_full:
         lines += [f"  note: {note}" for note in notes]
     elif notes:
-        lines.append(f"  {len(notes)} caveat{'s' * (len(notes) != 1)}: see the report.")
+        lines.append(f"  {count_noun(len(notes), 'caveat')}: see Caveats in the report.")
     return "\n".join(lines)
 
 
@@ -149,7 +151,7 @@ def _describe_results(run: Run) -> list[str]:
     dev = results.split_score("dev")
     if dev is not None:
         use, further = describe_use(results, "dev"), _list_further(results, "dev")
-        remarks = [f"{dev.n_examples} rows", *([use] if use else [])]
+        remarks = [count_noun(dev.n_examples, "row"), *([use] if use else [])]
         if further:
             remarks.append(f"also {further}")
         if "dev" in results.constants:
@@ -326,7 +328,7 @@ def _describe_average(score: Score) -> str:
         return f"{count} of {total} languages: average counts the missing {total - count} as 0"
     if score.missing:
         return f"average over the {total} languages of the submission"
-    return f"average over {total} language{'s' * (total != 1)}"
+    return f"average over {count_noun(total, 'language')}"
 
 
 def _show_official(score: Score) -> list[str]:

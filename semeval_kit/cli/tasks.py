@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from semeval_kit.cli.options import FILE, WordsOption, print_json
+from semeval_kit.plurals import count_noun
 
 if TYPE_CHECKING:
     from semeval_kit.task.schema import Target
@@ -216,7 +217,8 @@ def _show_findings(name: str) -> int:
         warnings = list(find_warnings(load_task(name), read_task_source(name)[1]))
     except KitError as error:
         errors = error.message.splitlines()
-    click.echo(f"{name}: {len(errors)} errors, {len(warnings)} warnings")
+    found = f"{count_noun(len(errors), 'error')}, {count_noun(len(warnings), 'warning')}"
+    click.echo(f"{name}: {found}")
     for line in errors:
         click.echo(f"  error: {line}")
     for line in warnings:
@@ -245,7 +247,7 @@ def _show_task(task: Task) -> None:
         ("in the zip", ", ".join(layout.member for layout in submission.layouts) + zip_name),
         ("uploads", _describe_uploads(task)),
         ("metrics", ", ".join(task.scoring.metrics) + f" (rules: {task.scoring.rules})"),
-        ("average over", f"{len(task.scoring.languages)} languages; {missing}"),
+        ("average over", f"{count_noun(len(task.scoring.languages), 'language')}; {missing}"),
         ("hub", task.hub.repo if task.hub else "none"),
         ("published", "; ".join(dict.fromkeys(b.system for b in task.baselines)) or "none"),
     ]

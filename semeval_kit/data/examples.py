@@ -14,6 +14,7 @@ from semeval_kit.data.labels import Wanted
 from semeval_kit.data.rows import read_rows
 from semeval_kit.data.texts import Note, describe_duplicates
 from semeval_kit.errors import KitError
+from semeval_kit.plurals import count_noun
 from semeval_kit.task.schema import FILE_KINDS, fill_language
 from semeval_kit.task.task import Task
 
@@ -234,13 +235,14 @@ def _join_labels(task: Task, examples: Examples, path: Path, language: str, spli
         missing = [row_id for row_id in examples.ids if row_id not in place]
         if missing:
             raise KitError(
-                f"{path}: {len(missing)} ids have no labels (first: {missing[0]}). Add them."
+                f"{path}: {count_noun(len(missing), 'id has', 'ids have')} no labels "
+                f"(first: {missing[0]}). Add them."
             )
         order = [place[row_id] for row_id in examples.ids]
     elif len(rows.ids) != len(examples):
         raise KitError(
-            f"{path}: {len(rows.ids)} labels for {len(examples)} rows; they are joined line by "
-            "line. Give the file that belongs to the texts."
+            f"{path}: {count_noun(len(rows.ids), 'label')} for {count_noun(len(examples), 'row')}; "
+            "they are joined line by line. Give the file that belongs to the texts."
         )
     else:
         order = list(range(len(examples)))
@@ -282,7 +284,8 @@ def _join_auxiliary(task: Task, examples: Examples, folder: Path, language: str)
         rows = np.array(places)
         columns = task.label_slices[target.name]
         labels[rows >= 0, columns] = other.labels[rows[rows >= 0]]
-        note = f"{int((rows >= 0).sum())} of {len(rows)} rows have the target '{target.name}'"
+        counted = count_noun(len(rows), "row has", "rows have")
+        note = f"{int((rows >= 0).sum())} of {counted} the target '{target.name}'"
         notes.append(Note(note).at(paths[0]))
     return replace(examples, labels=labels, notes=tuple(notes))
 

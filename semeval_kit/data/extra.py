@@ -19,6 +19,7 @@ from semeval_kit.data.examples import Examples, read_file
 from semeval_kit.data.texts import Note, normalize_text
 from semeval_kit.errors import KitError
 from semeval_kit.files import to_csv
+from semeval_kit.plurals import count_noun
 from semeval_kit.task.codec import encode_labels, target_names
 from semeval_kit.task.metric_facts import NUMERIC
 from semeval_kit.task.schema import fill_language
@@ -171,7 +172,7 @@ def _read_soft(task: Task, path: Path, code: str, languages: Sequence[str]) -> E
         languages=tuple(language or code for language in columns["language"]),
         label_names=task.label_names,
         labels=np.full((len(rows), len(task.label_names)), np.nan),
-        notes=(Note(f"{len(rows)} rows with soft labels").at(path),),
+        notes=(Note(f"{count_noun(len(rows), 'row')} with soft labels").at(path),),
         pairs=columns["pair"] if "pair" in has else (),
         contexts=columns["context"] if "context" in has else (),
     )

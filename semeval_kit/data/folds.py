@@ -12,6 +12,7 @@ from semeval_kit.data.examples import find_file
 from semeval_kit.data.labels import Wanted
 from semeval_kit.data.rows import read_columns
 from semeval_kit.errors import KitError
+from semeval_kit.plurals import count_noun
 from semeval_kit.task.task import Task
 
 MAX_SHARE = 0.7
@@ -68,8 +69,9 @@ def assign_folds(
     n_groups = len(np.bincount(groups))
     if n_groups < n_folds:
         raise KitError(
-            f"{n_groups} groups or different texts cannot make {n_folds} folds. Lower --folds or "
-            "add rows. (Pairs that share a text are one group, unless the task names a group key.)"
+            f"{count_noun(n_groups, 'group or different text', 'groups or different texts')} "
+            f"cannot make {n_folds} folds. Lower --folds or add rows. "
+            "(Pairs that share a text are one group, unless the task names a group key.)"
         )
     return _spread(groups, targets, languages, np.full(n_folds, 1.0 / n_folds), seed)
 
@@ -100,8 +102,8 @@ def scarce_labels(
     positives = np.nansum(targets, axis=0).astype(int)
     annotated = [bool((~np.isnan(column)).any()) for column in targets.T]
     return [
-        f"label '{name}' has {count} positive rows for {n_folds} folds: some folds have none. "
-        "Consider fewer folds."
+        f"label '{name}' has {count_noun(count, 'positive row')} for {n_folds} folds: some folds "
+        "have none. Consider fewer folds."
         for name, count, is_annotated in zip(target_names, positives, annotated, strict=True)
         if is_annotated and count < n_folds
     ]

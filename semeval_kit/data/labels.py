@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from semeval_kit.data.table import Problems, Record
 from semeval_kit.data.texts import Note
+from semeval_kit.plurals import count_noun
 from semeval_kit.task.codec import (
     SUM_TOLERANCE,
     describe_values,
@@ -144,9 +145,11 @@ class LabelReader:
         if self.lenient and n_rows and self.needed is not False and not self.target.file:
             count = int(np.isnan(labels).all(axis=1).sum())
             if count:
-                notes.append(Note(f"{count} rows are not annotated for '{self.target.name}'"))
+                unannotated = count_noun(count, "row is", "rows are")
+                notes.append(Note(f"{unannotated} not annotated for '{self.target.name}'"))
         for shown, count in sorted(self._whole_floats.items()):
-            notes.append(Note(f"{count} labels are spelled {shown!r}: accepted as whole numbers"))
+            spelled = count_noun(count, "label is", "labels are")
+            notes.append(Note(f"{spelled} spelled {shown!r}: accepted as whole numbers"))
         self._note_outside()
         if self.target.kind == "distribution":
             self._check_sums(labels)

@@ -29,6 +29,7 @@ from semeval_kit.data.table import (
 )
 from semeval_kit.data.texts import Note
 from semeval_kit.errors import KitError
+from semeval_kit.plurals import count_noun
 from semeval_kit.task.schema import SPLITS, Spelling, template_columns
 from semeval_kit.task.task import Task, nearest
 
@@ -144,13 +145,17 @@ class RowReader:
         rows.labels = np.concatenate(parts, axis=1)
         self._check_annotated(parts)
         for cell, count in self._n_dropped.items():
-            notes.append(Note(f"{count} rows with label {cell!r} are left out"))
+            with_label = f"with label {cell!r}"
+            left_out = count_noun(count, f"row {with_label} is", f"rows {with_label} are")
+            notes.append(Note(f"{left_out} left out"))
         if self._empty_texts:
             count, lines = len(self._empty_texts), ", ".join(self._empty_texts[:3])
-            notes.append(Note(f"{count} test rows have an empty text (line {lines})", "warning"))
+            empty = count_noun(count, "test row has", "test rows have")
+            notes.append(Note(f"{empty} an empty text (line {lines})", "warning"))
         if self._padded_ids:
             count, first = len(self._padded_ids), self._padded_ids[0]
-            notes.append(Note(f"{count} ids have spaces around them (first: '{first}')", "warning"))
+            padded = count_noun(count, "id has", "ids have")
+            notes.append(Note(f"{padded} spaces around them (first: '{first}')", "warning"))
         return rows
 
     def _find_columns(self) -> None:

@@ -20,8 +20,16 @@ from semeval_kit.data.folds import find_group_column
 from semeval_kit.data.labels import Wanted
 from semeval_kit.data.reference import read_reference
 from semeval_kit.data.rows import read_rows
-from semeval_kit.data.texts import Keys, Note, find_duplicates, find_overlap, text_keys
+from semeval_kit.data.texts import (
+    Keys,
+    Note,
+    describe_conflicts,
+    find_duplicates,
+    find_overlap,
+    text_keys,
+)
 from semeval_kit.errors import KitError
+from semeval_kit.plurals import count_noun
 from semeval_kit.task.metric_facts import NUMERIC
 from semeval_kit.task.schema import FILE_KINDS, SPLITS, fill_language
 from semeval_kit.task.task import Task
@@ -66,8 +74,9 @@ class OverlapReport:
     def describe(self) -> str:
         """Name the overlap in one line, with the first pair of ids."""
         one, other = self.pairs[0]
+        texts = f"of {count_noun(self.n_second, 'text')} of {self.second}"
         return (
-            f"{self.language}: {len(self.pairs)} of {self.n_second} texts of {self.second} are "
+            f"{self.language}: {count_noun(len(self.pairs), f'{texts} is', f'{texts} are')} "
             f"also in {self.first}, {self.n_verbatim} of them verbatim (first: {other} = {one})"
         )
 
@@ -294,10 +303,11 @@ def _duplicate_warnings(examples: Examples, keys: Keys) -> Iterator[str]:
     conflicting = [group for group in groups if group.conflicting]
     if groups:
         extra = sum(len(group.rows) - 1 for group in groups)
-        yield f"{extra} duplicate texts ({_name_groups(examples, [g.rows for g in groups])})"
+        named = _name_groups(examples, [group.rows for group in groups])
+        yield f"{count_noun(extra, 'duplicate text')} ({named})"
     if conflicting:
         named = _name_groups(examples, [group.rows for group in conflicting])
-        yield f"{len(conflicting)} texts occur with conflicting labels ({named})"
+        yield f"{describe_conflicts(len(conflicting))} ({named})"
 
 
 def _rarity_warnings(task: Task, report: FileReport) -> Iterator[str]:
@@ -310,7 +320,8 @@ def _rarity_warnings(task: Task, report: FileReport) -> Iterator[str]:
         if count == 0:
             yield f"label '{label}' has no positive"
         elif report.split == "train" and count < USUAL_FOLDS:
-            yield f"label '{label}' has {count} positives: use at most {count} folds"
+            most = count_noun(count, "fold")
+            yield f"label '{label}' has {count_noun(count, 'positive')}: use at most {most}"
 
 
 def _name_groups(examples: Examples, groups: Sequence[tuple[int, ...]]) -> str:

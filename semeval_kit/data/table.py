@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from semeval_kit.errors import KitError
+from semeval_kit.plurals import count_noun
 
 MAX_SHOWN = 20
 MAX_LINES_SHOWN = 5
@@ -71,8 +72,8 @@ class Problems:
         """
         if self.count:
             hidden = self.n_hidden
-            more = [f"{self.place}: and {hidden} more problems of this file"] if hidden else []
-            raise KitError("\n".join([*self.lines, *more]))
+            more = f"{self.place}: and {count_noun(hidden, 'more problem')} of this file"
+            raise KitError("\n".join([*self.lines, *([more] if hidden else [])]))
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def parse_table(
     elif not problems.count:
         records, blank = _split_plain(text, delimiter, split_from_right)
     if blank:
-        notes.append(f"{blank} blank lines skipped")
+        notes.append(f"{count_noun(blank, 'blank line')} skipped")
     return Table(tuple(records), tuple(notes))
 
 

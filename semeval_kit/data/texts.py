@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from semeval_kit.plurals import count_noun
+
 if TYPE_CHECKING:
     from semeval_kit.data.examples import Examples
 
@@ -149,13 +151,18 @@ def describe_duplicates(examples: Examples) -> list[Note]:
     conflicting = [group for group in groups if group.conflicting]
     notes = []
     for words, named in (
-        (f"{sum(len(group.rows) - 1 for group in groups)} duplicate texts", groups),
-        (f"{len(conflicting)} texts occur with conflicting labels", conflicting),
+        (count_noun(sum(len(group.rows) - 1 for group in groups), "duplicate text"), groups),
+        (describe_conflicts(len(conflicting)), conflicting),
     ):
         if named:
             first = ", ".join(examples.ids[row] for row in named[0].rows[:3])
             notes.append(Note(f"{words} (first: {first})", "duplicates"))
     return notes
+
+
+def describe_conflicts(count: int) -> str:
+    """How many texts occur with labels that disagree, in words."""
+    return count_noun(count, "text occurs", "texts occur") + " with conflicting labels"
 
 
 def find_overlap(

@@ -24,6 +24,7 @@ from semeval_kit.decision.rule import Thresholds
 from semeval_kit.decision.tallies import CELL_METRICS
 from semeval_kit.decision.thresholds import Tuning
 from semeval_kit.decision.tuning import apply_rule
+from semeval_kit.plurals import count_noun
 from semeval_kit.task.metric_facts import METRIC_FACTS, NUMERIC
 
 SINGLE_MODELS = (
@@ -86,8 +87,9 @@ class Expected:
             notes.append(
                 f"The upload is a mean of {self.n_models} models; out of fold each row has "
                 f"{'one' if self.n_seeds == 1 else f'the mean of {self.n_seeds}'}. "
-                f"From how the models differ on {self.n_rows} {self.split} rows, the mean of "
-                f"all is worth {self.gain:+.4f} over that (standard error {self.gain_error:.4f})."
+                f"From how the models differ on {count_noun(self.n_rows, f'{self.split} row')}, "
+                f"the mean of all is worth {self.gain:+.4f} over that "
+                f"(standard error {self.gain_error:.4f})."
             )
         elif self.n_models > self.n_seeds:
             notes.append(SINGLE_MODELS)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from semeval_kit.decision.oof import FloatArray, IntArray, OofRows, split_languages
 from semeval_kit.decision.rule import Thresholds
 from semeval_kit.decision.tallies import draw_counts, sweep_bags, sweep_global, sweep_label
+from semeval_kit.plurals import count_noun
 
 # Float32 probs near 1 are no finer than this; log-odds beyond it say nothing.
 _EDGE = 1e-7
@@ -290,8 +291,8 @@ def _list_warnings(
                 continue
             if count < min_positives:
                 warnings.append(
-                    f"{language} {name}: {count} positives (fewer than {min_positives}); "
-                    f"its threshold {value:.3f} is the shared one"
+                    f"{language} {name}: {count_noun(int(count), 'positive')} "
+                    f"(fewer than {min_positives}); its threshold {value:.3f} is the shared one"
                 )
             if value > _OVERRATED:
                 warnings.append(

@@ -16,6 +16,7 @@ import numpy as np
 
 from semeval_kit.decision.oof import FloatArray, IntArray, OofRows, split_languages
 from semeval_kit.decision.resampling import Board, find_interval
+from semeval_kit.plurals import count_noun
 from semeval_kit.task.metric_facts import METRIC_FACTS, NUMERIC
 
 _N_RESAMPLES = 500
@@ -292,9 +293,15 @@ def _find_idle_labels(board: Board, answers: Any, labels: tuple[str, ...]) -> li
         if not board.scored[column] or positives < _FEW:
             continue
         if not called.any():
-            reasons.append(f"label '{label}' is never predicted ({positives} rows have it)")
+            reasons.append(
+                f"label '{label}' is never predicted "
+                f"({count_noun(positives, 'row has', 'rows have')} it)"
+            )
         elif called.all() and positives < 0.9 * len(called):
-            reasons.append(f"label '{label}' is always predicted ({positives} rows have it)")
+            reasons.append(
+                f"label '{label}' is always predicted "
+                f"({count_noun(positives, 'row has', 'rows have')} it)"
+            )
     return reasons
 
 

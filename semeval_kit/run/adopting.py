@@ -18,6 +18,7 @@ from semeval_kit.data.folds import assign_folds
 from semeval_kit.data.texts import number_groups
 from semeval_kit.errors import KitError
 from semeval_kit.files import sha256_file
+from semeval_kit.plurals import count_noun
 from semeval_kit.run.directory import Probs, Run, hold_lock, spell_folds
 from semeval_kit.run.frozen import Frozen, hash_files, pack_rows
 from semeval_kit.run.judge import tune
@@ -145,8 +146,8 @@ def _align(
     if missing or foreign:
         what, ids = ("lack", missing) if missing else ("have unknown", foreign)
         raise KitError(
-            f"the files {what} {len(ids)} {split} rows ({', '.join(ids[:3])}); the data has "
-            f"{len(keys)}. A member must speak of every row, and of no other."
+            f"the files {what} {count_noun(len(ids), f'{split} row')} ({', '.join(ids[:3])}); "
+            f"the data has {len(keys)}. A member must speak of every row, and of no other."
         )
     values = np.stack([given[key] for key in keys])
     return Probs(examples.ids, examples.languages, target_names(task), values)

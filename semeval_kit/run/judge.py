@@ -29,6 +29,7 @@ from semeval_kit.decision.tuning import cross_fit, tune_rule
 from semeval_kit.decision.verdict import Verdict, judge_run
 from semeval_kit.errors import KitError
 from semeval_kit.files import is_noted
+from semeval_kit.plurals import count_noun
 from semeval_kit.run.directory import Probs, Run, write_json
 from semeval_kit.run.plan import Say
 from semeval_kit.show.answers import read_gold
@@ -91,7 +92,8 @@ def _describe_extra(run: Run) -> list[str]:
     if extra is None:
         return []
     soft = int(np.isnan(extra.examples.labels).all(axis=1).sum())
-    sentences = [f"Every fold also learnt up to {len(extra)} extra rows, {soft} with soft labels."]
+    counted = count_noun(len(extra), "extra row")
+    sentences = [f"Every fold also learnt up to {counted}, {soft} with soft labels."]
     if soft:
         sentences.append(
             "If soft labels come from models that have learnt this task's rows, what is scored out "

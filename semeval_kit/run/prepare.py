@@ -14,6 +14,7 @@ from semeval_kit.data.extra import ExtraRows, read_extra, text_keys
 from semeval_kit.data.folds import assign_folds, assign_holdout, scarce_labels
 from semeval_kit.data.texts import normalize_text, number_groups
 from semeval_kit.errors import KitError
+from semeval_kit.plurals import count_noun
 from semeval_kit.run.directory import Run, spell_folds
 from semeval_kit.run.frozen import hash_files, pack_extra, pack_rows, read_rows
 from semeval_kit.run.plan import NEW_SPLITS, Plan, Say, freeze_plan
@@ -23,6 +24,10 @@ from semeval_kit.training.recipe import Recipe
 from semeval_kit.training.source import hash_encoder
 
 _SHOWN = 5
+_LEFT_OUT = (
+    "extra row is left out: its text is",
+    "extra rows are left out: their texts are",
+)
 
 
 def prepare(path: Path, plan: Plan, say: Say) -> Run:
@@ -53,7 +58,8 @@ def prepare(path: Path, plan: Plan, say: Say) -> Run:
         files["extra.json"] = pack_extra(_choose_extra(task, data, config, train_languages, say))
     run = Run.create(path, asked, files)
     held_out = f"{run.n_held_out_rows} of them held out" if run.n_folds == 1 else run.scheme
-    say(f"{run.path}: {len(examples)} rows in {', '.join(train_languages)}; {held_out}")
+    counted = count_noun(len(examples), "row")
+    say(f"{run.path}: {counted} in {', '.join(train_languages)}; {held_out}")
     return run
 
 
@@ -135,15 +141,16 @@ def _choose_extra(
             continue
         texts = set(text_keys(read_examples(task, data, split, others, labelled=False)))
         kept = extra.without(texts)
-        if len(kept) < len(extra):
+        if n_left := len(extra) - len(kept):
             say(
-                f"warning: {len(extra) - len(kept)} extra rows are left out: their texts are those "
-                f"of {split}. --transductive true learns from them."
+                f"warning: {count_noun(n_left, *_LEFT_OUT)} in {split}. --transductive true learns "
+                "from them."
             )
         extra = kept
     if not len(extra):
         raise KitError("no extra row is left. Give other files, or leave --extra out.")
-    say(f"{len(extra)} extra rows, which every fold learns from; weight {config.extra_weight:g}")
+    counted = count_noun(len(extra), "extra row")
+    say(f"{counted}, which every fold learns from; weight {config.extra_weight:g}")
     return extra
 
 
@@ -166,7 +173,7 @@ def _require_both(folds: NDArray[np.int64], config: Recipe) -> None:
     held_out = int((folds >= 0).sum())
     if held_out in (0, len(folds)):
         raise KitError(
-            f"of {len(folds)} rows {held_out} are held out, so there is nothing to "
+            f"of {count_noun(len(folds), 'row')} {held_out} are held out, so there is nothing to "
             f"{'judge by' if held_out == 0 else 'learn from'}. Give another --holdout."
         )
 

@@ -18,6 +18,7 @@ from semeval_kit.decision.rule import Thresholds
 from semeval_kit.decision.targets import Rules, decide_labels, rules_from_json
 from semeval_kit.errors import KitError, MissingExtraError
 from semeval_kit.files import keep_files, remove_kept, sha256_file
+from semeval_kit.plurals import count_noun
 from semeval_kit.probs import mean_probs
 from semeval_kit.run.directory import (
     Probs,
@@ -168,9 +169,10 @@ def predict(run: Run, splits: Sequence[str], engine: Engine, say: Say) -> tuple[
     wanted = _keep_splits(run, splits, say)
     todo = _folds_to_predict(run, tuple(wanted))
     if todo:
-        rows = ", ".join(f"{len(examples)} {split}" for split, examples in wanted.items())
-        models = f"{len(todo)} models" if len(todo) > 1 else "one model"
-        say(f"predicting {rows} rows with {models}")
+        rows = ", ".join(
+            count_noun(len(examples), f"{split} row") for split, examples in wanted.items()
+        )
+        say(f"predicting {rows} with {count_noun(len(todo), 'model')}")
         run_folds(run, _slots(run, engine), predict=todo, splits=tuple(wanted), say=say)
     for split, examples in wanted.items():
         whole = mean_probs([run.read_fold_probs(fold, split) for fold in range(run.n_folds)])

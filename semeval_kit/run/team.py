@@ -14,6 +14,7 @@ from semeval_kit.data.examples import Examples, read_examples
 from semeval_kit.data.texts import number_groups
 from semeval_kit.decision.oof import OofRows
 from semeval_kit.errors import KitError
+from semeval_kit.plurals import count_noun
 from semeval_kit.run.directory import Probs, Run
 from semeval_kit.run.plan import NEW_SPLITS, Say
 from semeval_kit.task.codec import encode_labels, target_names
@@ -229,8 +230,9 @@ class Team:
         learnt = [id_ for language, id_ in missing if fold_of.get((language, id_), 0) < 0]
         if learnt:
             raise KitError(
-                f"{run.path}: has learnt from {len(learnt)} rows on which the blend is judged "
-                f"({', '.join(learnt[:3])}, ...). Train it on the same folds, or leave it out."
+                f"{run.path}: has learnt from {count_noun(len(learnt), 'row')} on which the blend "
+                f"is judged ({', '.join(learnt[:3])}, ...). Train it on the same folds, "
+                "or leave it out."
             )
         shown = ", ".join(id_ for _, id_ in missing[:3])
         raise KitError(

@@ -22,6 +22,7 @@ from semeval_kit.decision.oof import FloatArray
 from semeval_kit.decision.verdict import mean_cells
 from semeval_kit.errors import KitError, import_extra
 from semeval_kit.files import hold_lock
+from semeval_kit.plurals import count_noun
 from semeval_kit.run.lease import hold_place, read_place
 from semeval_kit.run.plan import Say
 from semeval_kit.training.space import Dimension, Space
@@ -218,10 +219,16 @@ class Trials:
             beginnings = int(self._attrs(trial.number).get("beginnings", 1))
             if beginnings >= _MOST_BEGINNINGS:
                 self.fail(trial, f"begun {beginnings} times, and its process ended each time")
-                say(f"{trial.name}: {beginnings} processes ended at work on it: given up")
+                say(
+                    f"{trial.name}: {count_noun(beginnings, 'process', 'processes')} ended at work "
+                    "on it: given up"
+                )
                 continue
             self._own(trial.number, beginnings + 1)
-            say(f"{trial.name}: its process is gone; it goes on after {trial.n_folds} folds")
+            say(
+                f"{trial.name}: its process is gone; it goes on after "
+                f"{count_noun(trial.n_folds, 'fold')}"
+            )
             return trial
         return None
 

@@ -15,6 +15,7 @@ from semeval_kit.decision.rule import Thresholds
 from semeval_kit.decision.targets import answers_of_probs, decide_labels, rules_from_json
 from semeval_kit.decision.tuning import untuned_rule
 from semeval_kit.errors import KitError
+from semeval_kit.plurals import count_noun
 from semeval_kit.run.directory import Probs, Run, read_json
 from semeval_kit.task.codec import encode_labels
 from semeval_kit.task.task import Task
@@ -158,8 +159,8 @@ def _with_labels(run: Run, examples: Examples, reference: Reference) -> Examples
     rows = range(len(examples)) if by_position else [row_of.get(i, -1) for i in examples.ids]
     if len(reference.ids) != len(examples) or min(rows) < 0:
         raise KitError(
-            f"{reference.place}: its {len(reference.ids)} ids are not those of the "
-            f"{len(examples)} rows. Give the gold labels of these rows."
+            f"{reference.place}: its {count_noun(len(reference.ids), 'id')} are not those of the "
+            f"{count_noun(len(examples), 'row')}. Give the gold labels of these rows."
         )
     task, names = run.task, run.task.label_names
     main = dict(zip(task.main_targets[0].labels, task.main_targets[0].label_names, strict=True))
@@ -207,7 +208,7 @@ def _align(run: Run, examples: Examples, probs: Probs) -> Examples:
     missing = [key for key in probs.keys if key not in row_of]
     if missing:
         raise KitError(
-            f"{run.settings['data']}: {len(missing)} rows of run {run.name} are not there any more "
+            f"{run.settings['data']}: lacks {count_noun(len(missing), 'row')} of run {run.name} "
             f"(first: {missing[0][1]}). Restore the data folder that the run was made with."
         )
     return examples.take([row_of[key] for key in probs.keys])

@@ -10,6 +10,7 @@ import numpy as np
 
 from semeval_kit.decision.resampling import Board, Comparison, compare_systems
 from semeval_kit.errors import KitError
+from semeval_kit.plurals import count_noun
 from semeval_kit.run.directory import Run
 from semeval_kit.show.answers import Answers, read_answers
 from semeval_kit.show.results import RunResults, read_results
@@ -363,8 +364,8 @@ def _require_before(run: Run, before: Run) -> None:
     """Raise an error unless the run is the same encoder on the same task without training."""
     if int(before.recipe["epochs"]) != 0:
         raise KitError(
-            f"{before.path}: was trained for {before.recipe['epochs']} epochs, so it does not show "
-            "the encoder before fine-tuning. Make a run with --epochs 0 for that."
+            f"{before.path}: was trained for {count_noun(before.recipe['epochs'], 'epoch')}, so it "
+            "does not show the encoder before fine-tuning. Make a run with --epochs 0 for that."
         )
     pairs = {
         "task": (before.task.name, run.task.name),

@@ -14,6 +14,7 @@ from semeval_kit.decision.rule import decode_probs
 from semeval_kit.decision.targets import answers_of_probs
 from semeval_kit.decision.tuning import untuned_rule
 from semeval_kit.errors import KitError
+from semeval_kit.plurals import count_noun
 from semeval_kit.run.directory import Run
 from semeval_kit.show.answers import Answers, read_rule
 from semeval_kit.show.figures.data import count_tokens
@@ -177,10 +178,11 @@ def _judge_cut_texts(run: Run, oof: Answers) -> Iterator[Finding]:
     n_cut = sum(n > length for n in count_tokens(tokenizer, whole_texts(oof.examples)))
     if n_cut > _LEAST_CUT * len(oof):
         longer = min(2 * int(length), 512)
+        share = f"of {count_noun(len(oof), 'text')} ({100 * n_cut / len(oof):.0f}%)"
         yield Finding(
             "Cut texts",
-            f"{n_cut} of {len(oof)} texts ({100 * n_cut / len(oof):.0f}%) are longer than "
-            f"{length} tokens and lose their end.",
+            f"{count_noun(n_cut, f'{share} is', f'{share} are')} longer than {length} tokens and "
+            "cut at the end.",
             write_command(run, f"{longer}-tokens", f"--max-length {longer}"),
         )
 
@@ -194,7 +196,8 @@ def _judge_labels(run: Run, results: RunResults, oof: Answers) -> Iterator[Findi
     weakest = min(score.labels, key=lambda label: sign * label.score)
     parts = [f"{results.wording.label_score} {weakest.score:.3f}"]
     if weakest.positives is not None:
-        parts.append(f"{weakest.positives} positives of {len(oof)} rows")
+        n_rows = count_noun(len(oof), "row")
+        parts.append(f"{count_noun(weakest.positives, 'positive')} of {n_rows}")
     if weakest.recall is not None and weakest.precision is not None:
         parts.append(f"recall {weakest.recall:.2f}, precision {weakest.precision:.2f}")
     sentence = f"“{weakest.label}” is the weakest label: {', '.join(parts)}."
@@ -236,9 +239,10 @@ def _describe_confusion(task: Task, oof: Answers, weakest: LabelResult) -> str:
     if max(n_empty, counts.max()) < 2:
         return ""
     if n_empty >= counts.max():
-        return f" Of its {len(missed)} missed rows {n_empty} got no label at all."
+        return f" Of its {count_noun(len(missed), 'missed row')} {n_empty} got no label at all."
     other = labels[int(counts.argmax())]
-    return f" Of its {len(missed)} missed rows {counts.max()} were answered as “{other}”."
+    rows = count_noun(len(missed), "missed row")
+    return f" Of its {rows} {counts.max()} were answered as “{other}”."
 
 
 def _judge_members(run: Run, results: RunResults, oof: Answers) -> Iterator[Finding]:
@@ -278,7 +282,7 @@ def _judge_members(run: Run, results: RunResults, oof: Answers) -> Iterator[Find
     if results.member == "encoder" and len(spread) > 1:
         n_seeds = run.n_models // run.n_folds
         seed = int(run.recipe.get("seed", 0)) + n_seeds
-        seeds = "one seed" if n_seeds == 1 else f"{n_seeds} seeds"
+        seeds = count_noun(n_seeds, "seed")
         title = "validation loss" if name == "val_loss" else name_measure(name, results.task.kind)
         yield Finding(
             "More members",
@@ -329,10 +333,11 @@ def _judge_thresholds(run: Run, results: RunResults) -> Iterator[Finding]:
     if far:
         far.sort(key=lambda pair: -abs(pair[1] - 0.5))
         shown = ", ".join(f"{name} {cut:.2f}" for name, cut in far[:3])
+        every = f"of {count_noun(len(thresholds.target_names), 'threshold')}"
         yield Finding(
             "Thresholds far from 0.5",
-            f"{len(far)} of {len(thresholds.target_names)} thresholds lie far from 0.5 ({shown}); "
-            f"tuning them gains {gain[0]:+.4f}. Weighted positives bring the probabilities nearer.",
+            f"{count_noun(len(far), f'{every} lies', f'{every} lie')} far from 0.5 ({shown}); "
+            f"tuning all gains {gain[0]:+.4f}. Weighted positives bring the probabilities nearer.",
             write_command(run, "weighted", "--positive-weight sqrt"),
         )
 

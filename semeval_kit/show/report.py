@@ -10,6 +10,7 @@ from semeval_kit import __version__
 from semeval_kit.decision.rule import Thresholds
 from semeval_kit.decision.verdict import name_constant
 from semeval_kit.files import sha256_file, write_atomic
+from semeval_kit.plurals import count_noun
 from semeval_kit.run.directory import Run
 from semeval_kit.show.answers import read_rule
 from semeval_kit.show.compare import find_before, tabulate_before
@@ -151,7 +152,8 @@ def list_tiles(results: RunResults) -> list[dict[str, str]]:
         tiles.append(_tile(title, results.expected, detail, kind=kind))
     if readings["cross_fitted"]:
         fitted = "cross-fitted " if results.wording.tuned else ""
-        detail = f"{fitted}on {results.estimate.get('n_examples', 0)} out-of-fold examples"
+        n_examples = results.estimate.get("n_examples", 0)
+        detail = f"{fitted}on {count_noun(n_examples, 'out-of-fold example')}"
         if not set(results.settings["languages"]) <= set(results.settings["train_languages"]):
             detail += "; of the languages learnt from, which are not all those predicted"
         title = f"Expected {metric} on new texts" if foretold is None else f"Out of fold {metric}"
@@ -174,7 +176,7 @@ def list_tiles(results: RunResults) -> list[dict[str, str]]:
         score = results.split_score(split)
         if score is not None and score.score == score.score:
             low, high = score.interval or (None, None)
-            detail = f"{score.n_examples} examples"
+            detail = count_noun(score.n_examples, "example")
             if len(results.folds) > 1:
                 detail += ", mean of the folds' probabilities"
             if split in results.constants:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from semeval_kit import __version__
+from semeval_kit.plurals import count_noun
 from semeval_kit.run.directory import write_atomic
 from semeval_kit.show.figures.charts import (
     BLUE,
@@ -49,13 +50,15 @@ def describe_search(results: Results) -> list[str]:
     possible = results["n_folds"] * len(trials)
     seconds = sum(trial["seconds"] for trial in trials)
     sentences.append(
-        f"{len(trials)} of {results['n_trials']} trials ({told}): {results['folds_trained']} folds "
-        f"trained of {possible} possible, {show_seconds(seconds)} of training."
+        f"{len(trials)} of {count_noun(results['n_trials'], 'trial')} ({told}): "
+        f"{count_noun(results['folds_trained'], 'fold')} trained of {possible} possible, "
+        f"{show_seconds(seconds)} of training."
     )
     if results["importances"]:
         first, share = max(results["importances"].items(), key=lambda pair: pair[1])
         n = results["ranked_from"]
-        few = f"; from {n} trials that is a guess" if n < FEW_TRIALS else f", from {n} trials"
+        ranked = count_noun(n, "trial")
+        few = f"; from {ranked} that is a guess" if n < FEW_TRIALS else f", from {ranked}"
         told = f"{first} ({100 * share:.0f}% of the differences)"
         sentences.append(f"What mattered most: {told}{few}.")
     return sentences
@@ -105,11 +108,15 @@ def tabulate_importances(results: Results) -> Table:
     shares = results["importances"]
     n = results["ranked_from"]
     notes = [
-        f"fANOVA over average precision in the first fold, which {n} trials have; stopped ones "
+        "fANOVA over average precision in the first fold, which "
+        f"{count_noun(n, 'trial has', 'trials have')}; stopped ones "
         "are among them."
     ]
     if n < FEW_TRIALS:
-        notes.append(f"{n} trials are few: fewer than {FEW_TRIALS} rank the fields by luck, too.")
+        notes.append(
+            f"{count_noun(n, 'trial is', 'trials are')} few: fewer than {FEW_TRIALS} rank the "
+            "fields by luck, too."
+        )
     return Table(
         key="importances",
         title="What mattered",

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from semeval_kit.data.reference import Reference
 from semeval_kit.data.table import Problems, Record, decode_text, parse_table
+from semeval_kit.plurals import count_noun
 from semeval_kit.submission.archive import Block, answer_labels, header_of, lay_out
 from semeval_kit.task.codec import split_names
 from semeval_kit.task.schema import SPLITS, Member, Target
@@ -57,12 +58,13 @@ def read_predictions(
     for record in _read_records(layout, data, header, problems, notes):
         rows.read(record, header)
         if problems.count >= MAX_PROBLEMS:
-            notes.append(f"reading stopped at line {record.line}, after {problems.count} problems")
+            found = count_noun(problems.count, "problem")
+            notes.append(f"reading stopped at line {record.line}, after {found}")
             break
         if reference and rows.n_rows > MAX_ROWS_OVER + len(reference.ids):
             problems.add(
-                f"expected {len(reference.ids)} rows, received more than {rows.n_rows - 1}. "
-                f"Predict every row of {reference.place} once.",
+                f"expected {count_noun(len(reference.ids), 'row')}, received more than "
+                f"{rows.n_rows - 1}. Predict every row of {reference.place} once.",
                 rule="row_count",
             )
             break
@@ -106,7 +108,8 @@ class _RowReader:
         cells = record.cells
         if len(cells) != len(header):
             rule = "extra_cells" if len(cells) > len(header) else "short_row"
-            message = f"{len(cells)} cells where the header has {len(header)}. Correct the row."
+            counted = count_noun(len(cells), "cell")
+            message = f"{counted} where the header has {len(header)}. Correct the row."
             self.problems.add(message, record.line, rule)
             if len(cells) < len(header):
                 return
@@ -133,8 +136,8 @@ class _RowReader:
         wanted = len(self.reference.ids)
         if self.n_rows != wanted:
             self.problems.add(
-                f"expected {wanted} rows, received {self.n_rows}. Predict every row of "
-                f"{self.reference.place} once.",
+                f"expected {count_noun(wanted, 'row')}, received {self.n_rows}. "
+                f"Predict every row of {self.reference.place} once.",
                 rule="row_count",
             )
         if not self.layout.id_column:
@@ -145,13 +148,15 @@ class _RowReader:
         if missing:
             why = explain_ids(self.task, unknown, self.reference.ids)
             self.problems.add(
-                f"{len(missing)} ids are missing (first: {', '.join(missing[:3])}).{why}",
+                f"{count_noun(len(missing), 'id is', 'ids are')} missing "
+                f"(first: {', '.join(missing[:3])}).{why}",
                 rule="missing_ids",
             )
         if unknown:
             first = ", ".join(shorten(row_id, 100)[1:-1] for row_id in unknown[:3])
             self.problems.add(
-                f"{len(unknown)} ids are not in {self.reference.place} (first: {first}).",
+                f"{count_noun(len(unknown), 'id is', 'ids are')} not in {self.reference.place} "
+                f"(first: {first}).",
                 rule="unknown_ids",
             )
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from semeval_kit.data.examples import find_file, read_file
 from semeval_kit.data.reference import Place, Reference, find_references
+from semeval_kit.plurals import count_noun
 from semeval_kit.submission import rules
 from semeval_kit.submission.archive import (
     Contents,
@@ -147,7 +148,9 @@ def validate_contents(
         _judge_member(task, content, predictions, expected, validation)
         if not predictions.problems.count:
             shown = ", ".join(name for block in predictions.blocks for name in block.target.labels)
-            validation.infos.append(f"{member}: {len(predictions.preds)} rows, labels {shown}")
+            validation.infos.append(
+                f"{member}: {count_noun(len(predictions.preds), 'row')}, labels {shown}"
+            )
             shares = _train_shares(task, data, language or "", predictions.labels)
             validation.warnings += [
                 f"{member}: {text}" for text in _odd_columns(predictions, shares)
@@ -173,7 +176,7 @@ def _judge_member(
     for rule, message in zip(problems.rules, problems.lines, strict=True):
         validation.refuse(task, rule, message, official)
     if problems.n_hidden:
-        more = f"{member}: and {problems.n_hidden} more problems of this file"
+        more = f"{member}: and {count_noun(problems.n_hidden, 'more problem')} of this file"
         validation.warnings.append(more)
     if official and not problems.count:
         validation.refuse(task, "official", f"{member}: rejected: {official}", official)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semeval_kit.data.examples import Examples
+from semeval_kit.plurals import count_noun
 
 Array = NDArray[np.float64]
 NO_BLOCKS: NDArray[np.int64] = np.empty(0, dtype=np.int64)
@@ -93,10 +94,12 @@ class CutRows:
 
     def describe(self) -> str:
         """Say it in one line."""
-        context = f", {self.n_context_cut} lose some of their context" if self.n_context_cut else ""
+        context = count_noun(self.n_context_cut, "loses some context", "lose some context")
+        rows = f"of {count_noun(self.n_rows, 'row')}"
         return (
-            f"{self.n_cut} of {self.n_rows} rows are longer than {self.limit} tokens and cut"
-            f"{context}; the longest has {self.longest}"
+            f"{count_noun(self.n_cut, f'{rows} is', f'{rows} are')} longer than "
+            f"{count_noun(self.limit, 'token')} and cut"
+            f"{f', {context}' if self.n_context_cut else ''}; the longest has {self.longest}"
         )
 
 

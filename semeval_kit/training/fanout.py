@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from semeval_kit.errors import BusyError, KitError
 from semeval_kit.files import refuse_link
+from semeval_kit.plurals import count_noun
 from semeval_kit.run.directory import Run
 from semeval_kit.training.machine import LEAVING_SIGNALS, Slots, find_device_type, grace_seconds
 
@@ -139,7 +140,7 @@ class _Display:
             job.error = event["text"]
         elif kind in ("note", "resumed"):
             text = event.get("text") or f"goes on after epoch {event['epoch']}"
-            text += f" and {event['step']} steps" if event.get("step") else ""
+            text += f" and {count_noun(event['step'], 'step')}" if event.get("step") else ""
             self._line(f"{job.name}: {text}")
         elif kind == "epoch":
             self._line(_describe_epoch(job.name, event))

@@ -21,6 +21,7 @@ from semeval_kit.data.examples import Examples
 from semeval_kit.data.texts import number_groups
 from semeval_kit.errors import KitError
 from semeval_kit.files import keep_files, read_kept, sha256_file, write_kept
+from semeval_kit.plurals import count_noun
 from semeval_kit.run.directory import Probs, Run, write_json, write_probs
 from semeval_kit.task.codec import encode_labels, target_names
 from semeval_kit.training.frozen import PAIR, FrozenReader, Scaled
@@ -262,7 +263,8 @@ def train_fold(run: Run, fold: int, emit: Callable[[Event], None]) -> None:
         run.oof_file(fold), Probs(held_out.ids, held_out.languages, model.target_names, values)
     )
     seconds = round(time.monotonic() - started, 1)
-    emit({"event": "note", "text": f"learnt from {len(learnt)} rows in {seconds:.0f} s"})
+    n_rows = count_noun(len(learnt), "row")
+    emit({"event": "note", "text": f"learnt from {n_rows} in {seconds:.0f} s"})
     write_json(
         run.done_file(fold),
         {

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semeval_kit.errors import KitError
+from semeval_kit.plurals import count_noun
 from semeval_kit.training.batches import Rows, plain_batches, training_batches
 from semeval_kit.training.checkpoint import Checkpoint, load_newest, save_checkpoint
 from semeval_kit.training.encoder import load_classifier, parameter_groups
@@ -277,7 +278,8 @@ class FoldTrainer:
         most = max(len(micro.rows) for micro in ready)
         if most == 1 or self.accelerator.num_processes > 1:
             raise KitError(
-                f"fold {self.fold}: the GPU's memory does not suffice for {most} rows at once. "
+                f"fold {self.fold}: the GPU's memory does not suffice for "
+                f"{count_noun(most, 'row')} at once. "
                 "Lower max_length or batch_size (with more accumulation), set precision = 'bf16', "
                 "train fewer folds at a time (--jobs), or take a smaller encoder."
             ) from error
@@ -285,8 +287,9 @@ class FoldTrainer:
         self.classifier.zero_grad()
         torch.cuda.empty_cache()
         text = (
-            f"the GPU's memory does not suffice for {most} rows at once: {self.rows_at_once} are "
-            "read at a time, and as many as before make a step"
+            f"the GPU's memory does not suffice for {most} rows at once: "
+            f"{count_noun(self.rows_at_once, 'is', 'are')} read at a time, and as many as before "
+            "make a step"
         )
         self.emit({"event": "note", "text": text})
 

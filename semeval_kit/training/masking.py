@@ -23,6 +23,7 @@ from transformers import DataCollatorForLanguageModeling
 
 from semeval_kit.errors import KitError
 from semeval_kit.files import remove_tree
+from semeval_kit.plurals import count_noun
 from semeval_kit.training.batches import Tokens, pad_batch, training_batches
 from semeval_kit.training.checkpoint import (
     Checkpoint,
@@ -265,5 +266,8 @@ class _MaskedTrainer:
         load_weights(self.network, kept.model)
         self.steps.restore(kept.optimizer, kept.state)
         self.losses, self.sums = list(kept.state["losses"]), tuple(kept.state["sums"])
-        note(f"goes on with masked tokens after epoch {kept.epoch} and {kept.step} steps")
+        note(
+            f"goes on with masked tokens after epoch {kept.epoch} and "
+            f"{count_noun(kept.step, 'step')}"
+        )
         return kept.step

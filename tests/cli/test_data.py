@@ -62,7 +62,7 @@ class TestCheck:
         assert cells[2] == ["train", "eng", "3", "3", "1 / 1 / 1", "3"]
         assert cells[4] == ["test", "eng", "1", "blank", "1"]
         assert "  data/train/old_test.csv: a test file among train files; not read" in result.output
-        assert "eng: 1 of 1 texts of made-up test are also in made-up train" in result.output
+        assert "eng: 1 of 1 text of made-up test is also in made-up train" in result.output
         assert "t2" not in result.output.split("first: ")[0]
         assert result.output.endswith("3 files, 5 rows: 0 errors, 5 warnings\n")
 

@@ -198,7 +198,7 @@ def test_test_labels_may_be_blank_missing_or_there(tmp_path, task):
 def test_empty_test_texts_are_kept_and_told(tmp_path, task):
     examples = read(tmp_path, task, HEADER + "e1,,,,\n", split="test")
     assert examples.texts == ("",)
-    assert any("1 test rows have an empty text" in note for note in examples.notes)
+    assert any("1 test row has an empty text" in note for note in examples.notes)
 
 
 def test_a_train_file_with_test_in_its_name_is_refused(tmp_path, task):
@@ -210,7 +210,7 @@ def test_duplicates_and_conflicts_are_told_with_counts_and_ids(tmp_path, task):
     rows = "e1,Same text,1,0,0\ne2,same  TEXT,1,0,0\ne3,other,0,0,1\ne4,other,0,1,0\n"
     notes = read(tmp_path, task, HEADER + rows).notes
     assert "2 duplicate texts (first: e1, e2)" in notes[0]
-    assert "1 texts occur with conflicting labels (first: e3, e4)" in notes[1]
+    assert "1 text occurs with conflicting labels (first: e3, e4)" in notes[1]
 
 
 def test_files_are_found_by_pattern_in_order_and_never_by_search(tmp_path, task):
@@ -290,7 +290,7 @@ def test_single_labels_of_text_and_emotion_files_are_one_hot(tmp_path, write_tas
     examples = read(tmp_path, task, "well; yes;joy\n\nno;anger\n")
     assert examples.texts == ("well; yes", "no")
     assert examples.labels.tolist() == [[0, 0, 1], [1, 0, 0]]
-    assert "1 blank lines skipped" in examples.notes[0]
+    assert "1 blank line skipped" in examples.notes[0]
     assert "label 'love' is unknown" in error_of(tmp_path, task, "hm;love\n")
 
 

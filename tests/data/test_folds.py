@@ -128,7 +128,7 @@ def test_scarce_labels_are_named_and_labels_nobody_annotated_are_not() -> None:
     targets = np.array([[1.0, 0, np.nan], [1, 1, np.nan], [1, 0, np.nan], [1, np.nan, np.nan]])
     found = scarce_labels(targets, ["joy", "fear", "disgust"], 3)
     assert found == [
-        "label 'fear' has 1 positive rows for 3 folds: some folds have none. Consider fewer folds."
+        "label 'fear' has 1 positive row for 3 folds: some folds have none. Consider fewer folds."
     ]
 
 

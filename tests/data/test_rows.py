@@ -215,7 +215,7 @@ class TestForms:
         (tmp_path / "labels.csv").write_text("id,score\n2,4\n1,3\n")
         rows = read(tmp_path, task, "id,text\n1,x\n2,y\n")
         assert rows.labels.tolist() == [[3], [4]]
-        with pytest.raises(KitError, match=r"labels\.csv: 1 ids have no labels \(first: 3\)"):
+        with pytest.raises(KitError, match=r"labels\.csv: 1 id has no labels \(first: 3\)"):
             read(tmp_path, task, "id,text\n1,x\n3,y\n")
 
 
@@ -284,7 +284,7 @@ class TestTargets:
         task = make_task(tmp_path, SINGLE, data, "macro_f1", "name")
         rows = read(tmp_path, task, "id,text,label\n1,x,awe\n2,y,other\n3,z,no\n")
         assert (rows.ids, rows.labels.tolist()) == (("1", "3"), [[1, 0], [0, 1]])
-        assert any("1 rows with label 'other' are left out" in note for note in rows.notes)
+        assert any("1 row with label 'other' is left out" in note for note in rows.notes)
         message = error_of(
             tmp_path, task, "id,text,label\n" + "".join(f"{i},x,NULL\n" for i in "abc")
         )
@@ -326,7 +326,7 @@ class TestTargets:
                 [NAN, NAN, 0, 0, 1, *[NAN] * 6],
             ],
         )
-        assert any("1 rows are not annotated for 'stereotype'" in note for note in rows.notes)
+        assert any("1 row is not annotated for 'stereotype'" in note for note in rows.notes)
         reference = read_reference(task, tmp_path / "train.tsv", "eng")
         assert reference.gold is not None
         np.testing.assert_array_equal(reference.gold, rows.labels)

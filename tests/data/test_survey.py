@@ -53,7 +53,7 @@ def test_rare_labels_ask_for_fewer_folds(task: Task, folder: Path) -> None:
     put(folder, "track_a/train/eng.csv", TRAIN.replace("t4,boo,0,1,0", "t4,boo,0,0,0") + more)
     assert report_of(check_tasks([task], folder), "train").warnings == (
         "label 'fear' has no positive",
-        "label 'joy' has 1 positives: use at most 1 folds",
+        "label 'joy' has 1 positive: use at most 1 fold",
     )
 
 
@@ -109,7 +109,7 @@ def test_what_is_accepted_is_said(task: Task, folder: Path) -> None:
     assert report_of(report, "train").notes == (
         "starts with a byte order mark (BOM): accepted and skipped",
         "has CRLF line ends: accepted",
-        "1 labels are spelled '1.0': accepted as whole numbers",
+        "1 label is spelled '1.0': accepted as whole numbers",
     )
     assert report_of(report, "train", "deu").notes == (
         "blank label columns, read as not annotated: fear",
@@ -122,7 +122,7 @@ def test_duplicates_and_conflicts_are_named(task: Task, folder: Path) -> None:
     warnings = report_of(check_tasks([task], folder), "train").warnings
     assert warnings[:2] == (
         "2 duplicate texts (t2 = t5; t4 = t6)",
-        "1 texts occur with conflicting labels (t4 = t6)",
+        "1 text occurs with conflicting labels (t4 = t6)",
     )
 
 
@@ -132,7 +132,7 @@ def test_overlaps_between_splits_are_named(task: Task, folder: Path) -> None:
     assert [overlap.describe() for overlap in report.overlaps] == [
         "eng: 2 of 3 texts of made-up test are also in made-up train, 1 of them verbatim "
         "(first: e1 = t1)",
-        "eng: 1 of 3 texts of made-up test are also in made-up dev, 1 of them verbatim "
+        "eng: 1 of 3 texts of made-up test is also in made-up dev, 1 of them verbatim "
         "(first: e2 = d1)",
     ]
     assert report.overlaps[0].pairs == (("t1", "e1"), ("t4", "e3"))

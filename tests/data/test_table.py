@@ -21,7 +21,7 @@ def test_records_carry_the_physical_line_on_which_they_start(tmp_path):
         (2, ("1", "two\nlines")),
         (5, ("3", "x")),
     ]
-    assert table.notes == ("1 blank lines skipped",)
+    assert table.notes == ("1 blank line skipped",)
 
 
 @pytest.mark.parametrize(

@@ -143,8 +143,8 @@ def test_with_test_rows_alone_only_a_weight_set_by_hand_lets_it_in(
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda rows: rows[1:], "the files lack 1 train rows"),
-        (lambda rows: [{**rows[0], "id": "x"}, *rows], "the files have unknown 1 train rows"),
+        (lambda rows: rows[1:], "the files lack 1 train row"),
+        (lambda rows: [{**rows[0], "id": "x"}, *rows], "the files have unknown 1 train row"),
         (lambda rows: [rows[0], *rows], "line 3: id '.*' is double"),
         (lambda rows: [{**r, "joy": 1.5} for r in rows], "line 2: 'joy' is 1.5; expected a prob"),
         (lambda rows: [{**r, "joy": "nan"} for r in rows], "line 2: 'joy' is nan"),

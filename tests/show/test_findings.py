@@ -94,7 +94,7 @@ def test_every_kind_has_findings_with_numbers(made_runs, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("seeds", "said", "asked"), [(1, "one seed", "--seed 1"), (2, "2 seeds", "--seed 2")]
+    ("seeds", "said", "asked"), [(1, "1 seed", "--seed 1"), (2, "2 seeds", "--seed 2")]
 )
 def test_members_that_would_help_are_told_with_the_seeds_that_are_there(
     seeds, said, asked, make_run, tmp_path

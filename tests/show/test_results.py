@@ -181,7 +181,7 @@ def test_data_that_changed_is_named(made_run, tmp_path):
     (copy / "dev" / "eng.csv").write_text("".join(lines[:-1]), encoding="utf-8")
     settings = {**made_run.settings, "data": str(copy)}
     write_json(tmp_path / "run" / "run.json", settings)
-    with pytest.raises(KitError, match=r"1 rows of run run are not there any more"):
+    with pytest.raises(KitError, match=r": lacks 1 row of run run "):
         read_answers(Run.open(tmp_path / "run"), "dev")
 
 

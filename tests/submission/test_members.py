@@ -205,7 +205,7 @@ class TestRatings:
             ('{"id": "3", "prediction": NaN}', "label 'prediction' is 'NaN'; expected a number"),
             ("3,4", "line 4: is no JSON. Write one object per line"),
             ("[" * 4000, "is no JSON"),
-            ('{"id": "4", "prediction": 3}', "1 ids are missing (first: 3)"),
+            ('{"id": "4", "prediction": 3}', "1 id is missing (first: 3)"),
         ],
     )
     def test_bad_lines_are_told(self, task, folder, make_zip, line, message):
@@ -290,7 +290,7 @@ class TestInference:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            (("p3__en-en__original,N", "p9__en-en__original,N"), "1 ids are missing"),
+            (("p3__en-en__original,N", "p9__en-en__original,N"), "1 id is missing"),
             (("p3__en-en__original", "p0__en-en__original"), "is already on line 2"),
             (("NEGATIVE_OTHER", "NEUTRAL"), "label 'NEUTRAL' is unknown"),
             (("NEGATIVE_OTHER", "negative_other"), "label 'negative_other' is unknown"),
@@ -370,9 +370,7 @@ class TestCaptions:
 
     def test_a_row_of_a_language_may_not_be_missing(self, task, folder, make_zip):
         path = make_zip({"predictions_text.csv": "id,label\ne0,1\ne1,0\n"})
-        assert "1 ids are missing (first: a0)" in str(
-            validate_submission(task, path, folder).errors
-        )
+        assert "1 id is missing (first: a0)" in str(validate_submission(task, path, folder).errors)
         assert not score_submission(task, path, folder).accepted
 
 

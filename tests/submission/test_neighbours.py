@@ -293,7 +293,7 @@ class TestTextAndEmotion:
         train = read_examples(load_task("emotion-text"), folder, "train", ["eng"])
         assert train.texts == ("i am glad", "first; then second")
         assert train.labels.argmax(axis=1).tolist() == [1, 3]
-        assert any("1 blank lines skipped" in note for note in train.notes)
+        assert any("1 blank line skipped" in note for note in train.notes)
 
     def test_an_unknown_label_is_named_with_the_nearest(self, folder: Path) -> None:
         (folder / "train.txt").write_text("i am glad;joy\nnot so;angr\n")

@@ -123,7 +123,7 @@ REFUSED = {
     "missing id": (
         ENGLISH.replace("eng_test_track_a_3,0,0,1\n", ""),
         "missing_ids",
-        "1 ids are missing (first: eng_test_track_a_3)",
+        "1 id is missing (first: eng_test_track_a_3)",
     ),
     "duplicate id, right count": (
         ENGLISH.replace("_a_3", "_a_2"),
@@ -145,7 +145,7 @@ REFUSED = {
         "missing_ids",
         "The ids say 'deu' where 'eng' is expected: another language?",
     ),
-    "extra row": (ENGLISH + "x,0,0,0\n", "unknown_ids", "1 ids are not in"),
+    "extra row": (ENGLISH + "x,0,0,0\n", "unknown_ids", "1 id is not in"),
     "ids in upper case": (ENGLISH.replace("eng_test", "ENG_TEST"), "missing_ids", "3 ids"),
     "empty id": (ENGLISH.replace("eng_test_track_a_1", ""), "empty_id", "line 2: the id is empty"),
     "ids with spaces": (

@@ -177,7 +177,7 @@ def rows_of(texts: tuple[str, ...], **given: tuple[str, ...]) -> Examples:
 def test_texts_are_counted_with_their_special_tokens(tokenizer: object) -> None:
     cut = count_cut_rows(tokenizer, rows_of(("bara dosi", "bara " * 9, "bara " * 8)), 10)
     assert (cut.n_cut, cut.longest, cut.n_context_cut, cut.limit) == (1, 11, 0, 10)
-    assert cut.describe() == ("1 of 3 rows are longer than 10 tokens and cut; the longest has 11")
+    assert cut.describe() == ("1 of 3 rows is longer than 10 tokens and cut; the longest has 11")
 
 
 def test_pairs_and_contexts_are_cut_as_they_are_encoded(tokenizer: object) -> None:

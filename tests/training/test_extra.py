@@ -77,7 +77,7 @@ def test_texts_of_test_are_learnt_only_if_asked_for(
     test = prepare("plain")[0].read_split("test")
     path = write_extra(tmp_path / "more.csv", ["new one", f"  {test.texts[2]} "])
     run, said = prepare("careful", extra=(str(path),))
-    assert "1 extra rows are left out: their texts are those of test" in said
+    assert "1 extra row is left out: its text is in test" in said
     extra = run.read_extra()
     assert extra is not None
     assert extra.examples.texts == ("new one",)

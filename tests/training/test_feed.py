@@ -94,7 +94,7 @@ def test_memory_for_no_row_is_told(
 ) -> None:
     trainer = make_trainer()
     limit_memory(trainer, 0, monkeypatch)
-    with pytest.raises(KitError, match=r"for 1 rows at once\. Lower max_length or batch_size"):
+    with pytest.raises(KitError, match=r"for 1 row at once\. Lower max_length or batch_size"):
         fit(trainer, make_rows, tmp_path)
     told = explain_error(torch.OutOfMemoryError("CUDA out of memory")).message
     assert "Lower batch_size" in told

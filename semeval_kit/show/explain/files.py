@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semeval_kit.errors import KitError
+from semeval_kit.plurals import count_noun
 from semeval_kit.run.directory import remove_tree, write_atomic
 from semeval_kit.show.explain.attributions import Attribution
 from semeval_kit.show.explain.page import (
@@ -128,7 +129,7 @@ def draw_sentence(explanation: Explanation, target: int) -> Figure:
     names = [_show_piece(attribution, piece) for piece in shown]
     bars = [float(values[piece]) for piece in shown]
     if len(others):
-        names.append(f"{len(others)} other pieces" if len(others) > 1 else "1 other piece")
+        names.append(count_noun(len(others), "other piece"))
         bars.append(float(values[others].sum()))
     figure = new_figure(1.3 + 0.23 * max(2, len(bars)))
     axes = figure.subplots()
@@ -158,7 +159,7 @@ def draw_effects(
         names = [shorten(effects.tokens[token], _LONGEST) for token in shown]
         _draw_bars(axes, names, bars, values, room=0.3)
         axes.set_title(show_target(name))
-    texts = "1 text" if effects.n_texts == 1 else f"{effects.n_texts} texts"
+    texts = count_noun(effects.n_texts, "text")
     figure.suptitle(f"Strongest tokens over {texts} ({heading.models}, {heading.method})")
     figure.supxlabel("contribution to the mean probability; \u00d7 occurrences", fontsize=9)
     return figure

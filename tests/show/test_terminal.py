@@ -1,0 +1,33 @@
+"""What the terminal says at the end of a run, beside what the page says."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from semeval_kit.cli.summary import summarise
+from semeval_kit.run.directory import Run, read_json, write_json
+from semeval_kit.show.report import render_report
+
+
+@pytest.fixture
+def run(made_run, tmp_path) -> Run:
+    """A copy of a finished run, to write into."""
+    return Run.open(shutil.copytree(made_run.path, tmp_path / "submissions" / made_run.name))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("notes", [["The first caveat."], ["The first caveat.", "A second."]])
+def test_caveats_have_the_name_under_which_the_page_lists_them(run, notes):
+    write_json(run.estimate_file, {**read_json(run.estimate_file), "notes": notes})
+    before = summarise(run)  # no page yet: they are told where they are wanted
+    assert all(f"  note: {note}" in before for note in notes)
+    page = render_report(run)
+    heading = page.index(">Caveats</h3>")
+    assert all(page.index(note) > heading for note in notes)
+    run.report_file.write_text(page)
+    said = summarise(run)
+    counted = "1 caveat" if len(notes) == 1 else f"{len(notes)} caveats"
+    assert f"  {counted}: see Caveats in the report." in said
+    assert notes[0] not in said
