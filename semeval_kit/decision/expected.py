@@ -61,6 +61,8 @@ class Expected:
         drifts: labels that are called much more or less often on new rows.
         reweighted: whether the figure was moved to other shares of labels.
         withheld: why there is no figure; empty where there is one.
+        at_chance: languages whose answers correlate with gold no better than by chance, so that no
+            gain is foretold.
     """
 
     score: float
@@ -78,6 +80,7 @@ class Expected:
     reweighted: bool
     withheld: str
     n_seeds: int = 1
+    at_chance: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -93,6 +96,13 @@ class Expected:
             )
         elif self.n_models > self.n_seeds:
             notes.append(SINGLE_MODELS)
+        if self.at_chance and self.n_models > self.n_seeds:
+            of = "" if set(self.at_chance) >= set(self.languages) else " in "
+            notes.append(
+                f"Out of fold the answers{of}{', '.join(self.at_chance) if of else ''} correlate "
+                "with gold no better than by chance. The mean of models would only repeat that "
+                "more firmly, so no gain by averaging is foretold there."
+            )
         if self.reweighted:
             notes.append(
                 f"The {self.split} rows have other shares of labels, so the expected figure is "
@@ -159,6 +169,10 @@ def expect_score(
         )
         for language, own in board.rows_of.items()
     }
+    at_chance = _find_at_chance(board, base)
+    for language in at_chance:
+        if (gain := gains[language]) is not None:
+            gains[language] = Gain(0.0, float(np.hypot(gain.value, gain.error)))
     foretold = [gain for gain in gains.values() if gain is not None]
     languages = {g: base[g] + (gain.value if gain else 0.0) for g, gain in gains.items()}
     drawn = board.resample_languages([answers], _N_RESAMPLES, tuning.seed)
@@ -182,6 +196,7 @@ def expect_score(
         drifts=notable,
         reweighted=bool(notable) and not withheld,
         withheld=withheld,
+        at_chance=at_chance,
     )
 
 
@@ -197,6 +212,17 @@ def read_labelled(
     score = board_of_part.score(mean)
     low, high = find_interval(board_of_part.resample([mean], _N_RESAMPLES, tuning.seed)[:, 0])
     return {"split": part.split, "score": score, "low": low, "high": high, "n_examples": len(part)}
+
+
+def _find_at_chance(board: Board, scores: Mapping[str, float]) -> tuple[str, ...]:
+    """Languages whose correlation is not above 0.
+
+    A negative one of held-out rows is mostly the folds' doing: where the rows to be judged are
+    high, those left to learn from are low. It says nothing of new rows.
+    """
+    if METRIC_FACTS[board.metric].lowest >= 0:
+        return ()
+    return tuple(language for language, score in scores.items() if not score > 0)
 
 
 def _sum_variances(

@@ -9,7 +9,7 @@ numbers. What needs no tuning cannot be tuned on the rows it judges.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ _STEPPED = ("within_sd", "accuracy", "exact_match")
 _N_STEPS = 80
 _MOST_SWEEPS = 3
 NO_CORRELATION = "a constant correlates with nothing and counts as 0"
+PLAIN_NGRAMS = "not --model tfidf, which reads characters, too"
 
 MARGIN = 0.02
 """A mean gap that is no more than this is never a reason to stop."""
@@ -102,7 +103,8 @@ def judge_run(
     floors = [_hold_against_constant(board, answers, labels, kind, parts)]
     if linear is not None:
         regression = "ridge" if kind in NUMERIC else "logistic"
-        floors.append(_hold(board, answers, linear, f"n-grams and {regression} regression"))
+        name = f"word n-grams and {regression} regression"
+        floors.append(replace(_hold(board, answers, linear, name), note=PLAIN_NGRAMS))
     own = board.score(answers)
     reasons += [
         f"{floor.name} scores {floor.score:.4f}{floor.note and f' ({floor.note})'}, "

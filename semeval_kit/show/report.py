@@ -144,6 +144,8 @@ def list_tiles(results: RunResults) -> list[dict[str, str]]:
     if foretold is not None:
         n_models, gain = foretold["n_models"], foretold["gain"]
         gained = f"{gain:+.4f} by averaging" if foretold["n_rows"] else "what it gains unknown"
+        if set(foretold.get("at_chance") or ()) >= set(foretold["languages"] or ("",)):
+            gained = "no gain foretold: no better than chance"
         detail = f"mean of {n_models} models, {gained}" if n_models > 1 else ""
         title = f"Expected {metric} of the upload"
         if not results.expected:

@@ -187,7 +187,8 @@ def test_a_blend_has_its_report_and_reads_pairs(ratings: Path, tmp_path: Path) -
     assert f"report:  {both.report_file}\n" in said
     assert both.report_file.is_file()
     assert "on 60 rows, cross-fitted (95%)" in said
-    assert "n-grams and ridge regression" in said
+    assert "word n-grams and ridge regression" in said
+    assert "(not --model tfidf, which reads characters, too)" in said
     # What is in the blend already would not help it.
     assert "Another member" not in said
     card = both.card_file.read_text(encoding="utf-8")

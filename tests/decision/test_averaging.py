@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from semeval_kit.decision.averaging import Gain, NewRows, fit_curve, foretell_gain, measure_gain
+from semeval_kit.decision.averaging import (
+    Gain,
+    NewRows,
+    fit_curve,
+    foretell_chances,
+    foretell_gain,
+    measure_gain,
+)
 from semeval_kit.decision.oof import OofRows
 from semeval_kit.decision.resampling import Board
 from semeval_kit.decision.thresholds import Tuning, tune_thresholds
@@ -123,3 +130,14 @@ def test_the_curve_is_a_logistic_regression() -> None:
     assert b == pytest.approx(model.coef_[0, 0], abs=0.01)
     # Without a positive the curve stays finite.
     assert np.isfinite(fit_curve(odds, np.zeros(2000))).all()
+
+
+def test_probs_that_are_the_wrong_way_round_are_not_believed_to_stay_so() -> None:
+    rng = np.random.default_rng(7)
+    gold = (rng.random((600, 1)) < 0.3).astype(float)
+    seen = -1.5 * (2 * gold - 1) + rng.normal(size=(600, 1))
+    rows = OofRows.of(1 / (1 + np.exp(-seen)), gold, ["eng"] * 600, ("joy",))
+    voices = 1 / (1 + np.exp(-rng.normal(size=(5, 200, 1))))
+    new = NewRows("test", voices, ("eng",) * 200, None, np.arange(200))
+    chances = foretell_chances(rows, new, Tuning())
+    assert chances == pytest.approx(np.full((200, 1), gold.mean()), abs=0.01)

@@ -172,7 +172,9 @@ def test_why_a_model_has_not_learnt_is_said() -> None:
         f"label 'anger' is never predicted ({positives[0]} rows have it)",
         f"label 'joy' is always predicted ({positives[1]} rows have it)",
     )
-    assert found.reasons[2].startswith("n-grams and logistic regression scores 0.")
+    plain, told = found.reasons[2].split(" scores 0.")
+    assert plain == "word n-grams and logistic regression"
+    assert "(not --model tfidf, which reads characters, too), the run " in told
     commonest = np.eye(3)[np.zeros(600, int)]
     single = Board.of("accuracy", commonest, ["eng"] * 600)
     same = judge_run(single, commonest.astype(int), LABELS, "singlelabel", PARTS[:600])
@@ -184,7 +186,8 @@ def test_numbers_are_held_against_a_constant_and_a_ridge() -> None:
     board, parts = Board.of("rmse", gold, ["eng"] * 50), PARTS[:50]
     found = judge_run(board, gold + 0.1, ("score",), "regression", parts, linear=gold + 0.2)
     constant, ridge = found.floors
-    assert ridge.name == "n-grams and ridge regression"
+    assert ridge.name == "word n-grams and ridge regression"
+    assert "not --model tfidf" in ridge.note
     assert (ridge.score, ridge.above) == (pytest.approx(0.2), pytest.approx(0.1))
     means = np.array([gold[parts != part].mean() for part in parts])
     assert constant.name == "the same number for every row"
@@ -237,3 +240,36 @@ def test_the_best_levels_of_all_rows_are_found_by_the_metric() -> None:
     parts = PARTS[:40]
     (even,) = judge_run(divergence, shares[:, ::-1], ("a", "b"), "distribution", parts).floors
     assert (even.score, even.answer) == (0.0, {"a": 0.5, "b": 0.5})
+
+
+def lay_numbers(seed: int, quality: float):
+    """Out-of-fold rows of numbers, what five models say of others, and the rule.
+
+    Predictions follow gold by `quality`: below 0 they rank the other way round.
+    """
+    rng = np.random.default_rng(seed)
+    gold = rng.normal(size=(400, 1))
+    own = quality * gold + rng.normal(size=(400, 1))
+    voices = rng.normal(size=(5, 300, 1)) + rng.normal(size=(1, 300, 1))
+    rows = OofRows.of(own, gold, ["eng"] * 400, ("score",), None, np.arange(400) % 5)
+    new = NewRows("test", voices, ("eng",) * 300, None, np.arange(300))
+    tuning = Tuning("regression", metric="spearman")
+    return rows, new, tuning, Board.of("spearman", gold, rows.languages)
+
+
+@pytest.mark.parametrize(("quality", "gains"), [(0.5, True), (-0.5, False)])
+def test_what_ranks_no_better_than_chance_gains_nothing_by_averaging(quality, gains) -> None:
+    rows, new, tuning, board = lay_numbers(0, quality)
+    found = expect_score(board, rows.probs, rows, tune_rule(rows, tuning), tuning, [new])
+    assert (found.base > 0) == gains
+    assert (found.gain > 0.05) == gains
+    assert found.score == pytest.approx(found.base + found.gain, abs=1e-12)
+    said = "no gain by averaging is foretold"
+    if gains:
+        assert found.at_chance == ()
+        assert not any(said in note for note in found.notes)
+    else:
+        assert found.at_chance == ("eng",)
+        assert found.gain == 0.0
+        assert found.gain_error > 0.05  # what the algebra would have moved it by is doubt
+        assert any(said in note for note in found.notes)

@@ -172,7 +172,7 @@ def test_the_estimate_speaks_of_the_upload(trained_run: Path) -> None:
         len(run.read_probs("dev", language)) for language in run.languages
     )
     names = [floor["name"] for floor in estimate["verdict"]["floors"]]
-    assert names == ["the same answer for every row", "n-grams and logistic regression"]
+    assert names == ["the same answer for every row", "word n-grams and logistic regression"]
     assert estimate["rule"] == "shrunk"
 
 
