@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 from semeval_kit.cli.options import PLACE, THERE, open_run, print_json, run_argument, say
-from semeval_kit.plurals import count_noun
 
 if TYPE_CHECKING:
     from semeval_kit.run.directory import Run
@@ -47,7 +46,7 @@ def validate(
     """Check SUBMISSION, a zip or a folder, as the organisers' scorer would, and more strictly.
 
     Ids and header come from the test files in --data (or from --gold); without either, ids are not
-    checked. Exits with 1 if there is an error.
+    checked, and the last line says so. Exits with 1 if there is an error.
     """
     from semeval_kit.submission.validate import validate_submission
     from semeval_kit.task.task import load_task
@@ -57,6 +56,7 @@ def validate(
     if as_json:
         answer = {
             "ok": result.ok,
+            "ids_not_compared": result.unchecked,
             "errors": [vars(finding) for finding in result.findings],
             "warnings": result.warnings,
             "infos": result.infos,
@@ -69,9 +69,7 @@ def validate(
             click.echo(f"warning: {text}")
         for text in result.infos:
             click.echo(f"ok: {text}")
-        click.echo(
-            "valid" if result.ok else f"not valid: {count_noun(len(result.errors), 'error')}"
-        )
+        click.echo(result.verdict)
     if not result.ok:
         raise SystemExit(1)
 
@@ -100,7 +98,7 @@ def merge_zips(
         errors += result.errors
         for text in (*result.errors, *result.warnings):
             say(f"{task.name}: {text}")
-        click.echo(f"{task.name}: {'valid' if result.ok else 'not valid'}")
+        click.echo(f"{task.name}: {result.verdict}")
     if errors:
         raise SystemExit(1)
 

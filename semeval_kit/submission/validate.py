@@ -22,7 +22,11 @@ from semeval_kit.submission.archive import (
 from semeval_kit.submission.reading import Predictions, read_predictions
 from semeval_kit.submission.rules import Rejected
 from semeval_kit.task.metric_facts import NUMERIC
-from semeval_kit.task.task import Task, nearest
+from semeval_kit.task.task import Task, list_tasks, load_task, nearest
+
+_MOST_NAMED = 3
+# The share of wrong lines up to which a file is taken for one of the task, with faults.
+_FEW_WRONG = 0.1
 
 STRICTER = {
     "extra_cells": "it ignores cells beyond the header; the checker of 2025 crashes on them",
@@ -76,6 +80,8 @@ class Validation:
     infos: list[str] = field(default_factory=list)
     missing_note: str = ""
     """The one among the warnings that is about languages without a file, if they count as 0."""
+    unchecked: list[str] = field(default_factory=list)
+    """Prediction files whose ids were compared with nothing, for want of a test file."""
 
     def refuse(self, task: Task, rule: str, message: str, official: str | None) -> None:
         """Note a finding; `official` is what the official scorer says, None if it accepts."""
@@ -91,6 +97,18 @@ class Validation:
     def ok(self) -> bool:
         """Whether nothing is wrong."""
         return not self.findings
+
+    @property
+    def verdict(self) -> str:
+        """The whole in one line; "valid" alone only where ids were compared."""
+        if not self.ok:
+            return f"not valid: {count_noun(len(self.findings), 'error')}"
+        if self.unchecked:
+            of = f"of {', '.join(self.unchecked[:_MOST_NAMED])}"
+            more = len(self.unchecked) - _MOST_NAMED
+            of += f" and {more} more" if more > 0 else ""
+            return f"valid as far as could be checked: ids {of} not compared, give --data"
+        return "valid"
 
 
 def validate_submission(
@@ -132,7 +150,9 @@ def validate_contents(
     if contents.is_zip and wanted and name != wanted:
         validation.warnings.append(f"the zip is named '{name}'; the site expects '{wanted}'")
     _check_folder_names(task, contents, validation)
-    members = _find_members(task, contents, validation)
+    strange = not any(_fits_name(task, path) for path in contents.files)
+    fitting = _find_fitting_tasks(task, contents) if strange else []
+    members = _find_members(task, contents, validation, rename=not fitting)
     languages = {code for _, code in members if code is not None} or set(task.scoring.languages)
     references = {} if reference is None else find_references(task, reference, only=languages)
     for (number, language), member in members.items():
@@ -156,6 +176,14 @@ def validate_contents(
                 f"{member}: {text}" for text in _odd_columns(predictions, shares)
             ]
     _note_missing(task, members, contents, validation)
+    if not validation.ok and not strange:
+        fitting = _find_fitting_tasks(task, contents)
+    if fitting:
+        message = (
+            f"{contents.place}: names, columns and labels are those of {' or '.join(fitting)}, not "
+            f"of {task.name}. If it is meant for that, check it with --task {fitting[0]}."
+        )
+        validation.findings.insert(0, Finding("other_task", message))
     return validation
 
 
@@ -182,22 +210,71 @@ def _judge_member(
         validation.refuse(task, "official", f"{member}: rejected: {official}", official)
     validation.warnings += [f"{member}: {note}" for note in predictions.notes]
     if reference is None:
+        validation.unchecked.append(member)
         validation.warnings.append(f"{member}: ids were not checked (no test file at hand)")
 
 
+def _fits_name(task: Task, path: str) -> bool:
+    """Whether a file has the name of a prediction file of a language that the task has."""
+    match = match_member(task, path)
+    return match is not None and match[1] in (None, *task.scoring.languages)
+
+
+def _find_fitting_tasks(task: Task, contents: Contents) -> list[str]:
+    """Tasks that come with the kit and have all files of a submission, which this one has not."""
+    if not contents.files or _fits(task, contents, _FEW_WRONG):
+        return []
+    ranks: dict[str, tuple[bool, bool]] = {}
+    for name in list_tasks():
+        other = load_task(name)
+        if name != task.name and _fits(other, contents):
+            # Practice data has the files of a real task; some tasks take any folder.
+            ranks[name] = (other.practice, any(_is_misplaced(other, p) for p in contents.files))
+    best = [name for name, rank in ranks.items() if rank == min(ranks.values())]
+    return best[:_MOST_NAMED]
+
+
+def _fits(task: Task, contents: Contents, few: float = 0.0) -> bool:
+    """Whether every file has a name, columns and answers of the task, whatever its ids are.
+
+    `few` is the share of its lines that may be wrong.
+    """
+    for path, content in contents.files.items():
+        match = match_member(task, path)
+        if match is None or not _fits_name(task, path):
+            return False
+        layout = task.submission.layouts[match[0]]
+        problems = read_predictions(task, content, path, match[1] or "", None, layout).problems
+        if problems.count > few * content.count(b"\n") or {"header", "keys"} & set(problems.rules):
+            return False
+    return True
+
+
+def _is_misplaced(task: Task, path: str) -> bool:
+    """Whether a prediction file lies in another folder than the task names."""
+    match, folder = match_member(task, path), str(PurePosixPath(path).parent)
+    wanted = task.submission.layouts[match[0]].folder if match else ""
+    return ("" if folder == "." else folder) != wanted
+
+
 def _find_members(
-    task: Task, contents: Contents, validation: Validation
+    task: Task, contents: Contents, validation: Validation, *, rename: bool
 ) -> dict[tuple[int, str | None], str]:
-    """(kind of file, language) -> path of the prediction files."""
+    """(kind of file, language) -> path of the prediction files.
+
+    `rename`: whether a wrong name may be all that is wrong.
+    """
     expected = " or ".join(PurePosixPath(k.member).name for k in task.submission.layouts)
     members: dict[tuple[int, str | None], str] = {}
     for path in sorted(contents.files, key=PurePosixPath):
         match = match_member(task, path)
         if match is None:
-            message = (
-                f"'{path}' is no prediction file. Name it {expected}, spelled exactly so, or "
-                "leave it out."
-            )
+            message = f"'{path}' is no prediction file of {task.name}."
+            if rename:
+                message = (
+                    f"'{path}' is no prediction file. Name it {expected}, spelled exactly so, or "
+                    "leave it out."
+                )
             validation.refuse(task, "other_file", message, None)
         elif match[1] is not None and match[1] not in task.scoring.languages:
             hint = nearest(match[1], task.scoring.languages)
@@ -271,10 +348,9 @@ def _check_folder_names(task: Task, contents: Contents, validation: Validation) 
 def _check_folder(
     task: Task, number: int, path: str, contents: Contents, validation: Validation
 ) -> None:
-    folder = str(PurePosixPath(path).parent)
-    wanted = task.submission.layouts[number].folder
-    if ("" if folder == "." else folder) == wanted or not contents.is_zip:
+    if not contents.is_zip or not _is_misplaced(task, path):
         return
+    wanted = task.submission.layouts[number].folder
     place = f"in '{wanted}/'" if wanted else "at the zip's root"
     message = f"'{path}' should lie {place}."
     if task.scoring.rules == "2026":

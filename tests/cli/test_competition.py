@@ -89,7 +89,55 @@ def test_validate_accepts_and_tells_what_is_missing(tmp_path, gold):
     done = run(validate, write_zip(tmp_path, GOLD), *TASK, "--gold", gold)
     assert done.exit_code == 0
     assert "warning: 1 of 28 languages: the average counts the missing 27 as 0" in done.output
-    assert done.output.endswith("valid\n")
+    assert done.output.endswith("\nvalid\n")
+
+
+def test_validate_says_in_its_last_line_that_ids_were_not_compared(tmp_path, gold):
+    path = write_zip(tmp_path, GOLD)
+    done = run(validate, path, *TASK)
+    assert done.exit_code == 0
+    assert done.output.splitlines()[-1] == (
+        "valid as far as could be checked: ids of track_a/pred_eng.csv not compared, give --data"
+    )
+    not_compared = [["--json"], ["--json", "--gold", gold]]
+    answers = [json.loads(run(validate, path, *TASK, *words).output) for words in not_compared]
+    assert [answer["ids_not_compared"] for answer in answers] == [["track_a/pred_eng.csv"], []]
+
+
+@pytest.mark.parametrize(
+    ("task", "asked"),
+    [
+        ("semeval2024-task1-a", "semeval2025-task11-a"),  # another name
+        ("semeval2019-task6-b", "semeval2019-task6-a"),  # the same name, other labels
+    ],
+)
+def test_a_zip_of_another_task_is_told_as_that(tmp_path, task, asked):
+    path = tmp_path / "mine.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        if asked == "semeval2019-task6-a":
+            archive.writestr("predictions.csv", "1,OFF\n2,NOT\n")
+        else:
+            archive.writestr("track_a/pred_eng.csv", GOLD)
+    done = run(validate, path, "--task", task)
+    assert done.exit_code == 1
+    first = done.output.splitlines()[0]
+    assert first.startswith(f"error: {path}: names, columns and labels are those of ")
+    assert asked in first
+    assert f"not of {task}" in first
+    assert "spelled exactly so" not in done.output
+    assert run(validate, path, "--task", asked).exit_code == 0
+
+
+def test_a_few_faults_make_no_zip_of_another_task(tmp_path):
+    rows = "".join(f"x{row},0,0,0,0,0\n" for row in range(20))
+    header = GOLD.splitlines()[0]
+    done = run(validate, write_zip(tmp_path, f"{header}\n{rows}y,2,0,0,0,0\n"), *TASK)
+    assert done.exit_code == 1  # the 2 would be a level of Track B
+    assert "are those of" not in done.output
+    misspelt = tmp_path / "misspelt.zip"
+    with zipfile.ZipFile(misspelt, "w") as archive:
+        archive.writestr("track_a/predictions_eng.csv", GOLD)
+    assert "spelled exactly so" in run(validate, misspelt, *TASK).output
 
 
 def test_validate_as_json(tmp_path, gold):
@@ -111,7 +159,10 @@ def test_merge_zips_checks_the_zip_as_the_tasks_that_are_named(tmp_path, gold):
     done = run(merge_zips, path, "--to", merged, *TASK)
     assert done.exit_code == 0
     assert done.output.startswith(f"{merged}: track_a/pred_eng.csv\n")
-    assert done.output.splitlines()[-1].endswith(": valid")
+    assert done.output.splitlines()[-1] == (
+        "semeval2025-task11-a: valid as far as could be checked: ids of track_a/pred_eng.csv not "
+        "compared, give --data"
+    )
     other = run(merge_zips, path, "--to", merged, "--task", "semeval2026-task5")
     assert other.exit_code == 1
-    assert other.output.splitlines()[-1] == "semeval2026-task5: not valid"
+    assert other.output.splitlines()[-1].startswith("semeval2026-task5: not valid: ")
