@@ -1,9 +1,13 @@
-"""Examples: the organisers' data files as ids, texts and labels, with every oddity named."""
+"""Examples: the organisers' data files as ids, texts and labels, with every oddity named.
+
+A run keeps them as JSON, and knows the files by their hashes.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +18,7 @@ from semeval_kit.data.labels import Wanted
 from semeval_kit.data.rows import read_rows
 from semeval_kit.data.texts import Note, describe_duplicates
 from semeval_kit.errors import KitError
+from semeval_kit.files import sha256_file
 from semeval_kit.plurals import count_noun
 from semeval_kit.task.schema import FILE_KINDS, fill_language
 from semeval_kit.task.task import Task
@@ -221,6 +226,70 @@ def read_file(
     return replace(examples, notes=tuple(note.at(path) for note in notes))
 
 
+def read_splits(
+    task: Task, data: Path, splits: Sequence[str], languages: Sequence[str]
+) -> Examples:
+    """Read the labelled rows of some splits of the organisers' files, in that order.
+
+    Raises:
+        KitError: a file is missing or has problems.
+    """
+    parts = [read_examples(task, data, split, languages, labelled=True) for split in splits]
+    if len(parts) > 1:  # rows that are numbered start at 1 in every split
+        parts = [
+            replace(part, ids=tuple(f"{split}:{id_}" for id_ in part.ids))
+            for part, split in zip(parts, splits, strict=True)
+        ]
+    return Examples.concat(parts)
+
+
+def hash_files(
+    task: Task, data: Path, splits: Sequence[str], languages: Sequence[str]
+) -> dict[str, str]:
+    """Sha256 of the files of some splits and languages, by their path inside the data folder."""
+    hashes = {}
+    for split in splits:
+        for language in languages:
+            path = find_file(task, data, split, language)
+            if path is not None:
+                hashes[path.relative_to(data).as_posix()] = sha256_file(path)
+        if split == "train":
+            patterns = {p for target in task.targets for p in target.file}
+            names = {fill_language(p, language) for p in patterns for language in languages}
+            there = [name for name in sorted(names) if (data / name).is_file()]
+            hashes |= {name: sha256_file(data / name) for name in there}
+    return hashes
+
+
+def pack_rows(examples: Examples) -> str:
+    """Spell examples as one JSON object, a line per field; NaN is null."""
+    lines = []
+    for each in fields(Examples):
+        value = getattr(examples, each.name)
+        if isinstance(value, np.ndarray):
+            value = [[None if cell != cell else cell for cell in row] for row in value.tolist()]
+        elif not isinstance(value, tuple):
+            value = dict(value)
+        lines.append(f"{json.dumps(each.name)}: {json.dumps(value, ensure_ascii=False)}")
+    return "{" + ",\n".join(lines) + "}\n"
+
+
+def unpack_rows(content: bytes) -> Examples:
+    """Make examples of what `pack_rows` wrote, equal to those that it was given.
+
+    Raises:
+        ValueError: the content is something else.
+    """
+    given = json.loads(content)
+    names = {each.name for each in fields(Examples)}
+    read: dict[str, Any] = {name: _to_tuples(value) for name, value in given.items()}
+    if not names >= set(read) or not {"ids", "labels", "label_names"} <= set(read):
+        raise ValueError("its fields are not those of examples")
+    labels = np.array(given["labels"], dtype=np.float64)  # None becomes NaN
+    read["labels"] = labels.reshape(len(read["ids"]), len(read["label_names"]))
+    return Examples(**read)
+
+
 def _find(task: Task, folder: str | Path, kind: str, language: str) -> tuple[Path, ...]:
     patterns = getattr(task.data.files, kind, ())
     paths = (Path(folder) / fill_language(pattern, language) for pattern in patterns)
@@ -321,3 +390,11 @@ def _describe_missing(task: Task, folder: str | Path, split: str, language: str)
         f"{folder}: no {split} file for language '{language}' of {task.name} (tried {tried}). "
         "Give the folder that holds it."
     )
+
+
+def _to_tuples(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_to_tuples(item) for item in value)
+    if isinstance(value, dict):
+        return {key: _to_tuples(item) for key, item in value.items()}
+    return value

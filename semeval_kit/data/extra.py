@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from semeval_kit.data.examples import Examples, read_file
+from semeval_kit.data.examples import Examples, pack_rows, read_file, unpack_rows
 from semeval_kit.data.texts import Note, normalize_text
 from semeval_kit.errors import KitError
 from semeval_kit.files import to_csv
@@ -119,6 +120,26 @@ def write_soft(task: Task, examples: Examples, probs: Floats) -> str:
         for *cells, values in zip(*beside.values(), probs.tolist(), strict=True)
     ]
     return to_csv([*beside, *target_names(task)], rows)
+
+
+def pack_extra(extra: ExtraRows) -> str:
+    """Spell extra rows as one JSON object: the rows, and their targets with NaN as null."""
+    targets = [[None if cell != cell else cell for cell in row] for row in extra.targets.tolist()]
+    fields_ = {"targets": targets, "counts": dict(extra.counts)}
+    beside = "".join(f"{json.dumps(name)}: {json.dumps(v)},\n" for name, v in fields_.items())
+    return "{" + beside + f'"rows": {pack_rows(extra.examples)}' + "}\n"
+
+
+def unpack_extra(content: bytes) -> ExtraRows:
+    """Make extra rows of what `pack_extra` wrote.
+
+    Raises:
+        ValueError: the content is something else.
+    """
+    given = json.loads(content)
+    examples = unpack_rows(json.dumps(given["rows"]).encode())
+    targets = np.array(given["targets"], dtype=np.float64)
+    return ExtraRows(examples, targets.reshape(len(examples), -1), given["counts"])
 
 
 def _read_one(task: Task, path: Path, code: str, languages: Sequence[str]) -> ExtraRows:

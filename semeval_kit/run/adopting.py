@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semeval_kit.data.examples import Examples, read_examples
+from semeval_kit.data.examples import Examples, hash_files, pack_rows, read_examples
 from semeval_kit.data.folds import assign_folds
 from semeval_kit.data.texts import number_groups
 from semeval_kit.errors import KitError
 from semeval_kit.files import sha256_file
 from semeval_kit.plurals import count_noun
 from semeval_kit.run.directory import Probs, Run, hold_lock, spell_folds
-from semeval_kit.run.frozen import Frozen, hash_files, pack_rows
 from semeval_kit.run.judge import tune
+from semeval_kit.run.layout import Frozen
 from semeval_kit.run.plan import NEW_SPLITS, Say, spell_settings
 from semeval_kit.run.stages import pack, score
 from semeval_kit.task.codec import encode_labels, target_names

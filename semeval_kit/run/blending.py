@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from semeval_kit.data.examples import hash_files, pack_rows
 from semeval_kit.decision.blend import (
     Blending,
     BlendJudge,
@@ -35,9 +36,9 @@ from semeval_kit.run.directory import (
     write_json,
     write_probs,
 )
-from semeval_kit.run.frozen import Frozen, hash_files, pack_rows
 from semeval_kit.run.jobs import Job
 from semeval_kit.run.judge import plan_judging, plan_tuning, target_rows, tune
+from semeval_kit.run.layout import Frozen
 from semeval_kit.run.plan import NEW_SPLITS, Engine, Plan, Say, spell_settings
 from semeval_kit.run.stages import pack, run_all, score
 from semeval_kit.run.team import Team

@@ -16,8 +16,16 @@ from pathlib import Path
 
 import numpy as np
 
-from semeval_kit.data.examples import Examples, drop_auxiliary, read_examples
-from semeval_kit.data.extra import ExtraRows
+from semeval_kit.data.examples import (
+    Examples,
+    drop_auxiliary,
+    hash_files,
+    pack_rows,
+    read_examples,
+    read_splits,
+    unpack_rows,
+)
+from semeval_kit.data.extra import ExtraRows, unpack_extra
 from semeval_kit.errors import KitError
 from semeval_kit.files import (
     AGAIN,
@@ -40,16 +48,7 @@ from semeval_kit.probs import Probs as Probs
 from semeval_kit.probs import mean_probs
 from semeval_kit.probs import read_probs as read_probs
 from semeval_kit.probs import write_probs as write_probs
-from semeval_kit.run.frozen import (
-    Frozen,
-    hash_files,
-    list_differences,
-    pack_rows,
-    read_rows,
-    unpack_extra,
-    unpack_rows,
-)
-from semeval_kit.run.layout import FLEETING, RESTORE, Layout, Row
+from semeval_kit.run.layout import FLEETING, RESTORE, Frozen, Layout, Row, list_differences
 from semeval_kit.task.codec import target_names
 
 NEW_SPLITS = ("dev", "test")  # that are predicted
@@ -185,7 +184,7 @@ class Run(Layout):
     def _taught(self) -> Examples:
         if not self.rows_file.is_file() and not is_noted(self.rows_file):  # made by version 0.1.0
             settings = self.settings
-            return read_rows(
+            return read_splits(
                 self.learnt_task, self.data, settings["train_splits"], settings["train_languages"]
             )
         return self._unpack(self.rows_file, RESTORE)

@@ -1,8 +1,11 @@
-"""What a run is, and where its files lie: the only module that knows their names."""
+"""What a run is, what is frozen in it, and where its files lie: only here their names stand."""
 
 from __future__ import annotations
 
+import json
 import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,19 @@ RESTORE = "Put it back from a copy of the run, or start a new run."
 # Fields of a recipe that may be left open: the encoder decides, and done.json says what.
 OPEN_FIELDS = ("lr", "hidden_dropout", "attention_dropout")
 _OLD_UNSET = tuple(zip(OPEN_FIELDS, (0.0, -1.0, -1.0), strict=True))
+# Settings that describe the moment, the machine and the place, not the result.
+_NOT_FROZEN = {"created", "versions", "machine", "jobs", "name", "command", "data", "format"}
+# Parts of a task file that change no result; a newer kit may know more of them.
+_TASK_PROSE = {"title", "url", "notes", "citations", "baselines", "hub", "recipe", "practice"}
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """What a run is made with."""
+
+    task_text: str
+    recipe: Mapping[str, Any]
+    settings: Mapping[str, Any]
 
 
 class Layout:
@@ -247,6 +263,42 @@ class Layout:
         return self.done_file(fold).is_file()
 
 
+def list_differences(have: Frozen, asked: Frozen) -> list[str]:
+    """The frozen fields in which a run differs from what is asked for, a line each.
+
+    Data and a local encoder are known by their hashes, wherever they lie. Training files that are
+    not there are no difference, as the run keeps their rows.
+    """
+    mine, theirs = _flatten(have), _flatten(asked)
+    kept_hashes = set(have.settings.get("data_sha256", {}).values())
+    for name in [name for name in theirs if name.startswith("data_sha256.")]:
+        if name not in mine and theirs[name] in kept_hashes:
+            del theirs[name]
+    for name in [name for name in mine if name.startswith("data_sha256.") and name not in theirs]:
+        del mine[name]
+    encoder = have.settings.get("encoder_sha256")
+    if encoder and encoder == asked.settings.get("encoder_sha256"):
+        mine["recipe.encoder"] = theirs.get("recipe.encoder")
+    return [
+        f"  {field}: the run has {mine.get(field)!r}, you ask for {theirs.get(field)!r}"
+        for field in sorted(mine.keys() | theirs.keys())
+        if mine.get(field) != theirs.get(field)
+    ]
+
+
 def drop_old_sentinels(recipe: Row) -> Row:
     """The fields of a recipe without those that an older version wrote for "not set"."""
     return {name: value for name, value in recipe.items() if (name, value) not in _OLD_UNSET}
+
+
+def _flatten(frozen: Frozen) -> Row:
+    plain: Row = json.loads(json.dumps(dict(frozen.settings)))
+    kept = {key: value for key, value in plain.items() if key not in _NOT_FROZEN}
+    for name in ("data_sha256", "encoder_sha256", "extra_sha256", "texts_sha256"):
+        kept |= _prefix(name, kept.pop(name, {}))
+    task = {k: v for k, v in tomllib.loads(frozen.task_text).items() if k not in _TASK_PROSE}
+    return {**kept, **_prefix("recipe", frozen.recipe), **_prefix("task", task)}
+
+
+def _prefix(prefix: str, fields: Mapping[str, Any]) -> Row:
+    return {f"{prefix}.{key}": value for key, value in fields.items()}

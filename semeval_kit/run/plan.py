@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from semeval_kit.data.examples import hash_files
 from semeval_kit.errors import KitError
 from semeval_kit.files import sha256_file
 from semeval_kit.run.directory import NEW_SPLITS as NEW_SPLITS
 from semeval_kit.run.directory import Run
-from semeval_kit.run.frozen import Frozen, hash_files
+from semeval_kit.run.layout import Frozen
 from semeval_kit.task.schema import fill_language
 from semeval_kit.task.task import Task, read_task_source
 from semeval_kit.training.machine import describe_machine, describe_versions

@@ -9,14 +9,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semeval_kit.data.examples import Examples, drop_auxiliary, find_file, read_examples
-from semeval_kit.data.extra import ExtraRows, read_extra, text_keys
+from semeval_kit.data.examples import (
+    Examples,
+    drop_auxiliary,
+    find_file,
+    hash_files,
+    pack_rows,
+    read_examples,
+    read_splits,
+)
+from semeval_kit.data.extra import ExtraRows, pack_extra, read_extra, text_keys
 from semeval_kit.data.folds import assign_folds, assign_holdout, scarce_labels
 from semeval_kit.data.texts import normalize_text, number_groups
 from semeval_kit.errors import KitError
 from semeval_kit.plurals import count_noun
 from semeval_kit.run.directory import Run, spell_folds
-from semeval_kit.run.frozen import hash_files, pack_extra, pack_rows, read_rows
 from semeval_kit.run.plan import NEW_SPLITS, Plan, Say, freeze_plan
 from semeval_kit.task.codec import encode_labels, target_names
 from semeval_kit.task.task import Task, load_task
@@ -50,7 +57,7 @@ def prepare(path: Path, plan: Plan, say: Say) -> Run:
         say(f"{path}: no fold has begun, so the run is made anew with these settings")
     train_languages = tuple(settings["train_languages"])
     task = task.narrowed(train_languages, tuple(settings["languages"]))
-    examples = read_rows(task, data, tuple(settings["train_splits"]), train_languages)
+    examples = read_splits(task, data, tuple(settings["train_splits"]), train_languages)
     for note in examples.notes:
         say(note)
     files = {"rows.json": pack_rows(examples), **_deal_rows(task, examples, config, settings, say)}

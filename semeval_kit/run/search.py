@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 
+from semeval_kit.data.examples import hash_files
 from semeval_kit.decision.estimate import choose_metric
 from semeval_kit.decision.oof import FloatArray
 from semeval_kit.decision.verdict import judge_standing, mean_cells, measure_cells
 from semeval_kit.errors import KitError
 from semeval_kit.files import SUMS, hold_lock, keep_files, read_json, remove_tree, write_json
 from semeval_kit.run.directory import Run
-from semeval_kit.run.frozen import hash_files
 from semeval_kit.run.judge import oof_examples, target_rows
 from semeval_kit.run.plan import (
     Engine,

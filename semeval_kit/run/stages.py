@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from semeval_kit.data.examples import Examples
+from semeval_kit.data.examples import Examples, hash_files
 from semeval_kit.data.extra import write_soft
 from semeval_kit.decision.rule import Thresholds
 from semeval_kit.decision.targets import Rules, decide_labels, rules_from_json
@@ -29,8 +29,8 @@ from semeval_kit.run.directory import (
     remove_tree,
     write_json,
 )
-from semeval_kit.run.frozen import Frozen, hash_files
 from semeval_kit.run.judge import oof_examples, tune
+from semeval_kit.run.layout import Frozen
 from semeval_kit.run.plan import (
     NEW_SPLITS,
     Engine,

@@ -13,7 +13,7 @@ from semeval_kit.errors import KitError
 from semeval_kit.files import hold_lock, read_json, write_json, write_kept
 from semeval_kit.probs import read_probs
 from semeval_kit.run.directory import Run, spell_folds
-from semeval_kit.run.frozen import Frozen
+from semeval_kit.run.layout import Frozen
 from semeval_kit.task.task import read_task_source
 
 RECIPE = {"encoder": "embedded", "folds": 3, "lr": 1e-05, "holdout": 0.0, "freeze": True}

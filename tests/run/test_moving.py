@@ -16,10 +16,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from semeval_kit.cli import main
+from semeval_kit.data.examples import pack_rows, unpack_rows
 from semeval_kit.errors import KitError
 from semeval_kit.run import stages
 from semeval_kit.run.directory import Run
-from semeval_kit.run.frozen import pack_rows, unpack_rows
 from semeval_kit.run.stages import Engine, Plan, run_all
 
 SHORT = {"epochs": 1, "holdout": 0.4}
@@ -71,9 +71,9 @@ def test_training_files_are_opened_three_times_in_a_run_of_five_folds(
 def test_rows_are_kept_as_they_were_read(make_plan: Callable[..., Plan], tmp_path: Path) -> None:
     said: list[str] = []
     run = stages.prepare(tmp_path / "run", make_plan(), said.append)
-    from semeval_kit.run.frozen import read_rows
+    from semeval_kit.data.examples import read_splits
 
-    read = read_rows(run.task, run.data, ("train",), run.languages)
+    read = read_splits(run.task, run.data, ("train",), run.languages)
     kept = Run.open(run.path).read_train()
     assert kept.labels.tobytes() == read.labels.tobytes()
     assert (kept.ids, kept.texts, kept.notes) == (read.ids, read.texts, read.notes)

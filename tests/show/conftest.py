@@ -27,7 +27,7 @@ from semeval_kit.run.directory import (
     write_json,
     write_probs,
 )
-from semeval_kit.run.frozen import Frozen
+from semeval_kit.run.layout import Frozen
 from semeval_kit.training.recipe import Recipe
 
 if TYPE_CHECKING:
