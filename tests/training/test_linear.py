@@ -18,8 +18,7 @@ from semeval_kit.run import stages
 from semeval_kit.run.directory import Run, read_probs
 from semeval_kit.run.stages import Engine
 from semeval_kit.training import linear
-from semeval_kit.training.frozen import PAIR
-from semeval_kit.training.linear import Ngrams
+from semeval_kit.training.features import PAIR, Ngrams
 
 ENGINE = Engine(jobs=1, threads=1)
 TEXTS = ["Caf\u00e9 now!", "cafe NOW", "caf\u00e9 later", "Cafe\u0301 later \U0001f600"]

@@ -16,7 +16,7 @@ from semeval_kit.run import stages
 from semeval_kit.run.directory import Run, read_probs
 from semeval_kit.run.stages import Engine
 from semeval_kit.training import linear
-from semeval_kit.training.frozen import PAIR, FrozenReader, Scaled
+from semeval_kit.training.features import PAIR, FrozenReader, Scaled
 
 TEXTS = ["wondi bara", "mourno", "wondi bara dora kira"]
 
