@@ -19,7 +19,6 @@ from semeval_kit.task.codec import (
     read_value,
     split_names,
 )
-from semeval_kit.task.metric_facts import NUMERIC
 from semeval_kit.task.schema import Target
 from semeval_kit.task.task import Task, nearest
 
@@ -173,15 +172,15 @@ class LabelReader:
             remedy = "Correct the cell."
             if cell.strip().lower() in _TRUTH_WORDS:
                 remedy = 'Map the words in the task file: values = { TRUE = "1", FALSE = "0" }.'
-            elif "," in cell and self.target.kind in NUMERIC:
+            elif "," in cell and self.target.is_numeric:
                 remedy = "Write numbers with a point."
-            elif self.target.kind in NUMERIC and cell.strip() and not any(map(str.isalnum, cell)):
+            elif self.target.is_numeric and cell.strip() and not any(map(str.isalnum, cell)):
                 remedy = f"If it stands for no label, say so: blank_words = [{cell.strip()!r}]."
             self.problems.add(
                 f"label '{label}' is {cell!r}; expected {expected}. {remedy}", record.line
             )
             return 0.0
-        if "." in cell and self.target.kind not in NUMERIC:
+        if "." in cell and not self.target.is_numeric:
             self._whole_floats[cell.strip()] += 1
         return value
 

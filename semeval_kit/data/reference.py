@@ -15,7 +15,6 @@ from semeval_kit.data.examples import find_file
 from semeval_kit.data.labels import Wanted
 from semeval_kit.data.rows import NoRowsError, read_rows
 from semeval_kit.errors import KitError
-from semeval_kit.task.metric_facts import NUMERIC
 from semeval_kit.task.schema import Target, fill_language
 from semeval_kit.task.task import Task
 
@@ -101,7 +100,7 @@ def read_reference(task: Task, path: Path, language: str, split: str = "test") -
         labels = tuple(name for target in main for name in target.label_names)
         columns = [place[label] for label in labels]
     values = rows.labels[:, columns]
-    numeric = any(target.kind in NUMERIC for target in main)
+    numeric = any(target.is_numeric for target in main)
     blank = np.isnan(values)
     gold: NDArray[Any] | None = values
     if blank.all() or (blank.any() and len(main) == 1):

@@ -30,7 +30,6 @@ from semeval_kit.data.texts import (
 )
 from semeval_kit.errors import KitError
 from semeval_kit.plurals import count_noun
-from semeval_kit.task.metric_facts import NUMERIC
 from semeval_kit.task.schema import FILE_KINDS, SPLITS, fill_language
 from semeval_kit.task.task import Task
 
@@ -313,7 +312,7 @@ def _duplicate_warnings(examples: Examples, keys: Keys) -> Iterator[str]:
 def _rarity_warnings(task: Task, report: FileReport) -> Iterator[str]:
     if report.split not in ("train", "dev"):
         return
-    numbers = {n for target in task.targets if target.kind in NUMERIC for n in target.label_names}
+    numbers = {n for target in task.targets if target.is_numeric for n in target.label_names}
     for label, count in report.positives.items():
         if label in numbers:
             continue

@@ -23,7 +23,6 @@ from semeval_kit.decision.rule import Thresholds, decode_probs
 from semeval_kit.decision.tallies import CELL_METRICS, find_metric
 from semeval_kit.decision.thresholds import Tuning
 from semeval_kit.submission.metrics import NOTHING, average_ranks
-from semeval_kit.task.metric_facts import NUMERIC
 
 # Log-odds beyond it say no more: overfitted models are sure without a reason.
 _CAP = 4.0
@@ -129,7 +128,7 @@ def foretell_gain(
     metric = board.metric
     if new.n_models < 2:
         return Gain(0.0, 0.0)
-    if tuning.kind in NUMERIC:
+    if tuning.is_numeric:
         return _foretell_numbers(rows, new, metric)
     if metric not in _EXPECTED:
         return None

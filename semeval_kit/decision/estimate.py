@@ -10,7 +10,6 @@ import numpy as np
 
 from semeval_kit.decision.oof import FloatArray, IntArray, OofRows, split_languages
 from semeval_kit.decision.resampling import N_PARTS, Board, find_interval, split_groups
-from semeval_kit.decision.rule import join_levels
 from semeval_kit.decision.thresholds import Tuning
 from semeval_kit.decision.tuning import apply_rule, cross_fit, tune_rule, untuned_rule
 from semeval_kit.errors import KitError
@@ -145,9 +144,7 @@ def estimate_score(rows: OofRows, tuning: Tuning, judging: Judging | None = None
     judging = judging or Judging()
     if not len(rows):
         raise KitError("estimate: no out-of-fold rows. Train at least one fold.")
-    labels = rows.target_names
-    if tuning.kind == "intensity":
-        labels = tuple(name.rsplit(">=", 1)[0] for name in labels[:: tuning.n_levels])
+    labels = tuning.labels_of(rows.target_names)
     board = make_board(rows, tuning, judging)
     partitioned = [replace(rows, folds=parts) for parts in _list_partitions(rows, tuning, judging)]
     half = apply_rule(untuned_rule(rows, tuning.kind), rows, tuning)
@@ -183,11 +180,9 @@ def estimate_score(rows: OofRows, tuning: Tuning, judging: Judging | None = None
 
 def make_board(rows: OofRows, tuning: Tuning, judging: Judging) -> Board:
     """What answers to the rows are scored against."""
-    metric, gold = judging.metric, rows.targets
+    metric, gold = judging.metric, tuning.gold_of(rows.targets)
     if metric is None or metric == "macro_auc":
         metric = DEFAULT_METRIC[tuning.kind]
-    if tuning.kind == "intensity":
-        gold = join_levels(gold, tuning.n_levels)
     return Board.of(metric, gold, rows.languages, judging.scored, rows.groups, rows.beside)
 
 

@@ -25,7 +25,7 @@ from semeval_kit.decision.tallies import CELL_METRICS
 from semeval_kit.decision.thresholds import Tuning
 from semeval_kit.decision.tuning import apply_rule
 from semeval_kit.plurals import count_noun
-from semeval_kit.task.metric_facts import METRIC_FACTS, NUMERIC
+from semeval_kit.task.metric_facts import METRIC_FACTS
 
 SINGLE_MODELS = (
     "Out-of-fold probs come from one model each; the test probs are a mean over models, "
@@ -244,14 +244,14 @@ def _find_drifts(
     rows: OofRows, rule: Thresholds, tuning: Tuning, new: NewRows | None
 ) -> list[Drift]:
     """One model's answers out of fold against one model's on new rows: averaging plays no part."""
-    if new is None or tuning.kind in NUMERIC:
+    if new is None or tuning.is_numeric:
         return []
     called = (apply_rule(rule, rows, tuning) > 0).astype(np.float64)
-    levels = len(rows.target_names) // called.shape[1]
+    labels = tuning.labels_of(rows.target_names)
+    levels = len(rows.target_names) // len(labels)
     called[np.isnan(rows.targets[:, ::levels])] = np.nan
     _, alone = new.decide(rule, tuning)
     share = np.mean([answers > 0 for answers in alone], axis=0)
-    labels = [name.rsplit(">=", 1)[0] for name in rows.target_names[::levels]]
     # A language that was not trained on has no figure that could be moved.
     rows_of_known_languages = np.flatnonzero(np.isin(new.languages, list(set(rows.languages))))
     languages = [new.languages[row] for row in rows_of_known_languages]

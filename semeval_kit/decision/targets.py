@@ -10,7 +10,6 @@ import numpy as np
 from semeval_kit.decision.oof import FloatArray, Mask
 from semeval_kit.decision.rule import Thresholds, decode_probs
 from semeval_kit.task.codec import decode_targets, settle_scopes
-from semeval_kit.task.metric_facts import NUMERIC
 from semeval_kit.task.schema import Iff, Target
 from semeval_kit.task.task import Task
 
@@ -39,7 +38,7 @@ def answers_of_probs(target: Target, probs: FloatArray) -> FloatArray:
     if target.kind == "distribution":
         shares: FloatArray = probs / np.maximum(probs.sum(axis=1, keepdims=True), 1e-300)
         return shares
-    return decode_targets(target, probs) if target.kind in NUMERIC else probs
+    return decode_targets(target, probs) if target.is_numeric else probs
 
 
 def decide_labels(task: Task, rules: Rules, probs: FloatArray, languages: Sequence[str]) -> Any:
@@ -65,7 +64,7 @@ def decide_labels(task: Task, rules: Rules, probs: FloatArray, languages: Sequen
     for target in task.main_targets:
         target_probs = probs[:, slices[target.name]]
         parts[target.name] = settle_scopes(target, target_probs, parts[target.name])
-    numeric = any(target.kind in NUMERIC for target in task.main_targets)
+    numeric = any(target.is_numeric for target in task.main_targets)
     answers = np.zeros((len(probs), len(task.label_names)), np.float64 if numeric else np.int64)
     for name, part in parts.items():
         answers[:, task.label_slices[name]] = part

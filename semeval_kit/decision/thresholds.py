@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semeval_kit.decision.oof import FloatArray, IntArray, OofRows, split_languages
-from semeval_kit.decision.rule import Thresholds
+from semeval_kit.decision.rule import Thresholds, join_levels
 from semeval_kit.decision.tallies import draw_counts, sweep_bags, sweep_global, sweep_label
 from semeval_kit.plurals import count_noun
+from semeval_kit.task.metric_facts import NUMERIC
 
 # Float32 probs near 1 are no finer than this; log-odds beyond it say nothing.
 _EDGE = 1e-7
@@ -54,6 +55,21 @@ class Tuning:
     metric: str = ""
     scored: tuple[bool, ...] | None = None
     limits: tuple[float, float] | None = None
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether answers are real numbers."""
+        return self.kind in NUMERIC
+
+    def labels_of(self, target_names: tuple[str, ...]) -> tuple[str, ...]:
+        """The L labels that C columns are of: each, or of an intensity's events the labels."""
+        if self.kind != "intensity":
+            return target_names
+        return tuple(name.rsplit(">=", 1)[0] for name in target_names[:: self.n_levels])
+
+    def gold_of(self, targets: FloatArray) -> FloatArray:
+        """What answers are held against `(n, L)`: targets `(n, C)`, or the levels of events."""
+        return join_levels(targets, self.n_levels) if self.kind == "intensity" else targets
 
 
 def tune_thresholds(rows: OofRows, tuning: Tuning | None = None) -> Thresholds:

@@ -127,7 +127,7 @@ def tune_rule(rows: OofRows, tuning: Tuning) -> Thresholds:
     if tuning.kind == "regression":
         rule, line = untuned_rule(rows, tuning.kind), choose_line(rows, tuning)
         return rule if line is None else replace(rule, rule="line", line=line)
-    if tuning.kind in NUMERIC:
+    if tuning.is_numeric:
         return untuned_rule(rows, tuning.kind)
     if tuning.kind == "intensity":
         return tune_intensity(rows, tuning)
@@ -292,7 +292,7 @@ def _tune_methods(rows: OofRows, tuning: Tuning) -> Thresholds:
         else _tune_pool(rows.take(numbers), tuning, joint, language)
         for language, numbers in rows_of.items()
     }
-    labels = tuple(name.rsplit(">=", 1)[0] for name in rows.target_names[:: tuning.n_levels])
+    labels = tuning.labels_of(rows.target_names)
     rule = IntensityRule(METHODS[1], labels, tuning.n_levels, cuts, joint)
     return replace(tune_thresholds(rows, tuning), intensity=rule)
 

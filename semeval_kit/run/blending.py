@@ -42,7 +42,6 @@ from semeval_kit.run.layout import Frozen
 from semeval_kit.run.plan import NEW_SPLITS, Engine, Plan, Say, spell_settings
 from semeval_kit.run.stages import pack, run_all, score
 from semeval_kit.run.team import Team
-from semeval_kit.task.metric_facts import EXCLUSIVE
 
 Floats = NDArray[np.float64]
 
@@ -83,7 +82,7 @@ def blend_runs(
     run = _create(path, team, plan)
     with hold_lock(run.path):
         run.clear_leftovers()
-        exclusive = any(target.kind in EXCLUSIVE for target in run.task.targets)
+        exclusive = any(target.is_exclusive for target in run.task.targets)
         blending = Blending(seed=plan.seed, by_label=not exclusive)
         mixed = _mix_judged(team, plan, blending)
         _write_folds(run, team, mixed)

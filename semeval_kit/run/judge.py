@@ -35,7 +35,6 @@ from semeval_kit.run.plan import Say
 from semeval_kit.show.answers import read_gold
 from semeval_kit.submission.measure import find_beside_rows
 from semeval_kit.task.codec import column_names, decode_targets, encode_labels
-from semeval_kit.task.metric_facts import NUMERIC
 from semeval_kit.task.schema import Target
 from semeval_kit.task.task import Task
 
@@ -184,7 +183,7 @@ def _hold_against_floors(
     tuning: Tuning,
     answers: Any,
 ) -> Verdict:
-    parts, numeric = part_rows(rows, 0), target.kind in NUMERIC
+    parts, numeric = part_rows(rows, 0), target.is_numeric
     if run.member == "linear":
         return judge_run(board, answers, target.labels, target.kind, parts)
     used, probs = _fit_floor(examples, rows.targets, parts, numeric)
@@ -278,7 +277,7 @@ def target_rows(task: Task, target: Target, oof: Probs, examples: Examples, fold
     targets = encode_labels(task, examples.labels)[:, task.target_slices[target.name]]
     return OofRows.of(
         answers_of_probs(target, oof.values[:, task.target_slices[target.name]]),
-        decode_targets(target, targets) if target.kind in NUMERIC else targets,
+        decode_targets(target, targets) if target.is_numeric else targets,
         oof.languages,
         column_names(target),
         groups=number_groups(examples),

@@ -15,7 +15,6 @@ from semeval_kit.decision.targets import decide_labels, rules_from_json
 from semeval_kit.errors import KitError
 from semeval_kit.run.blending import read_blend
 from semeval_kit.run.directory import Run, read_json
-from semeval_kit.task.metric_facts import NUMERIC
 
 if TYPE_CHECKING:
     from semeval_kit.training.fold import FoldModel
@@ -194,7 +193,7 @@ def load_models(
     several = f"{run.n_folds} folds" if run.n_models == run.n_folds else f"{run.n_models} models"
     words = f"the mean of {several}" if len(models) > 1 else f"fold {folds[0]}"
     target, *others = run.task.main_targets
-    if run.thresholds_file.is_file() or others or target.kind in NUMERIC:
+    if run.thresholds_file.is_file() or others or target.is_numeric:
         return RunModels(
             run, models, rules_from_json(run.task, read_json(run.thresholds_file)), words
         )

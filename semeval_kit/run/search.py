@@ -41,7 +41,7 @@ from semeval_kit.run.stages import run_all, train
 from semeval_kit.run.trials import LOCK_SECONDS, Trial, Trials
 from semeval_kit.show.compare import compare_runs
 from semeval_kit.show.wording import name_measure
-from semeval_kit.task.metric_facts import METRIC_FACTS, NUMERIC
+from semeval_kit.task.metric_facts import METRIC_FACTS
 from semeval_kit.task.task import load_task, read_task_source
 from semeval_kit.training.recipe import Recipe, make_recipe
 from semeval_kit.training.source import hash_encoder, is_encoder
@@ -162,7 +162,7 @@ def measure_fold(run: Run, fold: int) -> FloatArray:
     parts = [
         measure_cells(
             target_rows(run.task, target, probs, held_out, folds[rows]),
-            numeric=target.kind in NUMERIC,
+            numeric=target.is_numeric,
         )
         for target in run.task.main_targets
     ]

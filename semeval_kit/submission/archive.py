@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from semeval_kit.data.reference import Reference
 from semeval_kit.errors import KitError
 from semeval_kit.task.codec import LAYOUTS, spell_labels
-from semeval_kit.task.metric_facts import NUMERIC
 from semeval_kit.task.schema import Member, Target
 from semeval_kit.task.task import Task
 
@@ -59,7 +58,7 @@ class Block:
     @property
     def numeric(self) -> bool:
         """Whether its cells are real numbers."""
-        return self.target.kind in NUMERIC
+        return self.target.is_numeric
 
     def spell(self, answers: NDArray[np.float64], number_format: str) -> tuple[str, ...]:
         """The cells of a row of answers, `(n_labels,)` of all targets."""

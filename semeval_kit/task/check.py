@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from semeval_kit.task.codec import LAYOUTS
-from semeval_kit.task.metric_facts import EXCLUSIVE, METRIC_FACTS, list_metrics
+from semeval_kit.task.metric_facts import METRIC_FACTS, list_metrics
 from semeval_kit.task.schema import FILE_KINDS, Member, Target
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _label_errors(task: Task) -> Iterator[str]:
                 "Remove it."
             )
     for target in task.targets:
-        if target.kind in EXCLUSIVE and len(target.labels) < 2:
+        if target.is_exclusive and len(target.labels) < 2:
             key = "labels" if target.name == "main" else f"targets.{target.name}.labels"
             yield f"{key}: kind '{target.kind}' needs two labels or more. Add them."
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semeval_kit.task.metric_facts import NUMERIC
 from semeval_kit.task.schema import Kind, Layout, Target
 
 if TYPE_CHECKING:
@@ -108,7 +107,7 @@ def settle_scopes(target: Target, probs: NDArray[np.float64], labels: NDArray[An
 
 def read_value(target: Target, cell: str) -> float | None:
     """The value of a cell of the layout columns; None if it is none of this target's."""
-    if target.kind in NUMERIC:
+    if target.is_numeric:
         low, high = (0.0, 1.0) if target.kind == "distribution" else _range(target)
         value = read_number(target, cell)
         return value if low <= value <= high else None
@@ -127,7 +126,7 @@ def read_number(target: Target, cell: str) -> float:
 
 def describe_values(target: Target) -> str:
     """What `read_value` accepts, in words."""
-    if target.kind in NUMERIC:
+    if target.is_numeric:
         low, high = (0.0, 1.0) if target.kind == "distribution" else _range(target)
         return f"a number from {low:g} to {high:g}"
     largest = target.file_max_value
@@ -159,7 +158,7 @@ def spell_labels(
         number_format: of the real ones, such as "{:.2f}".
     """
     if target.layout == "columns":
-        if target.kind in NUMERIC:
+        if target.is_numeric:
             return tuple(number_format.format(float(value)) for value in labels)
         return tuple(str(int(value)) for value in labels)
     names = [name for name, value in zip(target.labels, labels, strict=True) if value > 0]

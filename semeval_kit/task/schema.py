@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from semeval_kit.task.metric_facts import METRIC_FACTS
+from semeval_kit.task.metric_facts import EXCLUSIVE, METRIC_FACTS, NUMERIC
 
 Kind = Literal["multilabel", "singlelabel", "intensity", "regression", "distribution"]
 Layout = Literal["columns", "name", "joined", "scoped"]
@@ -192,6 +192,16 @@ class Target(TargetTable):
         if self.kind == "regression" and len(self.labels) == 1:
             return (self.name,)
         return tuple(f"{self.name}:{label}" for label in self.labels)
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether its labels are real numbers."""
+        return self.kind in NUMERIC
+
+    @property
+    def is_exclusive(self) -> bool:
+        """Whether its labels share one probability."""
+        return self.kind in EXCLUSIVE
 
     @property
     def largest(self) -> int:

@@ -47,6 +47,7 @@ from semeval_kit.training.progress import Progress, RunningEpoch, measure
 from semeval_kit.training.recipe import Recipe
 from semeval_kit.training.steps import (
     Adversary,
+    Pace,
     Steps,
     WeightAverage,
     copy_weights,
@@ -54,7 +55,6 @@ from semeval_kit.training.steps import (
     draw_seed,
     list_learning,
     load_weights,
-    look_seconds,
     share_batches,
 )
 from semeval_kit.training.targets import LossOptions, Targets
@@ -122,8 +122,8 @@ class FoldTrainer:
             KitError: the loss is not a number.
         """
         recipe, accelerator = self.recipe, self.accelerator
-        self.steps_per_epoch = count_steps(len(train.names), recipe, accelerator)
-        total = self.steps_per_epoch * recipe.epochs
+        self.pace = Pace(accelerator, recipe, count_steps(len(train.names), recipe, accelerator))
+        total = self.pace.steps * recipe.epochs
         groups = parameter_groups(self.classifier, recipe)
         self.steps = Steps(accelerator, self.classifier, groups, recipe, total)
         self.model = self.steps.model
@@ -136,7 +136,7 @@ class FoldTrainer:
         self.checkpoint_dir, self.stamp = checkpoint_dir, stamp
         self.rows_at_once = recipe.batch_size  # of a forward pass: fewer where memory is short
         progress = self.progress = self._resume()
-        self.saved_at = time.monotonic()
+        self.pace.saved_at = time.monotonic()
         while progress.epoch < recipe.epochs and not progress.is_out_of_patience(recipe, metric):
             row = self._train_epoch(progress.epoch + 1, train)
             self.average.add_epoch(
@@ -166,37 +166,25 @@ class FoldTrainer:
         order = training_batches(
             train.tokens.lengths, recipe.batch_size, f"{recipe.seed}:{self.fold}:{epoch}"
         )
-        world, rank = accelerator.num_processes, accelerator.process_index
         share = share_batches(order, accelerator)
         groups = [
             share[first : first + recipe.accumulation]
             for first in range(running.step * recipe.accumulation, len(share), recipe.accumulation)
         ]
+        started = time.monotonic() - running.seconds
+
+        def take(ready: list[MicroBatch], step: int) -> _Taken:
+            seed = draw_seed(recipe, self.fold, "step", epoch, step)
+            return self._step(ready, train, seed + accelerator.process_index)
+
+        def look(steps: list[_Taken], _: int) -> None:
+            running.seconds = time.monotonic() - started
+            self._look_at(steps, train)
+
         self.model.train()
-        unread: list[_Taken] = []
-        look_every = look_seconds(accelerator.device)
-        started = looked = time.monotonic() - running.seconds
-        step = running.step
-        # Of several processes each would end after another step: they leave at once.
-        leaving = finish_step_first() if world == 1 else nullcontext(lambda: False)
-        with leaving as is_told_to_leave:
-            lay_out = partial(self._lay_out, train=train)
-            for ready in lay_out_ahead(groups, lay_out, accelerator.device):
-                seed = draw_seed(recipe, self.fold, "step", epoch, step) + rank
-                unread.append(self._step(ready, train, seed))
-                step += 1
-                is_last, told = step == self.steps_per_epoch, is_told_to_leave()
-                is_due = 0 < recipe.checkpoint_minutes * 60 <= time.monotonic() - self.saved_at
-                now = time.monotonic()
-                if now - looked < look_every and not (is_last or told or is_due):
-                    continue
-                running.seconds = now - started
-                self._look_at(unread, train)
-                unread, looked = [], now
-                if told or (is_due and not is_last):
-                    self._save()
-                if told:
-                    break
+        lay_out = partial(self._lay_out, train=train)
+        laid_out = lay_out_ahead(groups, lay_out, accelerator.device)
+        self.pace.take(laid_out, running.step, take, look, lambda _: self._save())
         return {
             "epoch": epoch,
             "train_loss": self._mean_loss(running),
@@ -218,7 +206,7 @@ class FoldTrainer:
                 "event": "step",
                 "epoch": self.progress.epoch + 1,
                 "step": running.step,
-                "steps": self.steps_per_epoch,
+                "steps": self.pace.steps,
                 "loss": self._mean_loss(running),
                 "rows_per_second": running.rows / max(running.seconds, 1e-9),
             }
@@ -358,7 +346,7 @@ class FoldTrainer:
 
     def _save(self) -> None:
         """Write a checkpoint, from the main process: all have the same state."""
-        self.saved_at = time.monotonic()
+        self.pace.saved_at = time.monotonic()
         if not self.accelerator.is_main_process:
             return
         progress = self.progress

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import math
 import time
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +36,13 @@ from semeval_kit.training.feed import lay_out_ahead, pin, place
 from semeval_kit.training.machine import finish_step_first
 from semeval_kit.training.recipe import Recipe, peak_lr
 from semeval_kit.training.steps import (
+    Pace,
     Steps,
     Workplace,
     copy_weights,
     count_steps,
     draw_seed,
     load_weights,
-    look_seconds,
     share_batches,
 )
 
@@ -125,17 +124,17 @@ class _MaskedTrainer:
     def fit(self, tokens: Tokens, checkpoint_dir: Path) -> list[float]:
         """Train all epochs and return the mean loss of each."""
         recipe, accelerator = self.recipe, self.accelerator
-        self.steps_per_epoch = count_steps(len(tokens), recipe, accelerator)
+        self.pace = Pace(accelerator, recipe, count_steps(len(tokens), recipe, accelerator))
         width = int(self.network.config.hidden_size)
         rates = [(p, peak_lr(recipe, width)) for p in self.network.parameters()]
         groups = group_parameters(rates, recipe.weight_decay)
-        total = self.steps_per_epoch * recipe.mlm_epochs
+        total = self.pace.steps * recipe.mlm_epochs
         self.steps = Steps(accelerator, self.network, groups, recipe, total)
         self.checkpoint_dir = checkpoint_dir
         self.losses: list[float] = []
         self.sums = (0.0, 0)  # of the epoch that has begun: loss, and tokens asked for
         step = self._resume()
-        self.saved_at = time.monotonic()
+        self.pace.saved_at = time.monotonic()
         while len(self.losses) < recipe.mlm_epochs:
             started = time.monotonic()
             self._read_epoch(tokens, step)
@@ -161,7 +160,7 @@ class _MaskedTrainer:
         bare.save_pretrained(folder)
 
     def _read_epoch(self, tokens: Tokens, step: int) -> None:
-        recipe, epoch, world = self.recipe, len(self.losses) + 1, self.accelerator.num_processes
+        recipe, epoch, n_steps = self.recipe, len(self.losses) + 1, self.pace.steps
         order_seed = f"masked:{recipe.seed}:{self.fold}:{epoch}"
         batches = training_batches(tokens.lengths, recipe.batch_size, order_seed)
         share, device = share_batches(batches, self.accelerator), self.accelerator.device
@@ -172,30 +171,20 @@ class _MaskedTrainer:
             group = share[first : first + recipe.accumulation]
             return [self._mask(tokens.take(rows), device) for rows in group]
 
+        def take(ready: list[_Masked], number: int) -> tuple[Tensor, int]:
+            torch.manual_seed(self._seed(epoch, number))
+            return self._step(ready)
+
+        def look(steps: list[tuple[Tensor, int]], n_done: int) -> None:
+            for loss, terms in steps:
+                self._add(float(loss), terms)
+            done, total = (epoch - 1) * n_steps + n_done, n_steps * recipe.mlm_epochs
+            what = {"split": "masked tokens", "done": done, "rows": total}
+            self.emit({"event": "rows", **what})
+
         self.network.train()
-        unread: list[tuple[Tensor, int]] = []
-        looked, total = time.monotonic(), self.steps_per_epoch * recipe.mlm_epochs
-        leaving = finish_step_first() if world == 1 else nullcontext(lambda: False)
-        with leaving as is_told_to_leave:
-            for ready in lay_out_ahead(range(step, self.steps_per_epoch), lay_out, device):
-                torch.manual_seed(self._seed(epoch, step))
-                unread.append(self._step(ready))
-                step += 1
-                is_last, told = step == self.steps_per_epoch, is_told_to_leave()
-                now = time.monotonic()
-                is_due = 0 < recipe.checkpoint_minutes * 60 <= now - self.saved_at
-                if now - looked < look_seconds(device) and not (is_last or told or is_due):
-                    continue
-                for loss, terms in unread:
-                    self._add(float(loss), terms)
-                unread, looked = [], now
-                done = (epoch - 1) * self.steps_per_epoch + step
-                what = {"split": "masked tokens", "done": done, "rows": total}
-                self.emit({"event": "rows", **what})
-                if told or (is_due and not is_last):
-                    self._save(step)
-                if told:
-                    break
+        laid_out = lay_out_ahead(range(step, n_steps), lay_out, device)
+        self.pace.take(laid_out, step, take, look, self._save)
 
     def _seed(self, epoch: int, step: int) -> int:
         seed = draw_seed(self.recipe, self.fold, "masked", epoch, step)
@@ -238,7 +227,7 @@ class _MaskedTrainer:
         return inputs, pin(labels, device), int((labels != _NOT_ASKED).sum())
 
     def _save(self, step: int) -> None:
-        self.saved_at = time.monotonic()
+        self.pace.saved_at = time.monotonic()
         if not self.accelerator.is_main_process:
             return
         state = {"losses": self.losses, "sums": self.sums, "stamp": self.stamp}

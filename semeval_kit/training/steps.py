@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -19,10 +20,12 @@ from torch import Tensor, nn
 from transformers import get_linear_schedule_with_warmup
 
 from semeval_kit.errors import KitError
-from semeval_kit.training.machine import find_device_type
+from semeval_kit.training.machine import find_device_type, finish_step_first
 from semeval_kit.training.recipe import Recipe
 
 Event = dict[str, Any]
+Ready = TypeVar("Ready")
+Taken = TypeVar("Taken")
 
 Weights = dict[str, Tensor]
 
@@ -92,6 +95,57 @@ def share_batches(batches: list[list[int]], accelerator: Accelerator) -> list[li
 def look_seconds(device: torch.device) -> float:
     """How long no loss is looked at: a CPU need not be waited for."""
     return 0.0 if device.type == "cpu" else 0.5
+
+
+class Pace:
+    """When the steps of an epoch are looked at, and when a checkpoint is due within it.
+
+    Attributes:
+        steps: of an epoch.
+        saved_at: when the last checkpoint was written, by the monotonic clock.
+    """
+
+    def __init__(self, accelerator: Accelerator, recipe: Recipe, steps: int) -> None:
+        """Go by the device, the recipe's `checkpoint_minutes`, and the steps of an epoch."""
+        self.steps, self.saved_at = steps, time.monotonic()
+        self._look_seconds = look_seconds(accelerator.device)
+        self._save_seconds = recipe.checkpoint_minutes * 60
+        # Of several processes each would end after another step: they leave at once.
+        self._is_alone = accelerator.num_processes == 1
+
+    def take(
+        self,
+        ready: Iterable[Ready],
+        first: int,
+        take: Callable[[Ready, int], Taken],
+        look: Callable[[list[Taken], int], None],
+        save: Callable[[int], None],
+    ) -> None:
+        """Take the steps of an epoch; after the one in which a signal comes, save and leave.
+
+        Args:
+            ready: what each step is taken with.
+            first: how many steps of the epoch are done.
+            take: a step by its number, from 0.
+            look: is given the steps that nobody has looked at, and how many are done.
+            save: is told how many are done.
+        """
+        unread: list[Taken] = []
+        looked = time.monotonic()
+        leaving = finish_step_first() if self._is_alone else nullcontext(lambda: False)
+        with leaving as is_told_to_leave:
+            for done, each in enumerate(ready, start=first + 1):
+                unread.append(take(each, done - 1))
+                is_last, told, now = done == self.steps, is_told_to_leave(), time.monotonic()
+                is_due = 0 < self._save_seconds <= now - self.saved_at
+                if now - looked < self._look_seconds and not (is_last or told or is_due):
+                    continue
+                look(unread, done)
+                unread, looked = [], now
+                if told or (is_due and not is_last):
+                    save(done)
+                if told:
+                    break
 
 
 @dataclass(frozen=True)

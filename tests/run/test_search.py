@@ -28,7 +28,7 @@ from semeval_kit.run import search as search_module
 from semeval_kit.run.blending import BlendPlan, blend_runs
 from semeval_kit.run.directory import Run
 from semeval_kit.run.plan import Engine, Plan, SearchPlan
-from semeval_kit.run.search import find_winner, measure_fold, search
+from semeval_kit.run.search import confirm_winner, find_winner, measure_fold, search
 from semeval_kit.run.trials import Trial
 from semeval_kit.training.recipe import Recipe, make_recipe
 from semeval_kit.training.space import Space, load_space
@@ -448,7 +448,6 @@ def test_a_database_keeps_a_search(fake: Callable[..., Any], tmp_path: Path) -> 
 
 def test_who_is_last_confirms(fake: Callable[..., Any], tmp_path: Path) -> None:
     """A trial of another machine is at work while its lease beats, or where none can be seen."""
-    from semeval_kit.run.search import confirm_winner
     from semeval_kit.run.trials import Trials
 
     fake(n_trials=2)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from semeval_kit.errors import KitError, explain_error
-from semeval_kit.training import loop
+from semeval_kit.training import steps as steps_module
 from semeval_kit.training.feed import in_halves, lay_out_ahead
 
 NO_DROPOUT = {"hidden_dropout": 0.0, "attention_dropout": 0.0, "head_dropout": 0.0}
@@ -151,7 +151,7 @@ def test_losses_looked_at_late_are_the_same(
     # As on a GPU: nothing is looked at before the last step of an epoch.
     events.clear()
     late = make_trainer(events)
-    monkeypatch.setattr(loop, "look_seconds", lambda device: 1e9)
+    monkeypatch.setattr(steps_module, "look_seconds", lambda device: 1e9)
     monkeypatch.setattr(late, "_require_finite", lambda *args: None)
     found = fit(late, make_rows, tmp_path / "late").history
     assert [e["step"] for e in events if e["event"] == "step"] == [6, 6]
