@@ -191,6 +191,13 @@ def split_patterns(task: Task, split: str) -> tuple[str, ...]:
     return patterns
 
 
+def expects_file(task: Task, split: str, language: str) -> bool:
+    """Whether the task says where the file of a language lies, and the language has the split."""
+    if split == "gold" or not split_patterns(task, split):
+        return False
+    return language in (task.train_languages if split == "train" else task.predict_languages)
+
+
 def read_file(
     task: Task, path: str | Path, language: str, split: str, *, labelled: bool | None = None
 ) -> Examples:

@@ -57,13 +57,13 @@ class ExtraRows:
 
     def without(self, keys: set[Key]) -> ExtraRows:
         """The rows whose texts are not among these keys."""
-        keys_of_rows = text_keys(self.examples)
+        keys_of_rows = pair_keys(self.examples)
         return self.take(
             np.array([i for i, key in enumerate(keys_of_rows) if key not in keys], dtype=int)
         )
 
 
-def text_keys(examples: Examples) -> list[Key]:
+def pair_keys(examples: Examples) -> list[Key]:
     """What makes two rows the same text: text and pair, normalised."""
     pairs = examples.pairs or ("",) * len(examples)
     return [
@@ -182,11 +182,7 @@ def _read_soft(task: Task, path: Path, code: str, languages: Sequence[str]) -> E
     columns = {name: tuple(row.get(name) or "" for row in rows) for name in _BESIDE}
     whole = np.full((len(rows), len(target_names(task))), np.nan)
     slices = [task.target_slices[target.name] for target in task.main_targets]
-    start = 0
-    for place in slices:
-        width = place.stop - place.start
-        whole[:, place] = values[:, start : start + width]
-        start += width
+    whole[:, [column for place in slices for column in range(place.start, place.stop)]] = values
     examples = Examples(
         ids=columns["id"],
         texts=columns["text"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import os
@@ -13,11 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from semeval_kit.data.examples import find_file, read_file, split_patterns
+from semeval_kit.data.examples import expects_file, find_file, read_file, split_patterns
 from semeval_kit.data.reference import read_reference
 from semeval_kit.data.survey import describe_positives
 from semeval_kit.errors import KitError
-from semeval_kit.files import write_atomic
+from semeval_kit.files import sha256_file, write_atomic
 from semeval_kit.task.schema import FILE_KINDS, SPLITS, fill_language
 from semeval_kit.task.task import Task
 
@@ -154,7 +153,7 @@ def fetch_from_folder(
             path = find_file(task, source, split, language)
             if path is not None:
                 fetch.place(split, language, path.read_bytes(), path)
-            elif _is_wanted(task, split, language):
+            elif expects_file(task, split, language):
                 fetch.missing.append(f"{split} of {language}: not in {source}")
         fetch.copy_others(source, language)
     if not fetch.files:
@@ -272,7 +271,7 @@ class _Fetch:
 
     def keep(self, language: str) -> bool:
         """Keep a language whose files are all in the manifest and in place; False if some lack."""
-        wanted = [split for split in SPLITS if _is_wanted(self.task, split, language)]
+        wanted = [split for split in SPLITS if expects_file(self.task, split, language)]
         names = [self._name(split, language) for split in wanted]
         if not all(n in self.manifest and (self.folder / n).exists() for n in names):
             return False
@@ -290,9 +289,7 @@ class _Fetch:
             self.manifest.setdefault(entry.pop("path"), entry)
         ordered = dict(sorted(self.manifest.items()))
         text = json.dumps({"files": ordered}, indent=2, ensure_ascii=False) + "\n"
-        part = self.folder / f".part-{MANIFEST}"
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, self.folder / MANIFEST)
+        write_atomic(self.folder / MANIFEST, text)
         return Fetched(self.folder, tuple(self.files), tuple(self.kept), tuple(self.missing))
 
     def _name(self, split: str, language: str) -> str:
@@ -303,7 +300,7 @@ class _Fetch:
 
     def _verify(self, name: str) -> None:
         path, entry = self.folder / name, self.manifest.get(name)
-        if entry and path.exists() and _digest(path.read_bytes()) != entry["sha256"]:
+        if entry and path.exists() and sha256_file(path) != entry["sha256"]:
             raise KitError(
                 f"{path}: has changed since it was fetched (sha256 is not that of {MANIFEST}). "
                 "Remove it to fetch it anew."
@@ -323,7 +320,7 @@ class _Fetch:
             language=language,
             rows=rows,
             labels=labels,
-            sha256=_digest(path.read_bytes()),
+            sha256=sha256_file(path),
             source=self.source,
         )
 
@@ -358,13 +355,6 @@ def _choose(task: Task, languages: Sequence[str] | None) -> tuple[str, ...]:
     return task.check_languages(languages) if languages else task.languages
 
 
-def _is_wanted(task: Task, split: str, language: str) -> bool:
-    if split == "gold" or not split_patterns(task, split):
-        return False
-    wanted = task.train_languages if split == "train" else task.predict_languages
-    return language in wanted
-
-
 def _count(task: Task, path: Path, split: str, language: str) -> tuple[int, dict[str, int]]:
     """Rows and positives per label, read by the rules of training or, for gold, of scoring."""
     if split != "gold":
@@ -374,12 +364,7 @@ def _count(task: Task, path: Path, split: str, language: str) -> tuple[int, dict
     reference = read_reference(task, path, language)
     if reference.gold is None:
         raise KitError(f"{path}: gold labels are blank. Give the file that holds them.")
-    positives = (reference.gold > 0).sum(axis=0).tolist()
-    return len(reference.ids), dict(zip(reference.labels, positives, strict=True))
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+    return len(reference.ids), reference.positives
 
 
 def _read_manifest(folder: Path) -> dict[str, dict[str, Any]]:

@@ -15,7 +15,7 @@ from semeval_kit.data.examples import find_file
 from semeval_kit.data.labels import Wanted
 from semeval_kit.data.rows import NoRowsError, read_rows
 from semeval_kit.errors import KitError
-from semeval_kit.task.schema import Target, fill_language
+from semeval_kit.task.schema import fill_language
 from semeval_kit.task.task import Task
 
 
@@ -38,6 +38,13 @@ class Reference:
     """The group key of each row, where the task names one and the file has it."""
     kept: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Columns that scoring needs -> their cells."""
+
+    @property
+    def positives(self) -> dict[str, int]:
+        """Rows above 0 of each label; nothing where there is no gold."""
+        if self.gold is None:
+            return {}
+        return dict(zip(self.labels, (self.gold > 0).sum(axis=0).tolist(), strict=True))
 
 
 Place = str | Path | Mapping[str, Reference]
@@ -95,7 +102,8 @@ def read_reference(task: Task, path: Path, language: str, split: str = "test") -
     place = {name: i for i, name in enumerate(task.label_names)}
     if len(main) == 1:
         labels = rows.label_order
-        columns = [place[label] for label in _prefixed(main[0], labels)]
+        name_of = dict(zip(main[0].labels, main[0].label_names, strict=True))
+        columns = [place[name_of[label]] for label in labels]
     else:
         labels = tuple(name for target in main for name in target.label_names)
         columns = [place[label] for label in labels]
@@ -117,12 +125,6 @@ def read_reference(task: Task, path: Path, language: str, split: str = "test") -
         groups=tuple(rows.groups),
         kept={name: tuple(cells) for name, cells in rows.kept.items()},
     )
-
-
-def _prefixed(target: Target, labels: tuple[str, ...]) -> tuple[str, ...]:
-    """The column names of some labels of a target."""
-    names = dict(zip(target.labels, target.label_names, strict=True))
-    return tuple(names[label] for label in labels)
 
 
 def _find_reference_file(task: Task, folder: Path, language: str) -> Path | None:

@@ -15,7 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from semeval_kit.data.examples import Examples, find_file, find_files, read_split, split_patterns
+from semeval_kit.data.examples import (
+    Examples,
+    expects_file,
+    find_file,
+    find_files,
+    read_split,
+    split_patterns,
+)
 from semeval_kit.data.folds import find_group_column
 from semeval_kit.data.labels import Wanted
 from semeval_kit.data.reference import read_reference
@@ -282,15 +289,14 @@ def _describe_gold(task: Task, path: Path, language: str) -> FileReport:
     """Read gold labels by the rules of scoring: their texts may be missing."""
     reference = read_reference(task, path, language)
     blank = () if reference.gold is not None else ("labels are blank: nothing can be scored",)
-    positives = [] if reference.gold is None else (reference.gold > 0).sum(axis=0).tolist()
     return FileReport(
         task=task.name,
         split="gold",
         language=language,
         path=str(path),
         n_rows=len(reference.ids),
-        n_labels=len(positives),
-        positives=dict(zip(reference.labels, positives, strict=False)),
+        n_labels=len(reference.positives),
+        positives=reference.positives,
         notes=(),
         warnings=blank,
         errors=(),
@@ -375,10 +381,8 @@ def _look_for_groups(tasks: Sequence[Task], folder: Path, seen: Sequence[_Seen])
 
 
 def _find_missing(task: Task, folder: Path, split: str, codes: Sequence[str]) -> list[str]:
-    if split == "gold" or not split_patterns(task, split):
-        return []
-    wanted = task.train_languages if split == "train" else task.predict_languages
-    absent = [code for code in codes if code in wanted and not find_file(task, folder, split, code)]
+    expected = [code for code in codes if expects_file(task, split, code)]
+    absent = [code for code in expected if not find_file(task, folder, split, code)]
     if not absent:
         return []
     tried = " or ".join(split_patterns(task, split))

@@ -177,21 +177,15 @@ def find_overlap(
     for row, key in enumerate(first_keys):
         seen.setdefault(key, row)
     pairs = tuple((seen[key], row) for row, key in enumerate(second_keys) if key in seen)
-    languages = set(first.languages)
+    languages, texts = set(first.languages), whole_texts(second)
+    verbatim = set(zip(first.languages, whole_texts(first), strict=True))
     return Overlap(
         first=names[0],
         second=names[1],
         rows=pairs,
-        n_verbatim=_count_verbatim(first, second, (row for _, row in pairs)),
+        n_verbatim=sum((second.languages[row], texts[row]) in verbatim for _, row in pairs),
         n_second=sum(language in languages for language in second.languages),
     )
-
-
-def _count_verbatim(first: Examples, second: Examples, rows: Iterable[int]) -> int:
-    """Count the given rows of `second` whose text stands unchanged in `first`."""
-    verbatim = set(zip(first.languages, whole_texts(first), strict=True))
-    texts = whole_texts(second)
-    return sum((second.languages[row], texts[row]) in verbatim for row in rows)
 
 
 def _conflict(labels: NDArray[np.float64]) -> bool:

@@ -18,7 +18,7 @@ from semeval_kit.data.examples import (
     read_examples,
     read_splits,
 )
-from semeval_kit.data.extra import ExtraRows, pack_extra, read_extra, text_keys
+from semeval_kit.data.extra import ExtraRows, pack_extra, pair_keys, read_extra
 from semeval_kit.data.folds import assign_folds, assign_holdout, scarce_labels
 from semeval_kit.data.texts import normalize_text, number_groups
 from semeval_kit.errors import KitError
@@ -146,7 +146,7 @@ def _choose_extra(
         others = [g for g in task.predict_languages if find_file(task, data, split, g) is not None]
         if config.transductive or not others:
             continue
-        texts = set(text_keys(read_examples(task, data, split, others, labelled=False)))
+        texts = set(pair_keys(read_examples(task, data, split, others, labelled=False)))
         kept = extra.without(texts)
         if n_left := len(extra) - len(kept):
             say(

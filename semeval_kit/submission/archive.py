@@ -75,14 +75,20 @@ def answer_labels(task: Task, language: str, reference: Reference | None = None)
     return task.labels_for(language)
 
 
+def slice_answers(task: Task, labels: tuple[str, ...]) -> dict[str, slice]:
+    """Target -> its columns among the columns of answers, whose names are `labels`."""
+    main, slices, start = task.main_targets, dict[str, slice](), 0
+    for target in main:
+        width = len(labels) if len(main) == 1 else len(target.labels)
+        slices[target.name] = slice(start, start + width)
+        start += width
+    return slices
+
+
 def lay_out(task: Task, layout: Member, labels: tuple[str, ...]) -> tuple[Block, ...]:
     """The targets of a file in its order; `labels` are the columns of answers."""
     main = {target.name: target for target in task.main_targets}
-    slices, start = {}, 0
-    for name, target in main.items():
-        width = len(labels) if len(main) == 1 else len(target.labels)
-        slices[name] = slice(start, start + width)
-        start += width
+    slices = slice_answers(task, labels)
     names = layout.targets or tuple(main)
     blocks = []
     for name in names:

@@ -12,6 +12,7 @@ from semeval_kit.data.examples import Examples
 from semeval_kit.data.reference import Reference
 from semeval_kit.data.texts import number_groups
 from semeval_kit.submission import metrics
+from semeval_kit.submission.archive import slice_answers
 from semeval_kit.submission.metrics import Beside
 from semeval_kit.task.metric_facts import METRIC_FACTS
 from semeval_kit.task.schema import Target
@@ -36,11 +37,9 @@ def measure_answers(
     beside = find_beside(task, reference)
     main = task.main_targets
     values: dict[str, float] = {}
-    start = 0
+    slices = slice_answers(task, reference.labels)
     for target in main:
-        width = len(reference.labels) if len(main) == 1 else len(target.labels)
-        columns = slice(start, start + width)
-        start += width
+        columns = slices[target.name]
         scored = np.array(task.scoring.counted(reference.labels[columns]))
         if np.isnan(preds[:, columns]).all():
             continue

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer
 
 from semeval_kit.data.examples import Examples
-from semeval_kit.data.extra import ExtraRows, text_keys
+from semeval_kit.data.extra import ExtraRows, pair_keys
 from semeval_kit.errors import KitError
 from semeval_kit.files import sha256_file, write_kept
 from semeval_kit.run.directory import Probs, Run, remove_tree, write_json, write_probs
@@ -330,7 +330,7 @@ def _split_rows(run: Run, model: int, tokenizer: Any, recipe: Recipe) -> _FoldRo
     judged, n_own = examples.take(held_out), len(train.names)
     extra = run.read_extra()
     if extra is not None:
-        train += _encode_extra(run, extra.without(set(text_keys(judged))), tokenizer, recipe)
+        train += _encode_extra(run, extra.without(set(pair_keys(judged))), tokenizer, recipe)
     return _FoldRows(train, valid, swapped, judged, len(train.names) - n_own)
 
 

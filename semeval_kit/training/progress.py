@@ -107,7 +107,11 @@ def measure(probs: Array, gold: Array, targets: Targets) -> dict[str, float]:
         )
     for part, columns in answers:
         if part.n_levels > 1:
-            levels = [_add_levels(values[:, columns], part.n_levels) for values in (probs, gold)]
+            # Levels of cumulative events; of probabilities, expected ones.
+            levels = [
+                values[:, columns].reshape(len(values), -1, part.n_levels).sum(axis=2)
+                for values in (probs, gold)
+            ]
             scores["pearson_r"] = _mean_over_columns(correlation, *levels)
     numbers = [columns for part, columns in parts if part.is_number]
     if numbers:
@@ -150,11 +154,6 @@ def _measure_answers(answers: NDArray[np.bool_], gold: Array) -> dict[str, float
         "weighted_f1": float((f1 * support).sum() / max(support.sum(), 1)),
         "subset_accuracy": float((answers == positive).all(axis=1).mean()),
     }
-
-
-def _add_levels(events: Array, n_levels: int) -> Array:
-    """Levels `(n_examples, n_labels)` of cumulative events; of probabilities, expected ones."""
-    return np.asarray(events.reshape(len(events), -1, n_levels).sum(axis=2))
 
 
 def _mean_over_columns(agreement: Callable[..., float], predicted: Array, expected: Array) -> float:
