@@ -73,7 +73,7 @@ class NewRows:
 
     def of(self, language: str) -> NewRows:
         """The rows of a language."""
-        return self.take(np.flatnonzero([own == language for own in self.languages]))
+        return self.take(np.flatnonzero([code == language for code in self.languages]))
 
     def decide(self, rule: Thresholds, tuning: Tuning) -> tuple[FloatArray, list[FloatArray]]:
         """Answers `(m, L)` of the mean of the models, and of each model alone."""

@@ -160,14 +160,14 @@ def expect_score(
         base, doubt, shifts, withheld = _reweigh(board, answers, rows, rule, tuning, target)
     gains = {
         language: _join_gains(
-            board.take(own),
-            rows.take(own),
+            board.take(numbers),
+            rows.take(numbers),
             rule,
             tuning,
             [part.of(language) for part in new if language in part.languages],
             shifts.get(language),
         )
-        for language, own in board.rows_of.items()
+        for language, numbers in board.rows_of.items()
     }
     at_chance = _find_at_chance(board, base)
     for language in at_chance:
@@ -299,17 +299,17 @@ def _weigh(
         return f"{board.metric} cannot be moved to other shares of labels", weights, {}
     called_oof = (apply_rule(rule, rows, tuning) > 0).astype(np.float64)
     unexplained = "no other shares of labels explain how often the models call them"
-    for language, own in board.rows_of.items():
+    for language, numbers in board.rows_of.items():
         if language not in new.languages:
             continue
-        gold, called = rows.targets[own], called_oof[own]
+        gold, called = rows.targets[numbers], called_oof[numbers]
         _, alone = new.of(language).decide(rule, tuning)
         rates = np.mean([voice > 0 for voice in alone], axis=(0, 1))
         if tuning.kind == "singlelabel":
             factor = _solve_shares(gold, called, rates)
             if factor is None:
                 return unexplained, weights, {}
-            weights[own] = np.nan_to_num(gold @ factor, nan=1.0)[:, None]
+            weights[numbers] = np.nan_to_num(gold @ factor, nan=1.0)[:, None]
             shifts[language] = np.log(np.maximum(factor, 1e-3))
             continue
         shift = np.zeros(gold.shape[1])
@@ -321,7 +321,7 @@ def _weigh(
             before = float(gold[annotated, column].mean()) if annotated.any() else 0.0
             if 0 < before < 1:
                 up, down = share / before, (1 - share) / (1 - before)
-                weights[own, column] = np.where(gold[:, column] > 0, up, down)
+                weights[numbers, column] = np.where(gold[:, column] > 0, up, down)
                 shift[column] = np.log(max(up, 1e-3) / max(down, 1e-3))
         shifts[language] = shift
     return "", weights, shifts

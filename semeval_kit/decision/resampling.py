@@ -24,6 +24,7 @@ from semeval_kit.decision.oof import (
 from semeval_kit.decision.tallies import find_metric, score_labels, score_rows
 from semeval_kit.errors import KitError
 from semeval_kit.submission.metrics import NOTHING, Beside
+from semeval_kit.task.metric_facts import METRIC_FACTS
 
 N_PARTS = 5
 """Random parts of rows that have no folds."""
@@ -103,6 +104,11 @@ class Board:
         find_metric(metric)
         mask = np.ones(gold.shape[1], bool) if scored is None else np.asarray(scored, bool)
         return cls(metric, gold, tuple(languages), mask, index_groups(len(gold), groups), beside)
+
+    @property
+    def sign(self) -> int:
+        """-1 where low scores are better, so that more of sign * score is always better."""
+        return -1 if METRIC_FACTS[self.metric].low_is_better else 1
 
     @cached_property
     def rows_of(self) -> dict[str, IntArray]:

@@ -138,7 +138,8 @@ def constant_thresholds(rows: OofRows, value: float, rule: str) -> Thresholds:
         return np.where(np.isnan(targets).all(axis=0), np.nan, value)
 
     parts = {
-        language: rows.targets[own] for language, own in split_languages(rows.languages).items()
+        language: rows.targets[numbers]
+        for language, numbers in split_languages(rows.languages).items()
     }
     return Thresholds(
         target_names=rows.target_names,
@@ -278,14 +279,14 @@ def _bag_targets(pool: OofRows, n_bags: int, rng: np.random.Generator) -> FloatA
     return optima
 
 
-def _shrink(own: FloatArray, anchor: FloatArray, weights: FloatArray) -> FloatArray:
+def _shrink(optima: FloatArray, anchor: FloatArray, weights: FloatArray) -> FloatArray:
     """Mix in log-odds `(C,)`; NaN stays where a target has no threshold of its own."""
-    odds_own, odds_anchor = _to_log_odds(own), _to_log_odds(anchor)
-    mixed = 1.0 / (1.0 + np.exp(-(weights * odds_own + (1 - weights) * odds_anchor)))
+    odds, odds_anchor = _to_log_odds(optima), _to_log_odds(anchor)
+    mixed = 1.0 / (1.0 + np.exp(-(weights * odds + (1 - weights) * odds_anchor)))
     # A side that has all the weight stays as it is, even beyond the range of log-odds.
-    mixed = np.where((weights == 1.0) | (own == anchor), own, mixed)
+    mixed = np.where((weights == 1.0) | (optima == anchor), optima, mixed)
     mixed = np.where(weights == 0.0, anchor, mixed)
-    return np.where(np.isnan(own), np.nan, mixed)
+    return np.where(np.isnan(optima), np.nan, mixed)
 
 
 def _to_log_odds(values: FloatArray) -> FloatArray:

@@ -30,7 +30,7 @@ from semeval_kit.decision.thresholds import (
     weigh_positives,
 )
 from semeval_kit.errors import KitError
-from semeval_kit.task.metric_facts import METRIC_FACTS, NUMERIC
+from semeval_kit.task.metric_facts import NUMERIC
 
 _LIFTS = np.linspace(0.0, 1.5, 7)
 _STEPS = np.linspace(-1.0, 1.0, 9)
@@ -184,17 +184,13 @@ def _keep_if_better(
         rule = tune(rows.take(np.flatnonzero(parts != part)))
         after[held_out] = apply_rule(rule, rows.take(held_out), tuning)
     board = _make_board(rows, tuning)
-    return tune(rows) if _rate(board, after) > _rate(board, before) else plain
+    is_better = board.sign * board.score(after) > board.sign * board.score(before)
+    return tune(rows) if is_better else plain
 
 
 def _make_board(rows: OofRows, tuning: Tuning) -> Board:
     scored, groups = tuning.scored, rows.groups
     return Board.of(tuning.metric, rows.targets, rows.languages, scored, groups, rows.beside)
-
-
-def _rate(board: Board, answers: Any) -> float:
-    """The score, turned round where low is better."""
-    return board.score(answers) * (-1 if METRIC_FACTS[board.metric].low_is_better else 1)
 
 
 def _tune_line(rows: OofRows, tuning: Tuning) -> Thresholds:
@@ -211,7 +207,7 @@ def _tune_line(rows: OofRows, tuning: Tuning) -> Thresholds:
             level = _find_level(tuning.metric, numbers, levels, rows.beside.spreads)
             slopes[column], intercepts[column] = slope, level - slope * means[column]
             answers = Line(slopes, intercepts, tuning.limits).apply(rows.probs)
-            tried.append((_rate(board, answers), slope, intercepts[column]))
+            tried.append((board.sign * board.score(answers), slope, intercepts[column]))
         _, slopes[column], intercepts[column] = max(tried)
     return replace(plain, line=Line(slopes, intercepts, tuning.limits))
 

@@ -105,10 +105,10 @@ def judge_run(
         regression = "ridge" if kind in NUMERIC else "logistic"
         name = f"word n-grams and {regression} regression"
         floors.append(replace(_hold(board, answers, linear, name), note=PLAIN_NGRAMS))
-    own = board.score(answers)
+    score = board.score(answers)
     reasons += [
         f"{floor.name} scores {floor.score:.4f}{floor.note and f' ({floor.note})'}, "
-        f"the run {own:.4f}"
+        f"the run {score:.4f}"
         for floor in floors
         if not floor.above > 0
     ]
@@ -182,7 +182,7 @@ def average_precision(scores: FloatArray, gold: FloatArray) -> float:
     return float((np.diff(hits, prepend=0.0) * hits / (ends + 1)).sum() / positives)
 
 
-def judge_standing(own: FloatArray, others: Mapping[int, FloatArray]) -> Standing:
+def judge_standing(cells: FloatArray, others: Mapping[int, FloatArray]) -> Standing:
     """Say whether a trial is clearly behind the others on the folds that it has trained.
 
     The rule forgives. A trial is behind only if all of this holds:
@@ -198,20 +198,20 @@ def judge_standing(own: FloatArray, others: Mapping[int, FloatArray]) -> Standin
     all get all folds.
 
     Args:
-        own: `(k, C)`, the trial's cells of folds 0 to k - 1.
+        cells: `(k, C)`, the trial's cells of folds 0 to k - 1.
         others: by number, `(K, C)` of the other trials.
     """
-    k = len(own)
-    peers = {number: cells for number, cells in others.items() if len(cells) >= k}
+    k = len(cells)
+    peers = {number: theirs for number, theirs in others.items() if len(theirs) >= k}
     if not peers or not k:
         return Standing(-1, 0.0, 0.0, below_median=False, behind=False)
     leader = max(peers, key=lambda number: (len(peers[number]), mean_cells(peers[number]), -number))
-    gaps = (peers[leader][:k] - own).ravel()
+    gaps = (peers[leader][:k] - cells).ravel()
     gaps = gaps[~np.isnan(gaps)]
     gap = float(gaps.mean()) if len(gaps) else 0.0
     error = float(gaps.std(ddof=1) / np.sqrt(len(gaps))) if len(gaps) > 1 else 0.0
-    median = np.median([mean_cells(cells[:k]) for cells in peers.values()])
-    below = bool(mean_cells(own) < median)
+    median = np.median([mean_cells(theirs[:k]) for theirs in peers.values()])
+    below = bool(mean_cells(cells) < median)
     enough = len(peers) >= FEWEST_PEERS and len(gaps) >= FEWEST_CELLS
     behind = enough and below and gap > max(MARGIN, ERRORS * error)
     return Standing(leader, gap, error, below, bool(behind))
@@ -224,10 +224,9 @@ def mean_cells(cells: FloatArray) -> float:
 
 
 def _hold(board: Board, answers: Any, other: Any, name: str) -> Floor:
-    sign = -1 if METRIC_FACTS[board.metric].low_is_better else 1
     score = board.score(other)
-    drawn = sign * board.resample([answers, other], _N_RESAMPLES, 0)
-    above = sign * (board.score(answers) - score)
+    drawn = board.sign * board.resample([answers, other], _N_RESAMPLES, 0)
+    above = board.sign * (board.score(answers) - score)
     return Floor(name, score, above, *find_interval(drawn[:, 0] - drawn[:, 1]))
 
 
@@ -252,17 +251,16 @@ def _hold_against_constant(
 def _fit_constant(board: Board, kind: str) -> FloatArray:
     """The answer `(L,)` that scores best if all rows have it."""
     gold = board.gold
-    known = [column[~np.isnan(column)] for column in gold.T]
-    means = np.array([column.mean() if len(column) else 0.0 for column in known])
-    medians = np.array([np.median(column) if len(column) else 0.0 for column in known])
+    columns = [column[~np.isnan(column)] for column in gold.T]
+    means = np.array([column.mean() if len(column) else 0.0 for column in columns])
+    medians = np.array([np.median(column) if len(column) else 0.0 for column in columns])
     if kind == "distribution":
         return np.asarray(means)
     if kind == "intensity":
         means, medians = np.rint(means), np.rint(medians)
 
     def score(constant: FloatArray) -> float:
-        sign = -1 if METRIC_FACTS[board.metric].low_is_better else 1
-        return sign * board.score(np.tile(constant, (len(gold), 1)))
+        return board.sign * board.score(np.tile(constant, (len(gold), 1)))
 
     rows, counts = np.unique(np.nan_to_num(gold), axis=0, return_counts=True)
     best: FloatArray = max((means, medians, rows[counts.argmax()]), key=score)
@@ -270,7 +268,7 @@ def _fit_constant(board: Board, kind: str) -> FloatArray:
         return best
     for _ in range(_MOST_SWEEPS):
         before = best.copy()
-        for place, column in enumerate(known):
+        for place, column in enumerate(columns):
             if not len(column):
                 continue
             low, high = column.min(), column.max()

@@ -92,8 +92,8 @@ class _Chorus:
         total = np.zeros((len(texts), len(self.target_names)))
         for number, models in enumerate(self.voices):
             columns = [models[0].target_names.index(name) for name in self.target_names]
-            own = [model.probs(texts, pairs=pairs, contexts=contexts) for model in models]
-            mean = np.mean(own, axis=0)
+            by_model = [model.probs(texts, pairs=pairs, contexts=contexts) for model in models]
+            mean = np.mean(by_model, axis=0)
             total += self.weights[:, number] * mean[:, columns]
         return np.clip(total, 0.0, 1.0)
 

@@ -230,8 +230,9 @@ def read_last_words(folder: Path, id_: str) -> str:
     if not logs:
         return ""
     lines = logs[0].read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    own = [line for line in lines if not line.startswith(("submitit ", "srun: ", "slurmstepd: "))]
-    return "\n".join((own or lines)[-_LOG_LINES:])
+    told_by_slurm = ("submitit ", "srun: ", "slurmstepd: ")
+    words = [line for line in lines if not line.startswith(told_by_slurm)]
+    return "\n".join((words or lines)[-_LOG_LINES:])
 
 
 def has_completed(folder: Path, id_: str) -> bool:
@@ -256,7 +257,7 @@ class Call:
         self.commands = tuple(tuple(words) for words in commands)
         self.writes, self.n_idle = tuple(writes), n_idle
         self.pid = 0
-        self.found: frozenset[tuple[str, int]] = frozenset()
+        self.written: frozenset[tuple[str, int]] = frozenset()
 
     def __call__(self) -> None:
         """Do the commands one after the other.
@@ -264,7 +265,7 @@ class Call:
         Raises:
             KitError: one failed three times; its last words are in the job's log.
         """
-        self.found = self._look()
+        self.written = self._look()
         for words in self.commands:
             failures = 0
             while (code := self._do(words)) != 0:
@@ -296,7 +297,7 @@ class Call:
             time.sleep(0.1)
         if _is_cancelled():
             raise KitError("cancelled while it was leaving, so it is not queued again.")
-        n_idle = self.n_idle + 1 if self.writes and self._look() == self.found else 0
+        n_idle = self.n_idle + 1 if self.writes and self._look() == self.written else 0
         if n_idle == _IDLE_ATTEMPTS:
             raise KitError(
                 f"told to end {n_idle} times before anything was written, the first checkpoint "
@@ -306,14 +307,14 @@ class Call:
 
     def _look(self) -> frozenset[tuple[str, int]]:
         """The files that a later job goes on from, each with when it was written."""
-        found = set()
+        files = set()
         for place in self.writes:
             for path in (place, *place.rglob("*")):
                 fleeting = path.name in FLEETING and path.parent == place
                 with suppress(OSError):  # gone by now
                     if not fleeting and not path.name.startswith(".") and path.is_file():
-                        found.add((str(path), path.stat().st_mtime_ns))
-        return frozenset(found)
+                        files.add((str(path), path.stat().st_mtime_ns))
+        return frozenset(files)
 
     def _do(self, words: Sequence[str]) -> int:
         process = subprocess.Popen(

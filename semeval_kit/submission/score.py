@@ -253,14 +253,14 @@ def _read_language(
             raise Rejected(f"IsADirectoryError: [Errno 21] Is a directory: '{member}'")
         data = contents.files[member]
         if rules == "2026":
-            own: NDArray[Any] = official.read_2026(data, name, reference, task.max_value)
+            answers: NDArray[Any] = official.read_2026(data, name, reference, task.max_value)
         elif rules == "2025":
             intensity = task.kind == "intensity"
-            rows, own = official.read_2025(data, name, reference, intensity=intensity)
+            rows, answers = official.read_2025(data, name, reference, intensity=intensity)
             gold = gold[rows]
         else:
-            own = _read_generic(task, data, name, reference, task.submission.layouts[number])
-        preds = own if preds is None else _merge(preds, own)
+            answers = _read_generic(task, data, name, reference, task.submission.layouts[number])
+        preds = answers if preds is None else _merge(preds, answers)
     assert preds is not None
     return _Answers(reference, gold, preds)
 

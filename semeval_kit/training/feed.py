@@ -32,12 +32,12 @@ class Gold:
     blocks: Tensor | None
 
     @classmethod
-    def of(cls, rows: Rows, chosen: list[int]) -> Gold:
+    def of(cls, rows: Rows, numbers: list[int]) -> Gold:
         """The gold of some rows."""
         return cls(
-            torch.tensor(rows.targets[chosen], dtype=torch.float32),
-            torch.tensor(rows.weights[chosen], dtype=torch.float32) if len(rows.weights) else None,
-            torch.tensor(rows.blocks[chosen]) if len(rows.blocks) else None,
+            torch.tensor(rows.targets[numbers], dtype=torch.float32),
+            torch.tensor(rows.weights[numbers], dtype=torch.float32) if len(rows.weights) else None,
+            torch.tensor(rows.blocks[numbers]) if len(rows.blocks) else None,
         )
 
     def pinned(self, device: torch.device) -> Gold:
@@ -75,15 +75,15 @@ class MicroBatch:
     gold: Gold
 
     @classmethod
-    def of(cls, rows: Rows, chosen: list[int], pad_id: int, device: torch.device) -> MicroBatch:
+    def of(cls, rows: Rows, numbers: list[int], pad_id: int, device: torch.device) -> MicroBatch:
         """Lay out some rows, in memory that the device can fetch by itself."""
-        gold = Gold.of(rows, chosen).pinned(device)
-        return cls(chosen, pad_rows(rows, chosen, pad_id, device), gold)
+        gold = Gold.of(rows, numbers).pinned(device)
+        return cls(numbers, pad_rows(rows, numbers, pad_id, device), gold)
 
 
-def pad_rows(rows: Rows, chosen: list[int], pad_id: int, device: torch.device) -> Inputs:
+def pad_rows(rows: Rows, numbers: list[int], pad_id: int, device: torch.device) -> Inputs:
     """The tokens of some rows as tensors, in memory that the device can fetch by itself."""
-    batch = pad_batch(rows.tokens.take(chosen), pad_id)
+    batch = pad_batch(rows.tokens.take(numbers), pad_id)
     return {name: pin(value, device) for name, value in batch.items()}
 
 

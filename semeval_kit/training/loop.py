@@ -330,9 +330,9 @@ class FoldTrainer:
         """Logits of all rows on every process: each computes its share, then they exchange."""
         model.eval()
 
-        def read(chosen: list[int]) -> Tensor:
+        def read(numbers: list[int]) -> Tensor:
             device = self.accelerator.device
-            logits: Tensor = model(**place(pad_rows(rows, chosen, self.pad_id, device), device))
+            logits: Tensor = model(**place(pad_rows(rows, numbers, self.pad_id, device), device))
             return logits
 
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
