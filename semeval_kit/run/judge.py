@@ -33,7 +33,7 @@ from semeval_kit.plurals import count_noun
 from semeval_kit.run.directory import Probs, Run, write_json
 from semeval_kit.run.plan import Say
 from semeval_kit.show.answers import read_gold
-from semeval_kit.submission.measure import find_beside_rows
+from semeval_kit.submission.score import find_beside_rows
 from semeval_kit.task.codec import column_names, decode_targets, encode_labels
 from semeval_kit.task.schema import Target
 from semeval_kit.task.task import Task

@@ -12,8 +12,8 @@ from semeval_kit.decision.oof import split_languages
 from semeval_kit.decision.resampling import Board, find_interval
 from semeval_kit.show.answers import Answers
 from semeval_kit.show.wording import find_wording
-from semeval_kit.submission.measure import find_beside_rows, is_unmet
 from semeval_kit.submission.metrics import METRICS, Beside, count_labels, macro_auc
+from semeval_kit.submission.score import find_beside_rows, is_unmet
 from semeval_kit.task.task import Task
 
 Interval = tuple[float, float] | None

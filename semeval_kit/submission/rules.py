@@ -8,7 +8,8 @@ Rules of 2025: the organisers' checker script, read in `utils.py` of SemEval2025
 line by line without CSV, so that it knows no quotes and no byte order mark; where it would end with
 a traceback, the submission counts as rejected here.
 
-Both are written anew; messages are theirs, since people will search for them.
+Both are written anew; messages are theirs, since people will search for them. Files of other tasks
+are read by generic rules: those of `reading`.
 """
 
 from __future__ import annotations
@@ -16,17 +17,27 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Iterable
-from pathlib import PurePosixPath
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semeval_kit.data.reference import Reference
+from semeval_kit.errors import KitError
 from semeval_kit.submission import metrics
-from semeval_kit.submission.archive import is_macos_remains
+from semeval_kit.submission.archive import (
+    Contents,
+    is_macos_remains,
+    join_references,
+    match_member,
+)
 from semeval_kit.submission.metrics import count_labels, pool_counts
+from semeval_kit.submission.reading import read_predictions
+from semeval_kit.task.schema import Member
+from semeval_kit.task.task import Task
 
 _Row = dict[str | None, str | list[str] | None]
 MAX_MESSAGE = 4000
@@ -126,6 +137,117 @@ def read_2025(
         return np.array(positions, dtype=np.int64), np.array(preds, dtype=np.float64)
     except OverflowError as error:
         raise Rejected(f"{name}: the checker crashes: {error}.") from None
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a submission answers in one language, beside its gold."""
+
+    reference: Reference
+    gold: NDArray[Any]
+    preds: NDArray[Any]
+    """Both `(n_examples, n_labels)`; NaN for targets that the submission leaves out."""
+
+
+def find_members(task: Task, contents: Contents, rules: str) -> dict[tuple[int, str | None], str]:
+    """(kind of file, language) -> member, as the rules find them.
+
+    Raises:
+        Rejected: there is none, or one is of a language that is not supported.
+    """
+    members: dict[tuple[int, str | None], str] = {}
+    if rules == "2026":
+        by_language = find_members_2026([*contents.files, *contents.all_folders()])
+        members = {(0, language): member for language, member in by_language.items()}
+    else:
+        for member in sorted(contents.files):
+            match = match_member(task, member)
+            if match and task.submission.layouts[match[0]].filled:
+                members[match] = member
+        if not members:
+            name = PurePosixPath(task.submission.layouts[0].member).name
+            raise Rejected(f"no prediction files named {name}")
+    if rules == "2025":
+        _check_folder(task, contents, members)
+    named = [code for _, code in members if code is not None]
+    unsupported = sorted(code for code in named if code not in task.scoring.languages)
+    if unsupported:
+        raise Rejected(f"Unsupported prediction files for languages: {', '.join(unsupported)}")
+    return members
+
+
+def read_shared(
+    task: Task,
+    contents: Contents,
+    members: Mapping[tuple[int, str | None], str],
+    references: Mapping[str, Reference],
+) -> dict[str, Answers]:
+    """Answers per language of files that hold all languages."""
+    answers: dict[str, Answers] = {}
+    for (number, language), member in members.items():
+        if language is not None:
+            continue
+        ordered = [references[code] for code in sorted(references)]
+        layout = task.submission.layouts[number]
+        whole = join_references(ordered)
+        preds = _read_generic(task, contents.files[member], member, whole, layout)
+        start = 0
+        for reference in ordered:
+            part = preds[start : start + len(reference.ids)]
+            start += len(part)
+            earlier = answers.get(reference.language)
+            part = part if earlier is None else _merge(earlier.preds, part)
+            answers[reference.language] = Answers(reference, require_gold(reference), part)
+    return answers
+
+
+def read_language(
+    task: Task,
+    contents: Contents,
+    members: Mapping[tuple[int, str | None], str],
+    reference: Reference,
+    rules: str,
+) -> Answers:
+    """Answers of one language, of all files that it has.
+
+    Raises:
+        KitError: the gold labels are blank.
+        Rejected: a file is not accepted.
+    """
+    gold, preds = require_gold(reference), None
+    for (number, language), member in members.items():
+        if language != reference.language:
+            continue
+        name = PurePosixPath(member).name
+        if member not in contents.files:
+            raise Rejected(f"IsADirectoryError: [Errno 21] Is a directory: '{member}'")
+        data = contents.files[member]
+        if rules == "2026":
+            answers: NDArray[Any] = read_2026(data, name, reference, task.max_value)
+        elif rules == "2025":
+            intensity = task.kind == "intensity"
+            rows, answers = read_2025(data, name, reference, intensity=intensity)
+            gold = gold[rows]
+        else:
+            answers = _read_generic(task, data, name, reference, task.submission.layouts[number])
+        preds = answers if preds is None else _merge(preds, answers)
+    assert preds is not None
+    return Answers(reference, gold, preds)
+
+
+def require_gold(reference: Reference) -> NDArray[np.int64]:
+    """Gold labels of a reference, (n_examples, n_labels).
+
+    Raises:
+        KitError: the labels are blank.
+    """
+    if reference.gold is None:
+        raise KitError(
+            f"{reference.place}: labels are blank, so there is nothing to score against (the "
+            "organisers' test files come without labels). Give the gold labels, or a split that "
+            "has labels."
+        )
+    return reference.gold
 
 
 def _read_checked(
@@ -232,3 +354,29 @@ METRICS_2025: dict[str, Callable[[NDArray[Any], NDArray[Any]], float]] = {
     "pearson_r": _pearson_r,
 }
 """As the checker of 2025: each value rounded at 4 decimals, a constant column gives NaN."""
+
+
+def _read_generic(
+    task: Task, data: bytes, name: str, reference: Reference, layout: Member
+) -> NDArray[Any]:
+    predictions = read_predictions(task, data, name, reference.language, reference, layout)
+    if predictions.problems.count:
+        raise Rejected("\n".join(predictions.problems.lines))
+    return predictions.preds
+
+
+def _merge(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
+    """Answers of files that hold different targets."""
+    return np.where(np.isnan(first), second, first)
+
+
+def _check_folder(
+    task: Task, contents: Contents, members: Mapping[tuple[int, str | None], str]
+) -> None:
+    for (number, _), member in members.items():
+        wanted = PurePosixPath(task.submission.layouts[number].folder).name
+        folder = PurePosixPath(member).parent.name
+        if not folder and not contents.is_zip:
+            folder = Path(contents.place).resolve().name
+        if wanted and folder != wanted:
+            raise Rejected(f"{member}: must lie in a folder named {wanted}")

@@ -5,23 +5,27 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from semeval_kit.data.examples import Examples
 from semeval_kit.data.reference import Place, Reference, find_references
+from semeval_kit.data.texts import number_groups
 from semeval_kit.errors import KitError
 from semeval_kit.submission import metrics
 from semeval_kit.submission import rules as official
-from semeval_kit.submission.archive import Contents, join_references, match_member, read_submission
-from semeval_kit.submission.measure import find_beside, is_unmet, measure_answers
-from semeval_kit.submission.metrics import count_labels
-from semeval_kit.submission.reading import read_predictions
-from semeval_kit.submission.rules import Rejected
+from semeval_kit.submission.archive import (
+    Contents,
+    read_submission,
+    slice_answers,
+)
+from semeval_kit.submission.metrics import Beside, count_labels
+from semeval_kit.submission.rules import Answers, Rejected, find_members, read_language, read_shared
 from semeval_kit.task.metric_facts import METRIC_FACTS, NUMERIC, is_low
-from semeval_kit.task.schema import Member, Rules
+from semeval_kit.task.schema import Rules, Target
 from semeval_kit.task.task import Task
 
 
@@ -129,14 +133,69 @@ def score_submission(
         return _reject(task, rules_name, str(rejection))
 
 
-@dataclass(frozen=True)
-class _Answers:
-    """What a submission answers in one language, beside its gold."""
+def measure_answers(
+    task: Task, reference: Reference, preds: NDArray[Any], gold: NDArray[Any]
+) -> dict[str, float]:
+    """The task's metrics of the answers of one language.
 
-    reference: Reference
-    gold: NDArray[Any]
-    preds: NDArray[Any]
-    """Both `(n_examples, n_labels)`; NaN for targets that the submission leaves out."""
+    With several targets each has its own, named `target_metric`, and each metric of
+    `scoring.metrics` is the mean over the targets that have it. Excluded labels leave F1, precision
+    and recall; whole rows are compared as they are.
+
+    Args:
+        task: metrics, targets and what they need.
+        reference: groups and columns that metrics need.
+        preds: `(n_examples, n_labels)`, NaN where a target is left out.
+        gold: the same shape, NaN where not annotated.
+    """
+    beside = find_beside(task, reference)
+    main = task.main_targets
+    values: dict[str, float] = {}
+    slices = slice_answers(task, reference.labels)
+    for target in main:
+        columns = slices[target.name]
+        scored = np.array(task.scoring.counted(reference.labels[columns]))
+        if np.isnan(preds[:, columns]).all():
+            continue
+        for name in task.metrics_of(target):
+            if name in metrics.METRICS and not is_unmet(name, beside):
+                key = name if len(main) == 1 else f"{target.name}_{name}"
+                metric = metrics.find(name)
+                rows = _group_rows(task, reference, len(gold))
+                parts = [
+                    metric(gold[r, columns], preds[r, columns], scored, beside.take(r))
+                    for r in rows
+                ]
+                values[key] = sum(parts) / len(parts)
+    if len(main) > 1:
+        for name in task.scoring.metrics:
+            keys = [k for k in (f"{target.name}_{name}" for target in main) if k in values]
+            if keys:
+                values[name] = sum(values[key] for key in keys) / len(keys)
+    return values
+
+
+def find_beside(task: Task, reference: Reference) -> Beside:
+    """What metrics need of a gold file beside its labels, where it has that."""
+    cells = reference.kept.get(task.scoring.reverse_column)
+    reverse = None if cells is None else metrics.pair_rows(reference.ids, cells)
+    return _gather(task, task.main_targets[0], reference, reverse)
+
+
+def find_beside_rows(task: Task, target: Target, examples: Examples) -> Beside:
+    """What metrics need of labelled rows of the task's own data, which may lack some of it."""
+    reverse = None
+    if task.rules.reversal and examples.pairs:
+        keys = list(zip(examples.languages, number_groups(examples).tolist(), strict=True))
+        reverse = metrics.pair_swapped(keys, examples.texts, examples.pairs)
+    return _gather(task, target, examples, reverse)
+
+
+def is_unmet(name: str, beside: Beside) -> bool:
+    """Whether a metric lacks what it needs of the gold file."""
+    needs = METRIC_FACTS[name].needs
+    there = {"spread": beside.spreads, "reverse": beside.reverse, "groups": beside.groups}
+    return needs in there and there[needs] is None
 
 
 def _score(
@@ -146,7 +205,7 @@ def _score(
     rules: str,
     probs: Mapping[str, NDArray[np.float64]],
 ) -> Score:
-    members = _find_members(task, contents, rules)
+    members = find_members(task, contents, rules)
     codes = {code for _, code in members if code is not None} or set(task.scoring.languages)
     references = find_references(task, gold, only=codes)
     shared = any(code is None for _, code in members)
@@ -157,9 +216,9 @@ def _score(
             f"there is no gold for the submission's languages ({', '.join(submitted)}). Give gold "
             "for one of them."
         )
-    read = _read_shared(task, contents, members, references)
+    read = read_shared(task, contents, members, references)
     answers = [
-        _read_language(task, contents, members, references[language], rules)
+        read_language(task, contents, members, references[language], rules)
         if rules != "generic" or language not in read
         else read[language]
         for language in submitted
@@ -185,102 +244,8 @@ def _score(
     )
 
 
-def _find_members(task: Task, contents: Contents, rules: str) -> dict[tuple[int, str | None], str]:
-    """(kind of file, language) -> member, as the rules find them.
-
-    Raises:
-        Rejected: there is none, or one is of a language that is not supported.
-    """
-    members: dict[tuple[int, str | None], str] = {}
-    if rules == "2026":
-        by_language = official.find_members_2026([*contents.files, *contents.all_folders()])
-        members = {(0, language): member for language, member in by_language.items()}
-    else:
-        for member in sorted(contents.files):
-            match = match_member(task, member)
-            if match and task.submission.layouts[match[0]].filled:
-                members[match] = member
-        if not members:
-            name = PurePosixPath(task.submission.layouts[0].member).name
-            raise Rejected(f"no prediction files named {name}")
-    if rules == "2025":
-        _check_folder(task, contents, members)
-    named = [code for _, code in members if code is not None]
-    unsupported = sorted(code for code in named if code not in task.scoring.languages)
-    if unsupported:
-        raise Rejected(f"Unsupported prediction files for languages: {', '.join(unsupported)}")
-    return members
-
-
-def _read_shared(
-    task: Task,
-    contents: Contents,
-    members: Mapping[tuple[int, str | None], str],
-    references: Mapping[str, Reference],
-) -> dict[str, _Answers]:
-    """Answers per language of files that hold all languages."""
-    answers: dict[str, _Answers] = {}
-    for (number, language), member in members.items():
-        if language is not None:
-            continue
-        ordered = [references[code] for code in sorted(references)]
-        layout = task.submission.layouts[number]
-        whole = join_references(ordered)
-        preds = _read_generic(task, contents.files[member], member, whole, layout)
-        start = 0
-        for reference in ordered:
-            part = preds[start : start + len(reference.ids)]
-            start += len(part)
-            earlier = answers.get(reference.language)
-            part = part if earlier is None else _merge(earlier.preds, part)
-            answers[reference.language] = _Answers(reference, require_gold(reference), part)
-    return answers
-
-
-def _read_language(
-    task: Task,
-    contents: Contents,
-    members: Mapping[tuple[int, str | None], str],
-    reference: Reference,
-    rules: str,
-) -> _Answers:
-    gold, preds = require_gold(reference), None
-    for (number, language), member in members.items():
-        if language != reference.language:
-            continue
-        name = PurePosixPath(member).name
-        if member not in contents.files:
-            raise Rejected(f"IsADirectoryError: [Errno 21] Is a directory: '{member}'")
-        data = contents.files[member]
-        if rules == "2026":
-            answers: NDArray[Any] = official.read_2026(data, name, reference, task.max_value)
-        elif rules == "2025":
-            intensity = task.kind == "intensity"
-            rows, answers = official.read_2025(data, name, reference, intensity=intensity)
-            gold = gold[rows]
-        else:
-            answers = _read_generic(task, data, name, reference, task.submission.layouts[number])
-        preds = answers if preds is None else _merge(preds, answers)
-    assert preds is not None
-    return _Answers(reference, gold, preds)
-
-
-def _read_generic(
-    task: Task, data: bytes, name: str, reference: Reference, layout: Member
-) -> NDArray[Any]:
-    predictions = read_predictions(task, data, name, reference.language, reference, layout)
-    if predictions.problems.count:
-        raise Rejected("\n".join(predictions.problems.lines))
-    return predictions.preds
-
-
-def _merge(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
-    """Answers of files that hold different targets."""
-    return np.where(np.isnan(first), second, first)
-
-
 def _score_language(
-    task: Task, answers: _Answers, rules: str, probs: Mapping[str, NDArray[np.float64]]
+    task: Task, answers: Answers, rules: str, probs: Mapping[str, NDArray[np.float64]]
 ) -> LanguageScore:
     reference, gold, preds = answers.reference, answers.gold, answers.preds
     if rules == "2025":
@@ -297,7 +262,7 @@ def _score_language(
 
 
 def _list_unmet(
-    task: Task, answers: _Answers, probs: Mapping[str, NDArray[np.float64]]
+    task: Task, answers: Answers, probs: Mapping[str, NDArray[np.float64]]
 ) -> list[str]:
     """Why a metric of the task is not computed."""
     beside = find_beside(task, answers.reference)
@@ -311,22 +276,7 @@ def _list_unmet(
     return warnings
 
 
-def require_gold(reference: Reference) -> NDArray[np.int64]:
-    """Gold labels of a reference, (n_examples, n_labels).
-
-    Raises:
-        KitError: the labels are blank.
-    """
-    if reference.gold is None:
-        raise KitError(
-            f"{reference.place}: labels are blank, so there is nothing to score against (the "
-            "organisers' test files come without labels). Give the gold labels, or a split that "
-            "has labels."
-        )
-    return reference.gold
-
-
-def _score_labels(task: Task, answers: _Answers) -> tuple[LabelScore, ...]:
+def _score_labels(task: Task, answers: Answers) -> tuple[LabelScore, ...]:
     """Counts of each label; none of targets that are real numbers."""
     gold, preds, main = answers.gold, answers.preds, task.main_targets
     kinds = [target.kind for target in main for _ in target.labels]
@@ -404,21 +354,35 @@ def _reject(task: Task, rules: str, message: str) -> Score:
     )
 
 
-def _check_folder(
-    task: Task, contents: Contents, members: Mapping[tuple[int, str | None], str]
-) -> None:
-    for (number, _), member in members.items():
-        wanted = PurePosixPath(task.submission.layouts[number].folder).name
-        folder = PurePosixPath(member).parent.name
-        if not folder and not contents.is_zip:
-            folder = Path(contents.place).resolve().name
-        if wanted and folder != wanted:
-            raise Rejected(f"{member}: must lie in a folder named {wanted}")
-
-
 def _without_nan(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_without_nan(item) for item in value]
     return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _gather(
+    task: Task, target: Target, rows: Reference | Examples, reverse: NDArray[np.int64] | None
+) -> Beside:
+    cells = rows.kept.get(task.scoring.spread_column)
+    spreads = None if cells is None else np.array([_to_number(cell) for cell in cells])
+    # Which label each label becomes when the texts are swapped, -1 for none.
+    number = {label: place for place, label in enumerate(target.labels)}
+    turned = tuple(number.get(task.rules.reversal.get(label, ""), -1) for label in target.labels)
+    return Beside(spreads, reverse, turned, np.array(rows.groups) if rows.groups else None)
+
+
+def _group_rows(task: Task, reference: Reference, n_rows: int) -> list[NDArray[np.intp]]:
+    """The rows that each figure runs over: all, or those of each group."""
+    if task.scoring.average == "rows" or not reference.groups:
+        return [np.arange(n_rows)]
+    groups = np.asarray(reference.groups)
+    return [np.flatnonzero(groups == group) for group in dict.fromkeys(reference.groups)]
+
+
+def _to_number(cell: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        return math.nan

@@ -15,9 +15,8 @@ from semeval_kit.cli.summary import describe_score
 from semeval_kit.data.examples import read_examples
 from semeval_kit.data.reference import find_references
 from semeval_kit.errors import KitError
-from semeval_kit.submission.measure import find_beside, measure_answers
 from semeval_kit.submission.pack import merge_zips, pack_submission, write_predictions
-from semeval_kit.submission.score import score_submission
+from semeval_kit.submission.score import find_beside, measure_answers, score_submission
 from semeval_kit.submission.validate import validate_submission
 from semeval_kit.task.task import load_task
 
