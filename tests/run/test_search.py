@@ -24,6 +24,7 @@ pytest.importorskip("optuna", reason="optuna is not installed")
 from semeval_kit.cli import main
 from semeval_kit.errors import KitError
 from semeval_kit.files import read_json, write_json
+from semeval_kit.plurals import count_noun
 from semeval_kit.run import search as search_module
 from semeval_kit.run.blending import BlendPlan, blend_runs
 from semeval_kit.run.directory import Run
@@ -335,7 +336,8 @@ def test_time_that_is_over_leaves_the_trial_to_the_next(
     assert f"trial-{number:03}: time is over; the same command goes on with fold {done}" in said
     said.clear()
     assert len(fake(said.append)["trials"]) == 12
-    assert f"trial-{number:03}: its process is gone; it goes on after {done} folds" in said
+    folds = count_noun(done, "fold")
+    assert f"trial-{number:03}: its process is gone; it goes on after {folds}" in said
 
 
 def test_a_trial_that_ends_its_processes_is_given_up(
