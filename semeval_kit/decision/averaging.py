@@ -175,9 +175,7 @@ def foretell_chances(
     for column, gold in enumerate(rows.targets.T):
         annotated = ~np.isnan(gold)
         intercept, slope = fit_curve(_to_log_odds(rows.probs[annotated, column]), gold[annotated])
-        if (
-            slope < 0
-        ):  # worse than chance: new rows are not taken to be answered the wrong way round
+        if slope < 0:  # worse than chance: nobody takes new rows to be answered the wrong way round
             share = (gold[annotated].sum() + 0.5) / (annotated.sum() + 1.0)
             intercept, slope = float(np.log(share / (1 - share))), 0.0
         curve = (intercept + (0.0 if shift is None else float(shift[column])), slope)
