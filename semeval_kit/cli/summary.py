@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -166,9 +167,13 @@ def _describe_results(run: Run) -> list[str]:
     if findings:
         lines += ["", "What would score higher?"]
     for number, finding in enumerate(findings, start=1):
-        command = finding.command.replace(" DATA ", f" {shlex.quote(str(run.data))} ")
-        command = command.replace(" submissions/", f" {shlex.quote(str(run.path.parent))}/")
-        lines += [f"  {number}. {finding.title}. {finding.sentence}", f"       {command}"]
+        lines.append(f"  {number}. {finding.title}. {finding.sentence}")
+        for command in finding.commands:
+            placed = command.replace(" DATA ", f" {shlex.quote(str(run.data))} ")
+            placed = placed.replace(" submissions/", f" {shlex.quote(str(run.path.parent))}/")
+            if run.path.parent != Path("submissions"):  # where the next run would land else
+                placed += f" --submissions {shlex.quote(str(run.path.parent))}"
+            lines.append(f"       {placed}")
     return lines
 
 

@@ -28,7 +28,7 @@ from semeval_kit.plurals import count_noun
 from semeval_kit.task.metric_facts import METRIC_FACTS
 
 SINGLE_MODELS = (
-    "Out-of-fold probs come from one model each; the test probs are a mean over models, "
+    "Out-of-fold answers are those of one model each; what is uploaded is a mean over models, "
     "which is not measured here."
 )
 _N_RESAMPLES = 500

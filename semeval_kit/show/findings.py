@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,7 +22,7 @@ from semeval_kit.show.results import RunResults, find_history_metric
 from semeval_kit.show.scores import LabelResult, score_answers
 from semeval_kit.show.wording import name_encoder, name_measure
 from semeval_kit.task.codec import encode_labels
-from semeval_kit.task.metric_facts import is_low
+from semeval_kit.task.metric_facts import METRIC_FACTS, is_low
 from semeval_kit.task.task import Task, list_tasks
 
 N_SHOWN = 3
@@ -43,16 +43,22 @@ class Finding:
     Attributes:
         title: in two or three words.
         sentence: what was found, with its numbers.
-        command: what to try; DATA stands for the data folder.
+        commands: what to try, one after the other; DATA stands for the data folder.
     """
 
     title: str
     sentence: str
-    command: str
+    commands: tuple[str, ...]
 
 
 def list_findings(run: Run, results: RunResults, oof: Answers) -> tuple[Finding, ...]:
-    """What would score higher, what is surest to help first; pages show the first `N_SHOWN`."""
+    """What would score higher, what is surest to help first; pages show the first `N_SHOWN`.
+
+    None where every out-of-fold answer is right. A command stands with the first finding that asks
+    for it.
+    """
+    if _is_perfect(results):
+        return ()
     finders = (
         _judge_learning(run, results),
         _judge_epochs(run),
@@ -62,7 +68,31 @@ def list_findings(run: Run, results: RunResults, oof: Answers) -> tuple[Finding,
         _judge_thresholds(run, results),
         _judge_encoder(run, results),
     )
-    return tuple(finding for findings in finders for finding in findings)
+    return _name_once(finding for findings in finders for finding in findings)
+
+
+def _is_perfect(results: RunResults) -> bool:
+    """Whether the out-of-fold score cannot rise."""
+    score, facts = results.split_score("oof"), METRIC_FACTS[results.metric]
+    return score is not None and score.score == (
+        facts.lowest if facts.low_is_better else facts.highest
+    )
+
+
+def _name_once(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The findings with each command once, and where it stands told by the others."""
+    title_of: dict[str, str] = {}
+    once = []
+    for finding in findings:
+        titles = [title_of[command] for command in finding.commands if command in title_of]
+        left = tuple(command for command in finding.commands if command not in title_of)
+        title_of |= dict.fromkeys(left, finding.title)
+        sentence = finding.sentence
+        if titles:
+            told = f"the command of “{titles[0]}”"
+            sentence += f" First {told}, then:" if left else f" T{told[1:]} tries that, too."
+        once.append(replace(finding, sentence=sentence, commands=left))
+    return tuple(once)
 
 
 def write_command(run: Run, name: str, flags: str) -> str:
@@ -127,14 +157,14 @@ def _judge_learning(run: Run, results: RunResults) -> Iterator[Finding]:
         yield Finding(
             "Not learnt",
             f"{reason}. Try another learning rate than {lr:.3g}.",
-            write_command(run, "lower-lr", f"--lr {lr / 3:.2g}"),
+            (write_command(run, "lower-lr", f"--lr {lr / 3:.2g}"),),
         )
     elif run.member != "encoder":
         step = suggest_step(run)
         yield Finding(
             "Not learnt",
             f"{reason}. {suggest_cause(run)} Next: {step}.",
-            _write_run(run, "encoder", "--model embedded"),
+            (_write_run(run, "encoder", "--model embedded"),),
         )
 
 
@@ -160,14 +190,14 @@ def _judge_epochs(run: Run) -> Iterator[Finding]:
             f"Validation loss is lowest after epoch {best + 1} ({losses[best]:.3f}) and rises to "
             f"{losses[last]:.3f} by epoch {n_epochs}: fewer epochs, or more dropout"
             + ("." if np.isnan(scores[0]) else f" ({scored})."),
-            write_command(run, f"{best + 1}-epochs", f"--epochs {best + 1}"),
+            (write_command(run, f"{best + 1}-epochs", f"--epochs {best + 1}"),),
         )
     elif best == last and losses[last] < losses[last - 1] * (1 - _LEAST_CHANGE):
         yield Finding(
             "Stopped early",
             f"Validation loss still falls in the last epoch, from {losses[last - 1]:.3f} to "
             f"{losses[last]:.3f} in epoch {n_epochs}: more epochs.",
-            write_command(run, f"{n_epochs + 2}-epochs", f"--epochs {n_epochs + 2}"),
+            (write_command(run, f"{n_epochs + 2}-epochs", f"--epochs {n_epochs + 2}"),),
         )
 
 
@@ -183,7 +213,7 @@ def _judge_cut_texts(run: Run, oof: Answers) -> Iterator[Finding]:
             "Cut texts",
             f"{count_noun(n_cut, f'{share} is', f'{share} are')} longer than {length} tokens and "
             "cut at the end.",
-            write_command(run, f"{longer}-tokens", f"--max-length {longer}"),
+            (write_command(run, f"{longer}-tokens", f"--max-length {longer}"),),
         )
 
 
@@ -200,14 +230,15 @@ def _judge_labels(run: Run, results: RunResults, oof: Answers) -> Iterator[Findi
         parts.append(f"{count_noun(weakest.positives, 'positive')} of {n_rows}")
     if weakest.recall is not None and weakest.precision is not None:
         parts.append(f"recall {weakest.recall:.2f}, precision {weakest.precision:.2f}")
-    sentence = f"“{weakest.label}” is the weakest label: {', '.join(parts)}."
+    answer = results.wording.answer
+    sentence = f"“{weakest.label}” is the weakest {answer}: {', '.join(parts)}."
     if not results.wording.numeric:
         sentence += _describe_confusion(results.task, oof, weakest)
-    cure, command = _cure_label(run, results, weakest)
-    yield Finding("Weakest label", f"{sentence} {cure}", command)
+    cure, commands = _cure_label(run, results, weakest)
+    yield Finding(f"Weakest {answer}", f"{sentence} {cure}", commands)
 
 
-def _cure_label(run: Run, results: RunResults, weakest: LabelResult) -> tuple[str, str]:
+def _cure_label(run: Run, results: RunResults, weakest: LabelResult) -> tuple[str, tuple[str, ...]]:
     """What can help a label, by its own numbers: weighted positives, or a member that errs else."""
     n_rows = int(results.estimate.get("n_examples", 0))
     positives, precision, recall = weakest.positives, weakest.precision, weakest.recall
@@ -216,14 +247,24 @@ def _cure_label(run: Run, results: RunResults, weakest: LabelResult) -> tuple[st
     weighable = results.member == "encoder" and results.wording.tuned
     if weighable and run.recipe.get("positive_weight", "none") == "none" and (few or missed):
         why = "Its positives are few" if few else "More of its rows are missed than wrongly called"
-        return f"{why}: weigh them.", write_command(run, "weighted", "--positive-weight sqrt")
+        weighted = write_command(run, "weighted", "--positive-weight sqrt")
+        return f"{why}: weigh them.", (weighted,)
     look = "Its worst rows stand under Mistakes; "
     if results.member in ("linear", "frozen"):
         cure = f"{look}an encoder that is fine-tuned reads more of them, and can be blended."
-        return cure, _write_run(run, "encoder", "--model embedded")
+        trained = _write_run(run, "encoder", "--model embedded")
+        return cure, (trained, _write_blend(run, f"{run.name}-encoder", "with-encoder"))
     other = "tfidf" if results.member == "encoder" else "frozen:embedded"
     cure = f"{look}a member that errs elsewhere ({other}) can be blended."
-    return cure, _write_run(run, other.partition(":")[0], f"--model {other}")
+    name = other.partition(":")[0]
+    trained = _write_run(run, name, f"--model {other}")
+    return cure, (trained, _write_blend(run, f"{run.name}-{name}", f"with-{name}"))
+
+
+def _write_blend(run: Run, other: str, name: str) -> str:
+    """The command that blends the run with another one beside it."""
+    members = " ".join(f"submissions/{shlex.quote(one)}" for one in (run.name, other))
+    return f"semeval-kit blend {members} --to {shlex.quote(f'{run.name}-{name}')}"
 
 
 def _describe_confusion(task: Task, oof: Answers, weakest: LabelResult) -> str:
@@ -270,10 +311,9 @@ def _judge_members(run: Run, results: RunResults, oof: Answers) -> Iterator[Find
     if best is not None:
         yield Finding(
             "Another member",
-            f"The mean of its probabilities with those of {best.name} scores "
+            f"The mean of its {results.wording.outputs} with those of {best.name} scores "
             f"{score + sign * best_gain:.4f} {results.wording.untuned} instead of {score:.4f}.",
-            f"semeval-kit blend submissions/{shlex.quote(run.name)} "
-            f"submissions/{shlex.quote(best.name)} --to {shlex.quote(f'{run.name}-blend')}",
+            (_write_blend(run, best.name, "blend"),),
         )
         return
     names = (results.metric, "macro_f1", "weighted_f1", "val_loss")
@@ -289,7 +329,10 @@ def _judge_members(run: Run, results: RunResults, oof: Answers) -> Iterator[Find
             f"This is one encoder with {seeds}; its folds' {title} lies between "
             f"{min(spread):.3f} and {max(spread):.3f}. Members that err elsewhere even that out: "
             "another encoder, another seed, n-grams (--model tfidf).",
-            write_command(run, f"seed-{seed}", f"--seed {seed}"),
+            (
+                write_command(run, f"seed-{seed}", f"--seed {seed}"),
+                _write_blend(run, f"{run.name}-seed-{seed}", f"with-seed-{seed}"),
+            ),
         )
 
 
@@ -338,7 +381,7 @@ def _judge_thresholds(run: Run, results: RunResults) -> Iterator[Finding]:
             "Thresholds far from 0.5",
             f"{count_noun(len(far), f'{every} lies', f'{every} lie')} far from 0.5 ({shown}); "
             f"tuning all gains {gain[0]:+.4f}. Weighted positives bring the probabilities nearer.",
-            write_command(run, "weighted", "--positive-weight sqrt"),
+            (write_command(run, "weighted", "--positive-weight sqrt"),),
         )
 
 
@@ -360,5 +403,5 @@ def _judge_encoder(run: Run, results: RunResults) -> Iterator[Finding]:
             "A larger encoder",
             f"{name_encoder(results.encoder)} is small; the next better published result is "
             f"{value:.4f} ({baseline.system}), {value - ours:.4f} above this run.",
-            write_command(run, "base", "--model roberta-base"),
+            (write_command(run, "base", "--model roberta-base"),),
         )

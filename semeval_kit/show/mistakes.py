@@ -82,10 +82,11 @@ def measure_losses(task: Task, answers: Answers) -> FloatArray:
 
 
 def find_hardest(task: Task, answers: Answers, n: int = 10) -> list[HardExample]:
-    """The examples with the highest loss, worst first; of copies of a text only the worst."""
+    """Wrongly answered examples with the highest loss, worst first; of copies only the worst."""
     losses = measure_losses(task, answers)
+    is_wrong = np.any(_find_errors(answers), axis=1)
     worst_first = np.argsort(-np.nan_to_num(losses, nan=-1.0), kind="stable")
-    rows = _take_one_per_text(answers, [row for row in worst_first if not np.isnan(losses[row])])
+    rows = _take_one_per_text(answers, [row for row in worst_first if is_wrong[row]])
     return [
         HardExample(
             answers.examples.ids[row],
@@ -103,15 +104,19 @@ def find_hardest(task: Task, answers: Answers, n: int = 10) -> list[HardExample]
 def find_wrong(task: Task, answers: Answers, n: int = 10) -> list[WrongAnswer]:
     """The targets with the largest distance of prob from gold, at most one per text.
 
-    At threshold 0.5: only what is more than half wrong. For single-label tasks the classes that are
-    not gold but have the highest prob. None for numbers.
+    Only what is more than half wrong, and is answered wrongly by the tuned rule, too. For
+    single-label tasks the classes that are not gold but have the highest prob. None for numbers.
     """
     if find_wording(task).numeric:
         return []
     targets, examples = encode_labels(task, answers.gold), answers.examples
     distance = np.abs(targets - answers.probs.values)
+    errors = _find_errors(answers)
     if task.kind == "singlelabel":
         distance[targets != 0] = np.nan
+        distance[~errors.any(axis=1)] = np.nan
+    else:  # of levels every event of a label
+        distance[~np.repeat(errors, distance.shape[1] // errors.shape[1], axis=1)] = np.nan
     surest_first = np.argsort(-np.nan_to_num(distance, nan=-1.0), axis=None, kind="stable")
     width = distance.shape[1]
     column_of: dict[int, int] = {}
@@ -188,6 +193,12 @@ def name_labels(task: Task, levels: FloatArray) -> str:
         if level > 0
     ]
     return ", ".join(names) or "–"
+
+
+def _find_errors(answers: Answers) -> NDArray[np.bool_]:
+    """Which answers `(n, L)` differ from gold; those without gold do not."""
+    wrong: NDArray[np.bool_] = ~np.isnan(answers.gold) & (answers.tuned != answers.gold)
+    return wrong
 
 
 def _find_pair(answers: Answers, row: int) -> str:

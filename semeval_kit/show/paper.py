@@ -99,6 +99,7 @@ def collect_facts(run: Run, results: RunResults) -> dict[str, Any]:
         "scheme": run.scheme,
         "member": results.member,
         "members": list(run.settings.get("members", ())),
+        "outputs": results.wording.outputs,
         "tuned": results.wording.tuned,
         "parameters": show_count(results.parameters),
         "seconds": show_seconds(results.seconds),

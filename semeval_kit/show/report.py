@@ -40,6 +40,7 @@ from semeval_kit.show.tables_of_scores import (
     tabulate_uploads,
 )
 from semeval_kit.show.tabulate import Table, shorten, show_interval, show_number
+from semeval_kit.show.wording import describe_member
 
 _MOST_NOTES = 8
 _LONG = 16
@@ -98,6 +99,7 @@ def render_report(run: Run, before: Run | None = None) -> str:
         ],
         warnings=thresholds.warnings,
         pictures=pictures,
+        answers_name=results.wording.answer.capitalize() + "s",
         loss_name="Mean squared error" if results.wording.numeric else _CROSS_ENTROPY,
         hardest=find_hardest(results.task, oof) if oof else (),
         wrong=find_wrong(results.task, oof) if oof else (),
@@ -180,7 +182,7 @@ def list_tiles(results: RunResults) -> list[dict[str, str]]:
             low, high = score.interval or (None, None)
             detail = count_noun(score.n_examples, "example")
             if len(results.folds) > 1:
-                detail += ", mean of the folds' probabilities"
+                detail += f", mean of the folds' {results.wording.outputs}"
             if split in results.constants:
                 detail += f"; {name_constant(results.task.kind)}: {results.constants[split]:.4f}"
             if use := describe_use(results, split):
@@ -207,7 +209,7 @@ def _summarize(run: Run, results: RunResults) -> str:
     learnt = [code for code in run.settings["train_languages"] if code not in languages]
     parts = [
         f"{'languages' if len(languages) > 1 else 'language'} {shown}",
-        f"encoder {results.encoder}",
+        describe_member(results.member, results.encoder, tuple(run.settings.get("members", ()))),
         run.scheme,
         run.seeds,
         str(run.settings.get("created", ""))[:10],

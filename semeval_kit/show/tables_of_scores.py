@@ -84,7 +84,7 @@ def tabulate_labels(
     first = splits[0]
     score = results.split_score(first)
     if score is None:
-        return Table("labels", "Per label", ("label",), ())
+        return Table("labels", f"Per {results.wording.answer}", (results.wording.answer,), ())
     name = results.wording.label_score
     best_first = sorted(
         score.labels, key=lambda one: one.score, reverse=not results.wording.numeric
@@ -114,8 +114,8 @@ def tabulate_labels(
         notes.append(TUNED_RULES[thresholds.rule])
     return Table(
         f"labels-{first}",
-        f"Per label, {SPLIT_TITLES[first]}",
-        ("label", *columns),
+        f"Per {results.wording.answer}, {SPLIT_TITLES[first]}",
+        (results.wording.answer, *columns),
         tuple((label, *(cells.get(label, "") for cells in columns.values())) for label in labels),
         notes=(" ".join(notes),) if notes else (),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from semeval_kit.task.task import Task
@@ -45,6 +46,8 @@ class Wording:
         compared: what "before and after fine-tuning" compares.
         axes: the measures that it compares, with their names there; none: the labels' scores.
         numeric: answers are numbers, so that nothing is positive.
+        answer: what one column of the answers is called.
+        outputs: what models give for it.
     """
 
     measures: tuple[str, ...]
@@ -56,6 +59,8 @@ class Wording:
     compared: str
     axes: tuple[tuple[str, str], ...] = ()
     numeric: bool = False
+    answer: str = "label"
+    outputs: str = "probabilities"
 
 
 _WORDINGS = {
@@ -116,6 +121,8 @@ _WORDINGS = {
         decision="The mean of the models' numbers is predicted.",
         compared="RMSE per number",
         numeric=True,
+        answer="number",
+        outputs="numbers",
     ),
     "distribution": Wording(
         measures=("jensen_shannon", "rmse", "mae"),
@@ -126,6 +133,8 @@ _WORDINGS = {
         decision="The mean of the models' shares is predicted, made to sum to 1.",
         compared="RMSE per share",
         numeric=True,
+        answer="share",
+        outputs="shares",
     ),
 }
 
@@ -151,6 +160,17 @@ def name_measure(name: str, kind: str = "multilabel") -> str:
     if name == "subset_accuracy" and kind == "singlelabel":
         return _MEASURES["accuracy"]
     return _MEASURES.get(name, name)
+
+
+def describe_member(member: str, encoder: str, members: Sequence[str] = ()) -> str:
+    """What gives a run's answers, by its kind of member and what its recipe names."""
+    return {
+        "encoder": f"encoder {encoder}",
+        "linear": f"n-grams and a regression ({encoder})",
+        "frozen": f"untrained features of {encoder.removeprefix('frozen:')} and a regression",
+        "external": "answers from files",
+        "blend": f"blend of {', '.join(members)}",
+    }[member]
 
 
 def name_encoder(encoder: str) -> str:

@@ -8,18 +8,21 @@ import shutil
 import numpy as np
 import pytest
 
+from semeval_kit.decision.oof import OofAnswers, write_oof_answers
 from semeval_kit.files import write_kept
-from semeval_kit.run.directory import Run
+from semeval_kit.run.directory import Run, read_json, write_json
 from semeval_kit.show.answers import read_answers
 from semeval_kit.show.findings import list_findings
+from semeval_kit.show.mistakes import find_hardest, find_wrong
+from semeval_kit.show.report import render_report
 from semeval_kit.show.results import read_results
 
 
-def find(run: Run) -> dict[str, tuple[str, str]]:
-    """Title -> sentence and command of every finding of a run."""
+def find(run: Run) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Title -> sentence and commands of every finding of a run."""
     oof = read_answers(run, "oof")
     results = read_results(run, ["oof"], answers={"oof": oof}, n_resamples=0)
-    return {f.title: (f.sentence, f.command) for f in list_findings(run, results, oof)}
+    return {f.title: (f.sentence, f.commands) for f in list_findings(run, results, oof)}
 
 
 @pytest.fixture
@@ -28,7 +31,7 @@ def run(make_run, tmp_path) -> Run:
 
 
 def test_validation_loss_that_rises_asks_for_fewer_epochs(run):
-    sentence, command = find(run)["Overfitting"]
+    sentence, (command,) = find(run)["Overfitting"]
     assert sentence.startswith(
         "Validation loss is lowest after epoch 3 (0.370) and rises to 0.420 by epoch 4:"
     )
@@ -48,7 +51,7 @@ def test_validation_loss_that_rises_with_the_score_is_no_fault(run):
 
 
 def test_the_weakest_label_and_what_it_is_taken_for(run):
-    sentence, command = find(run)["Weakest label"]
+    sentence, (command,) = find(run)["Weakest label"]
     oof = read_answers(run, "oof")
     results = read_results(run, ["oof"], n_resamples=0)
     weakest = min(results.split_score("oof").labels, key=lambda label: label.score)
@@ -64,7 +67,7 @@ def test_the_weakest_label_and_what_it_is_taken_for(run):
 def test_a_run_beside_it_that_would_help_is_named_with_both_scores(make_run, run, tmp_path):
     assert "More members" in find(run)
     other = make_run(tmp_path, name="other", quality=0.9, seed=5)
-    sentence, command = find(run)["Another member"]
+    sentence, (command,) = find(run)["Another member"]
     assert command == "semeval-kit blend submissions/mine submissions/other --to mine-blend"
     own, theirs = read_answers(run, "oof"), read_answers(other, "oof")
     mean = (own.probs.values + theirs.probs.values) / 2
@@ -87,10 +90,14 @@ def test_every_kind_has_findings_with_numbers(made_runs, tmp_path):
     for name in ("strong", "intensity", "single", "two-languages", "numbers"):
         alone = Run(shutil.copytree(made_runs[name].path, tmp_path / name / "alone"))
         findings = find(alone)
-        assert {"Overfitting", "Weakest label"} <= set(findings)
-        for sentence, command in findings.values():
+        answer = "number" if name == "numbers" else "label"
+        assert {"Overfitting", f"Weakest {answer}"} <= set(findings)
+        assert f"is the weakest {answer}: " in findings[f"Weakest {answer}"][0]
+        for sentence, commands in findings.values():
             assert any(char.isdigit() for char in sentence)
-            assert command.startswith("semeval-kit ")
+            assert all(command.startswith("semeval-kit ") for command in commands)
+        asked = [command for _, commands in findings.values() for command in commands]
+        assert len(asked) == len(set(asked)) > 0
 
 
 @pytest.mark.parametrize(
@@ -100,7 +107,76 @@ def test_members_that_would_help_are_told_with_the_seeds_that_are_there(
     seeds, said, asked, make_run, tmp_path
 ):
     run = make_run(tmp_path, name="mine", recipe={"seeds": seeds, "refold": True})
-    sentence, command = find(run)["More members"]
+    sentence, (command, blend) = find(run)["More members"]
     assert sentence.startswith(f"This is one encoder with {said}; its folds' macro-F1 lies between")
     assert command.endswith(asked)
+    name = asked.strip("-").replace(" ", "-")
+    assert f"--run mine-{name} " in command
+    assert blend == (
+        f"semeval-kit blend submissions/mine submissions/mine-{name} --to mine-with-{name}"
+    )
     assert run.seeds == ("seed 0" if seeds == 1 else "seeds 0 to 1")
+
+
+def test_a_command_that_two_findings_ask_for_stands_once(make_run, tmp_path):
+    """Few positives and thresholds far from 0.5 both ask for weighted positives."""
+    run = make_run(tmp_path, name="mine", quality=0.9)
+    thresholds = read_json(run.thresholds_file)
+    thresholds["joint"] = [0.1, 0.2, 0.25, 0.5, 0.5]
+    write_json(run.thresholds_file, thresholds)
+    found = find(run)
+    assert [
+        command.endswith("--positive-weight sqrt") for command in found["Weakest label"][1]
+    ] == [True]
+    sentence, commands = found["Thresholds far from 0.5"]
+    assert sentence.startswith(
+        "3 of 5 thresholds lie far from 0.5 (anger 0.10, fear 0.20, joy 0.25)"
+    )
+    assert sentence.endswith(" The command of “Weakest label” tries that, too.")
+    assert commands == ()
+
+
+def answer_rightly(run: Run) -> None:
+    """Make every out-of-fold answer of a run right, and its score perfect."""
+    oof = read_answers(run, "oof")
+    labels, gold = run.task.all_labels, oof.gold.astype(int)
+    examples = oof.examples
+    right = OofAnswers(examples.ids, examples.languages, labels, gold, gold)
+    estimate = read_json(run.estimate_file)
+    for name in ("at_half", "tuned_in_sample", "cross_fitted"):
+        estimate[name] |= {"score": 1.0, "low": 1.0, "high": 1.0, "languages": {"eng": 1.0}}
+    estimate["answers_sha256"] = write_oof_answers(run.oof_answers_file, right)
+    write_json(run.estimate_file, estimate)
+
+
+def test_at_a_perfect_score_nothing_is_advised_and_no_mistake_listed(run):
+    assert find(run)
+    assert find_hardest(run.task, read_answers(run, "oof"))
+    answer_rightly(run)
+    assert find(run) == {}
+    oof = read_answers(run, "oof")
+    assert find_hardest(run.task, oof) == []
+    assert find_wrong(run.task, oof) == []
+
+
+@pytest.mark.slow
+def test_the_page_of_a_perfect_score_says_that_there_are_no_mistakes(run):
+    answer_rightly(run)
+    page = render_report(run)
+    assert "<p>None: every out-of-fold answer is right.</p>" in page
+    assert "What would score higher?" not in page
+
+
+def test_what_is_listed_as_a_mistake_is_one(made_runs):
+    for name in ("weak", "intensity", "single"):
+        run = made_runs[name]
+        oof = read_answers(run, "oof")
+        row_of = {id_: row for row, id_ in enumerate(oof.examples.ids)}
+        for example in find_hardest(run.task, oof, 200):
+            assert example.gold != example.pred
+        for wrong in find_wrong(run.task, oof, 200):
+            row = row_of[wrong.id]
+            label = run.task.all_labels.index(wrong.target.partition(">=")[0])
+            columns = slice(None) if run.task.kind == "singlelabel" else [label]
+            assert (oof.tuned[row, columns] != oof.gold[row, columns]).any()
+        assert len(find_hardest(run.task, oof, 200)) < len(oof)

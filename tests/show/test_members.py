@@ -10,7 +10,7 @@ import pytest
 
 from semeval_kit.cli.summary import summarise
 from semeval_kit.files import remove_kept, write_kept
-from semeval_kit.run.directory import Run, write_json
+from semeval_kit.run.directory import Run, read_json, write_json
 from semeval_kit.show.card import make_card
 from semeval_kit.show.compare import Resampling, compare_runs
 from semeval_kit.show.paper import write_paper
@@ -56,7 +56,8 @@ def blend(made_runs, tmp_path) -> Run:
 @pytest.mark.slow
 def test_pages_of_a_linear_member(linear, made_runs):
     page = render_report(linear)
-    assert "encoder tfidf" in page
+    assert " · n-grams and a regression (tfidf) · 3 folds" in page
+    assert "encoder tfidf" not in page
     assert "<td>–</td>" not in page.partition('id="table-folds"')[2].partition("</table>")[0]
     card = make_card(linear, n_resamples=0)
     assert "\ntfidf (linear) for A made-up multilabel task" in card
@@ -75,9 +76,31 @@ def test_pages_of_a_blend(blend):
     page = render_report(blend)
     rows = re.findall(r'<tr><th scope="row" class="word">(strong|weak)</th><td>([^<]*)</td>', page)
     assert rows == [("strong", "0.750"), ("weak", "0.250")]
+    assert " · blend of strong, weak · 3 folds" in page
     card = make_card(blend, n_resamples=0)
     assert "A blend of 2 members for A made-up multilabel task" in card
     assert ": a blend of strong, weak" in card
     text = write_paper(blend, resampling=Resampling(20, 20))[0].read_text(encoding="utf-8")
     assert "A blend of 2 members: strong, weak (3 folds)." in text
     assert "cite this encoder" not in text
+
+
+@pytest.mark.slow
+def test_the_page_of_numbers_of_a_linear_member_that_has_not_learnt(made_runs, tmp_path):
+    recipe = 'encoder = "tfidf"\nfolds = 3\nholdout = 0.0\nholdout_split = ""\nseed = 0\n'
+    run = make_member(made_runs["numbers"], tmp_path, "linear", recipe)
+    estimate = read_json(run.estimate_file)
+    verdict = {"learnt": False, "reasons": ["a constant scores better"], "floors": []}
+    write_json(run.estimate_file, {**estimate, "verdict": verdict})
+    page = render_report(run)
+    text = " ".join(re.sub(r"<[^>]+>", " ", page.partition("<body>")[2]).split())
+    assert "What would score higher? Not learnt. A constant scores better." in text
+    assert text.count("--run linear-encoder --model embedded") == 1
+    assert " First the command of “Not learnt”, then: semeval-kit blend submissions/linear " in text
+    assert "n-grams and a regression (tfidf)" in text
+    assert "Weakest number. “" in text
+    assert "is the weakest number: RMSE " in text
+    assert "Per number, out of fold" in text
+    assert "mean of the folds&#39; numbers" in text
+    told = text.partition("Recipe")[0]  # whose field is named encoder for every member
+    assert not re.search("encoder tfidf|[Ww]eakest label|Per label|folds&#39; probabilities", told)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 
 import pytest
@@ -31,3 +32,16 @@ def test_caveats_have_the_name_under_which_the_page_lists_them(run, notes):
     counted = "1 caveat" if len(notes) == 1 else f"{len(notes)} caveats"
     assert f"  {counted}: see Caveats in the report." in said
     assert notes[0] not in said
+
+
+def test_an_advice_that_ends_in_a_blend_gives_the_blend_too(run):
+    """Both commands name folders that are there once the first has run."""
+    lines = summarise(run).splitlines()
+    blends = [place for place, line in enumerate(lines) if "semeval-kit blend " in line]
+    assert blends
+    where = run.path.parent
+    for place in blends:
+        made = re.search(r"--run (\S+) ", lines[place - 1]).group(1)
+        assert f"blend {run.path} {where / made} --to " in lines[place]
+        assert lines[place].endswith(f" --submissions {where}")
+        assert lines[place - 1].endswith(f" --submissions {where}")
