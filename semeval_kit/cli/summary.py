@@ -34,10 +34,11 @@ def summarise(run: Run) -> str:
         estimate = read_json(run.estimate_file)
         scores = estimate["cross_fitted"]["languages"]
         lines += [describe_estimate(run, estimate, in_full=not run.report_file.is_file())]
-        lines += [*_describe_estimates(run, scores), *_describe_results(run), ""]
+        foretold = (estimate.get("expected") or {}).get("languages") or {}
+        lines += [*_describe_estimates(run, scores, foretold), *_describe_results(run), ""]
         lines += describe_verdict(run, estimate)
     elif run.settings.get("per_language"):
-        lines += [*_describe_estimates(run, _read_parts(run)), ""]
+        lines += [*_describe_estimates(run, *_read_parts(run)), ""]
     if run.before_dir.is_dir():
         lines += [_describe_before(run), ""]
     if run.score_file.is_file():
@@ -211,20 +212,27 @@ def _describe_before(run: Run) -> str:
     return draw_tables([table], table.notes)
 
 
-def _read_parts(run: Run) -> dict[str, float]:
-    """The cross-fitted score of each language that has a run of its own."""
+def _read_parts(run: Run) -> tuple[dict[str, float], dict[str, float]]:
+    """Of languages with runs of their own the cross-fitted score, and what the upload will have."""
     from semeval_kit.run.directory import Run, read_json
 
-    parts = {language: Run(run.language_dir(language)) for language in run.languages}
-    return {
-        language: read_json(part.estimate_file)["cross_fitted"]["score"]
-        for language, part in parts.items()
-        if part.estimate_file.is_file()
-    }
+    scores, foretold = {}, dict[str, float]()
+    for language in run.languages:
+        part = Run(run.language_dir(language))
+        if part.estimate_file.is_file():
+            estimate = read_json(part.estimate_file)
+            scores[language] = estimate["cross_fitted"]["score"]
+            foretold |= (estimate.get("expected") or {}).get("languages") or {}
+    return scores, foretold
 
 
-def _describe_estimates(run: Run, scores: dict[str, float]) -> list[str]:
-    """The cross-fitted score of each language, and the average as the leaderboard counts it."""
+def _describe_estimates(
+    run: Run, scores: dict[str, float], foretold: dict[str, float]
+) -> list[str]:
+    """The cross-fitted score of each language, and the average as the leaderboard counts it.
+
+    That is of what the upload is foretold to score, where that is known of every language.
+    """
     counted = run.task.scoring.languages
     lines = []
     if len(scores) > 1:
@@ -237,9 +245,13 @@ def _describe_estimates(run: Run, scores: dict[str, float]) -> list[str]:
     if run.task.scoring.missing_languages != "zero" or run.score_file.is_file():
         return lines  # where it is scored, the score says so
     if len(own_scores) < len(counted):
+        of, taken = "out of fold", own_scores
+        if set(run.languages) <= set(foretold):
+            of, taken = "foretold of the upload", [foretold[code] for code in run.languages]
+        so_far = sum(taken) / len(counted)
         lines.append(
             f"  {len(own_scores)} of the task's {len(counted)} languages: the official average "
-            f"needs all and counts a missing one as 0, so far {sum(own_scores) / len(counted):.4f}"
+            f"needs all and counts a missing one as 0, so far {so_far:.4f} ({of})"
         )
     return lines
 
@@ -262,8 +274,9 @@ def _next_step(run: Run) -> str:
 
         return f"Next: {suggest_step(run)}; an upload would be wasted."
     if run.zip_file.is_file():
-        where = f" at {run.task.url}" if run.task.url else ""
-        return f"Next: upload {run.zip_file.name}{where} (see README, 'Upload by hand')."
+        url = run.task.url
+        where = f"at {url} (" if url else "to the competition (the task file has no url of it yet; "
+        return f"Next: upload {run.zip_file.name} {where}see README, 'Upload by hand')."
     return "Next: put the test files beside the others and run the same command for the zip."
 
 

@@ -76,7 +76,7 @@ def tasks(context: click.Context, check: bool, as_json: bool) -> None:
         click.echo(f"{task.name}\n    {task.title}")
         kinds = " and ".join(dict.fromkeys(target.kind for target in task.main_targets))
         click.echo(f"    {kinds}, {' and '.join(task.scoring.metrics[:2])}; {_languages(task)}")
-        click.echo(f"    {task.url or 'no competition'}")
+        click.echo(f"    {task.url or 'no address'}")
 
 
 @tasks.command(epilog=SHOW_EXAMPLE)

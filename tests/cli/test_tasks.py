@@ -85,9 +85,10 @@ def test_a_new_file_passes_the_check_and_says_what_to_do() -> None:
     assert result.output.splitlines()[0] == "Written: semeval2027-task5.toml"
     checked = run("semeval2027-task5.toml", "--check")
     assert checked.exit_code == 0
-    assert "semeval2027-task5.toml: 0 errors, 5 warnings\n" in checked.output
+    assert "semeval2027-task5.toml: 0 errors, 6 warnings\n" in checked.output
+    assert "  warning: url is empty: " in checked.output
     assert re.search(r"  warning: line \d+ says TODO: path in the zip; without", checked.output)
-    assert "  warning: TODO is still on lines 7, 14, 21, 22, " in checked.output
+    assert "  warning: TODO is still on lines 7, 21, 22, " in checked.output
     assert load_task("semeval2027-task5.toml").name == "semeval2027-task5"
 
 

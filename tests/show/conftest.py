@@ -98,6 +98,7 @@ def hostile_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
             if row_of[id_] < len(HOSTILE):
                 probs.values[place] = np.where(targets[row_of[id_]] == 1, 0.001, 0.999)
         write_probs(run.oof_file(fold), probs)
+    _lay_decisions(run, train, run.read_oof())
     return run
 
 
