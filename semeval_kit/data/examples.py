@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
+_NO_FOLDER = "{}: no such folder. Give the folder with the organisers' files (--data)."
+
+
 @dataclass(frozen=True)
 class Examples:
     """Rows of a task: what they say and which labels they have.
@@ -181,6 +184,24 @@ def find_files(task: Task, folder: str | Path, split: str, language: str) -> tup
     split_patterns(task, split)
     paths = _find(task, folder, split, language)
     return paths if task.data.combine_files else paths[:1]
+
+
+def require_files(task: Task, folder: str | Path, languages: Iterable[str]) -> None:
+    """See that a folder holds a file of the task, of any split.
+
+    Raises:
+        KitError: there is no such folder, or none of the task's files in it.
+    """
+    codes = tuple(dict.fromkeys(languages))
+    if any(_find(task, folder, kind, code) for kind in FILE_KINDS for code in codes):
+        return
+    if not Path(folder).is_dir():
+        raise KitError(_NO_FOLDER.format(folder))
+    raise KitError(
+        f"{folder}: holds no file of {task.name} in {', '.join(codes)} (tried "
+        f"{', '.join(fill_language(p, codes[0]) for p in task.data.files.train)} and others). Give "
+        "the folder with the organisers' files (--data)."
+    )
 
 
 def split_patterns(task: Task, split: str) -> tuple[str, ...]:
@@ -391,7 +412,7 @@ def _describe_missing(task: Task, folder: str | Path, split: str, language: str)
     if not patterns:
         return f"task {task.name} has no {split} split."
     if not Path(folder).is_dir():
-        return f"{folder}: no such folder. Give the folder with the organisers' files (--data)."
+        return _NO_FOLDER.format(folder)
     tried = ", ".join(fill_language(pattern, language) for pattern in patterns)
     return (
         f"{folder}: no {split} file for language '{language}' of {task.name} (tried {tried}). "

@@ -17,6 +17,7 @@ from semeval_kit.data.examples import (
     pack_rows,
     read_examples,
     read_splits,
+    require_files,
 )
 from semeval_kit.data.extra import ExtraRows, pack_extra, pair_keys, read_extra
 from semeval_kit.data.folds import assign_folds, assign_holdout, scarce_labels
@@ -49,6 +50,7 @@ def prepare(path: Path, plan: Plan, say: Say) -> Run:
     settings, data = asked.settings, Path(asked.settings["data"])
     if Run(path).goes_on_with(asked):
         run = Run.open(path)
+        require_files(run.task, data, (*run.languages, *settings["train_languages"]))
         if run.settings.get("data_sha256") and not settings["data_sha256"]:
             say(f"{data}: no training files; the rows that the run keeps are used")
         move_run(run, data, str(asked.recipe["encoder"]))
@@ -74,9 +76,11 @@ def move_run(run: Run, data: Path | None = None, encoder: str | None = None) -> 
     """Note where the data or a local encoder lie now, after seeing that they are the same bytes.
 
     Raises:
-        KitError: a file is another than the one that the run was made with.
+        KitError: a file is another than the one that the run was made with, or the folder holds
+            none.
     """
     if data is not None and str(data.resolve()) != str(run.data):
+        require_files(run.task, data, (*run.languages, *run.settings["train_languages"]))
         require_same_data(Run(run.path, data.resolve()))
         run.set_places(data=str(data.resolve()))
     if encoder is not None and encoder != run.recipe["encoder"]:
@@ -251,7 +255,12 @@ def _warn_of_copies(
     shared = [id_ for id_, text in rows if normalize_text(text) in learnt]
     if shared:
         more = f" and {len(shared) - _SHOWN} more" if len(shared) > _SHOWN else ""
+        share = len(shared) / len(rows)
+        texts = f"of {count_noun(len(rows), f'{name} text')}"
+        agreed = count_noun(
+            len(shared), f"{texts} is also a training text", f"{texts} are also training texts"
+        )
         say(
-            f"warning: {len(shared)} of {len(rows)} {name} texts are also training texts: "
-            f"{', '.join(shared[:_SHOWN])}{more}. Figures on {name} are that much optimistic."
+            f"warning: {agreed}: {', '.join(shared[:_SHOWN])}{more}. That is {share:.2%}: "
+            f"an accuracy on {name} may be up to {share:.4f} too high for it."
         )

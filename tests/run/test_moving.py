@@ -217,3 +217,29 @@ def test_two_that_make_one_run_at_once_make_the_same(
         with ThreadPoolExecutor(len(plans)) as pool:
             assert len(set(pool.map(make, plans))) == 1
         assert not list(path.glob(".*"))
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_mistyped_data_folder_is_named_though_the_run_is_there(
+    make_plan: Callable[..., Plan], data: Path, tmp_path: Path
+) -> None:
+    run = stages.prepare(tmp_path / "run", make_plan(("eng",), data=data, **SHORT), lambda _: None)
+    stages.train(run, Engine(1, 1), lambda _: None)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    missing = tmp_path / "mistyped"
+    for folder, words in (
+        (
+            missing,
+            f"{missing}: no such folder. Give the folder with the organisers' files (--data).",
+        ),
+        (empty, f"{empty}: holds no file of semeval2025-task11-a in eng (tried "),
+    ):
+        again = make_plan(("eng",), data=folder, **SHORT)
+        with pytest.raises(KitError) as told:
+            stages.run_all(run.path, again, Engine(1, 1), None, lambda _: None)
+        assert told.value.message.startswith(words)
+        assert Run.open(run.path).data == data.resolve()  # the run still knows where its data lies
+    wrong = call("probs", run.path, "--data", empty)
+    assert wrong.exit_code == 1
+    assert f"{empty}: holds no file of semeval2025-task11-a in eng" in wrong.output

@@ -476,7 +476,8 @@ def test_texts_of_dev_and_test_among_the_training_texts_are_told(
     assert len(warnings) == 1
     assert warnings[0].startswith(
         "warning: 2 of 12 test texts are also training texts: "
-        "eng_test_track_a_00001, eng_test_track_a_00002."
+        "eng_test_track_a_00001, eng_test_track_a_00002. That is 16.67%: an accuracy on test may "
+        "be up to 0.1667 too high for it."
     )
 
     path = data / "track_a" / "dev" / "eng.csv"
@@ -488,9 +489,9 @@ def test_texts_of_dev_and_test_among_the_training_texts_are_told(
     said.clear()
     plan = make_plan(("eng",), data=data, holdout_split="dev")
     stages.prepare(tmp_path / "dev", plan, said.append)
-    warnings = [line for line in said if "are also training texts" in line]
+    warnings = [line for line in said if " also " in line and " training text" in line]
     assert [line.split(".")[0] for line in warnings] == [
-        "warning: 1 of 10 held-out texts are also training texts: dev:eng_dev_track_a_00003",
+        "warning: 1 of 10 held-out texts is also a training text: dev:eng_dev_track_a_00003",
         "warning: 2 of 12 test texts are also training texts: "
         "eng_test_track_a_00001, eng_test_track_a_00002",
     ]
