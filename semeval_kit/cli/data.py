@@ -282,9 +282,9 @@ def _show_cuts(
 ) -> None:
     """What an encoder does not get to read of the rows of each sound file."""
     from semeval_kit.data.examples import read_split
-    from semeval_kit.training.batches import count_cut_rows
     from semeval_kit.training.encoder import load_tokenizer
     from semeval_kit.training.recipe import load_recipe
+    from semeval_kit.training.tokens import count_cut_rows
 
     given = {"encoder": model, **({"max_length": max_length} if max_length else {})}
     recipes = {task.name: load_recipe(name_recipe(task), given) for task in tasks}

@@ -1,184 +1,33 @@
-"""Batches: rows of like length together, and what is cut of long ones."""
+"""Batches: rows of like length together, laid out as tensors ahead of a GPU.
+
+As many are read at once as its memory takes.
+"""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import chain
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semeval_kit.data.examples import Examples
-from semeval_kit.plurals import count_noun
+from semeval_kit.errors import KitError
+from semeval_kit.training.tokens import Tokens
 
 Array = NDArray[np.float64]
 NO_BLOCKS: NDArray[np.int64] = np.empty(0, dtype=np.int64)
-_CHUNK = 10_000  # texts that a tokenizer gets at once: it takes kilobytes for each
 _POOL = 50  # batches that are sorted by length together: more saves padding, fewer mixes better
 
-
-class Ragged(Sequence[list[int]]):
-    """Rows of small integers in one array: a list of lists takes ten times the memory."""
-
-    def __init__(self, values: NDArray[np.int32], ends: NDArray[np.int64]) -> None:
-        """Hold all values, one row after the other, and where each row ends."""
-        self.values, self.ends = values, ends
-
-    @classmethod
-    def of(cls, rows: Iterable[Sequence[int]]) -> Ragged:
-        """Pack rows."""
-        rows = list(rows)
-        lengths = np.fromiter(map(len, rows), np.int64, len(rows))
-        values = np.fromiter(chain.from_iterable(rows), np.int32, int(lengths.sum()))
-        return cls(values, np.cumsum(lengths))
-
-    @classmethod
-    def join(cls, parts: Sequence[Ragged]) -> Ragged:
-        """All rows of the parts."""
-        lengths = [part.lengths for part in parts]
-        values = [part.values for part in parts]
-        if not parts:
-            return cls.of([])
-        return cls(np.concatenate(values), np.cumsum(np.concatenate(lengths)))
-
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        """Values of each row `(n_rows,)`."""
-        return np.diff(self.ends, prepend=0)
-
-    def take(self, rows: Sequence[int]) -> Ragged:
-        """The rows that are named, in that order."""
-        numbers = np.asarray(rows, dtype=np.int64)
-        lengths = self.lengths[numbers]
-        ends = np.cumsum(lengths)
-        # Of each value that is kept: its place in its row, after where that row begins.
-        places = np.arange(int(lengths.sum())) - np.repeat(ends - lengths, lengths)
-        return Ragged(self.values[places + np.repeat(self.ends[numbers] - lengths, lengths)], ends)
-
-    def fill(self, cells: NDArray[np.int64]) -> None:
-        """Write each row from the left into its row of `(n_rows, n_columns)`."""
-        cells[np.arange(cells.shape[1]) < self.lengths[:, None]] = self.values
-
-    def __len__(self) -> int:
-        return len(self.ends)
-
-    def __getitem__(self, row: Any) -> Any:
-        if isinstance(row, slice):
-            return [self[number] for number in range(*row.indices(len(self)))]
-        end = int(self.ends[row])
-        return self.values[end - int(self.lengths[row]) : end].tolist()
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and len(self) == len(other) and list(self) == list(other)
-
-    __hash__ = None  # type: ignore[assignment]
-
-
-@dataclass(frozen=True)
-class CutRows:
-    """What is cut from some rows at a number of tokens, special ones included."""
-
-    n_rows: int
-    limit: int
-    longest: int
-    """Tokens of the longest row, its context included."""
-    n_cut: int
-    """Rows that lose some of their text or second text."""
-    n_context_cut: int
-    """Rows that lose some of their context, or all of it."""
-
-    def describe(self) -> str:
-        """Say it in one line."""
-        context = count_noun(self.n_context_cut, "loses some context", "lose some context")
-        rows = f"of {count_noun(self.n_rows, 'row')}"
-        return (
-            f"{count_noun(self.n_cut, f'{rows} is', f'{rows} are')} longer than "
-            f"{count_noun(self.limit, 'token')} and cut"
-            f"{f', {context}' if self.n_context_cut else ''}; the longest has {self.longest}"
-        )
-
-
-def count_cut_rows(
-    tokenizer: Any, examples: Examples, max_length: int, *, apart: bool = False
-) -> CutRows:
-    """Count what is cut from rows by `batches.encode_texts`, which says what the options mean."""
-    limit = min(max_length, int(tokenizer.model_max_length))
-    together = () if apart else examples.pairs
-    special = tokenizer.num_special_tokens_to_add(pair=bool(together or examples.contexts))
-    parts = [_count(tokenizer, texts) for texts in (examples.texts, together) if texts]
-    lengths = [special + sum(row) for row in zip(*parts, strict=True)]
-    beside = _count(tokenizer, examples.contexts) if examples.contexts else [0] * len(lengths)
-    whole = [a + b for a, b in zip(lengths, beside, strict=True)]
-    seconds = [0] * len(lengths)
-    if apart and examples.pairs:
-        alone = tokenizer.num_special_tokens_to_add(pair=False)
-        seconds = [alone + n for n in _count(tokenizer, examples.pairs)]
-    # As in encode_texts: a token is kept free at the seam of second text and context.
-    room = limit - (1 if examples.contexts else 0)
-    return CutRows(
-        n_rows=len(lengths),
-        limit=limit,
-        longest=max((*whole, *seconds), default=0),
-        n_cut=sum(max(both) > limit for both in zip(lengths, seconds, strict=True)),
-        n_context_cut=sum(b > 0 and a + b > room for a, b in zip(lengths, beside, strict=True)),
-    )
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """Token ids of texts, or of pairs.
-
-    Attributes:
-        ids: of each row, special tokens included.
-        types: 1 for each token of a second text, where encoder and rows have such; else empty.
-        seconds: the ids of each row's second text, where pairs are encoded apart; else empty.
-    """
-
-    ids: Ragged
-    types: Ragged = field(default_factory=lambda: Ragged.of([]))
-    seconds: Ragged = field(default_factory=lambda: Ragged.of([]))
-
-    @classmethod
-    def of(cls, ids: Iterable[Sequence[int]], types: Iterable[Sequence[int]] = ()) -> Tokens:
-        """Pack rows of ids, and of types."""
-        return cls(Ragged.of(ids), Ragged.of(types))
-
-    @classmethod
-    def join(cls, parts: Sequence[Tokens]) -> Tokens:
-        """All rows of the parts, of which all or none are pairs apart."""
-        types = [part.types for part in parts]
-        if any(map(len, types)):  # of a part without a second text that has any token
-            types = [part.types if len(part.types) else part.zeros() for part in parts]
-        return cls(
-            Ragged.join([part.ids for part in parts]),
-            Ragged.join(types),
-            Ragged.join([part.seconds for part in parts]),
-        )
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    @property
-    def lengths(self) -> list[int]:
-        """Tokens of each row; of a pair apart, of the longer text."""
-        if not len(self.seconds):
-            return list(map(int, self.ids.lengths))
-        return list(map(int, np.maximum(self.ids.lengths, self.seconds.lengths)))
-
-    def take(self, rows: Iterable[int]) -> Tokens:
-        """The rows that are named, in that order."""
-        rows = list(rows)
-        parts = (self.ids, self.types, self.seconds)
-        return Tokens(*(part.take(rows) if len(part) else part for part in parts))
-
-    def zeros(self) -> Ragged:
-        """Types of tokens that have none."""
-        return Ragged(np.zeros_like(self.ids.values), self.ids.ends)
+_AHEAD = 4  # steps that are laid out while a GPU is at work
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+Inputs = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -226,53 +75,65 @@ class Rows:
         )
 
 
-def encode_texts(
-    tokenizer: Any,
-    texts: Sequence[str],
-    max_length: int,
-    *,
-    pairs: Sequence[str] = (),
-    contexts: Sequence[str] = (),
-    apart: bool = False,
-) -> Tokens:
-    """Turn texts into token ids, cut to `max_length` tokens with the special ones included.
+@dataclass(frozen=True, eq=False)
+class Gold:
+    """What rows are taught: targets `(n_texts, n_columns)`; per row its weight and language.
 
-    Args:
-        tokenizer: of transformers.
-        texts: any number.
-        max_length: tokens per row; less where the encoder takes less.
-        pairs: the second text of each row, as the encoder's own pair; the longer of the two is
-            cut first.
-        contexts: what is read beside each row, after the text or the pair. It gets the tokens that
-            are left over, so it is cut before text and pair are.
-        apart: whether both texts of a pair are encoded on their own, each of `max_length` tokens;
-            the context is then read beside the first.
+    Weights stay on the CPU: they say which rows go together.
     """
-    limit = min(max_length, int(tokenizer.model_max_length))
-    parts = []
-    for start in range(0, len(texts), _CHUNK):
-        one, two, beside = (rows[start : start + _CHUNK] for rows in (texts, pairs, contexts))
-        if apart:
-            first = _encode(tokenizer, (one, (), beside), limit)
-            second = _encode(tokenizer, (two, (), ()), limit)
-            parts.append(Tokens(first.ids, first.types, second.ids))
-        else:
-            parts.append(_encode(tokenizer, (one, two, beside), limit))
-    return Tokens.join(parts)
+
+    targets: Tensor
+    weights: Tensor | None
+    blocks: Tensor | None
+
+    @classmethod
+    def of(cls, rows: Rows, numbers: list[int]) -> Gold:
+        """The gold of some rows."""
+        return cls(
+            torch.tensor(rows.targets[numbers], dtype=torch.float32),
+            torch.tensor(rows.weights[numbers], dtype=torch.float32) if len(rows.weights) else None,
+            torch.tensor(rows.blocks[numbers]) if len(rows.blocks) else None,
+        )
+
+    def pinned(self, device: torch.device) -> Gold:
+        """The same, where the device can fetch it by itself."""
+        blocks = None if self.blocks is None else pin(self.blocks, device)
+        return Gold(pin(self.targets, device), self.weights, blocks)
+
+    def on(self, device: torch.device) -> Gold:
+        """The same on the device."""
+        blocks = None if self.blocks is None else self.blocks.to(device, non_blocking=True)
+        return Gold(self.targets.to(device, non_blocking=True), self.weights, blocks)
+
+    def split(self, logits: Tensor) -> Iterator[tuple[float, Tensor, Gold]]:
+        """The rows that weigh alike together: their weight, their logits, their gold.
+
+        Args:
+            logits: of each row, or several, one block of rows after the other.
+        """
+        if self.weights is None:
+            yield 1.0, logits, self
+            return
+        copies = logits.view(-1, len(self.targets), logits.shape[1])
+        for weight in sorted(set(self.weights.tolist())):
+            rows = (self.weights == weight).nonzero().flatten().to(logits.device)
+            blocks = None if self.blocks is None else self.blocks[rows]
+            yield weight, copies[:, rows].flatten(0, 1), Gold(self.targets[rows], None, blocks)
 
 
-def _encode(
-    tokenizer: Any, inputs: tuple[Sequence[str], Sequence[str], Sequence[str]], limit: int
-) -> Tokens:
-    texts, pairs, contexts = inputs
-    if contexts:
-        pairs = _add_contexts(tokenizer, inputs, limit)
-    options = {"truncation": True, "max_length": limit, "padding": False}
-    if not pairs:
-        return Tokens.of(tokenizer(list(texts), **options)["input_ids"])
-    encoded = tokenizer(list(texts), list(pairs), return_token_type_ids=True, **options)
-    types = encoded["token_type_ids"]
-    return Tokens.of(encoded["input_ids"], types if any(map(any, types)) else ())
+@dataclass(frozen=True, eq=False)
+class MicroBatch:
+    """Rows that are read at once: their numbers, their tokens, and what they teach."""
+
+    rows: list[int]
+    inputs: Inputs
+    gold: Gold
+
+    @classmethod
+    def of(cls, rows: Rows, numbers: list[int], pad_id: int, device: torch.device) -> MicroBatch:
+        """Lay out some rows, in memory that the device can fetch by itself."""
+        gold = Gold.of(rows, numbers).pinned(device)
+        return cls(numbers, pad_rows(rows, numbers, pad_id, device), gold)
 
 
 def training_batches(lengths: Sequence[int], size: int, order_seed: str) -> list[list[int]]:
@@ -331,31 +192,61 @@ def pad_batch(tokens: Tokens, pad_id: int) -> dict[str, Tensor]:
     }
 
 
-def _count(tokenizer: Any, texts: Sequence[str]) -> list[int]:
-    if not texts:
-        return []
-    encoded = tokenizer(list(texts), add_special_tokens=False, verbose=False)
-    return [len(ids) for ids in encoded["input_ids"]]
+def pad_rows(rows: Rows, numbers: list[int], pad_id: int, device: torch.device) -> Inputs:
+    """The tokens of some rows as tensors, in memory that the device can fetch by itself."""
+    batch = pad_batch(rows.tokens.take(numbers), pad_id)
+    return {name: pin(value, device) for name, value in batch.items()}
 
 
-def _add_contexts(
-    tokenizer: Any, inputs: tuple[Sequence[str], Sequence[str], Sequence[str]], limit: int
-) -> list[str]:
-    """The second text of each row with as much of its context behind it as there is room for."""
-    texts, pairs, contexts = inputs
-    # One more: tokens at the seam of pair and context may be others than those of either.
-    taken = tokenizer.num_special_tokens_to_add(pair=True) + 1
-    plain = {"add_special_tokens": False, "verbose": False}
-    lengths = [len(ids) for ids in tokenizer(list(texts), **plain)["input_ids"]]
-    if pairs:
-        beside = tokenizer(list(pairs), **plain)["input_ids"]
-        lengths = [a + len(ids) for a, ids in zip(lengths, beside, strict=True)]
-    encoded = tokenizer(list(contexts), return_offsets_mapping=True, **plain)
-    seconds = []
-    for row, context in enumerate(contexts):
-        ends = [end for _, end in encoded["offset_mapping"][row]]
-        room = max(0, limit - taken - lengths[row])
-        cut = context if room >= len(ends) else context[: ends[room - 1]] if room else ""
-        pair = pairs[row] if pairs else ""
-        seconds.append(f"{pair} {cut}".strip() if cut else pair)
-    return seconds
+def place(inputs: Inputs, device: torch.device) -> Inputs:
+    """The tensors on the device, without waiting for them."""
+    return {name: value.to(device, non_blocking=True) for name, value in inputs.items()}
+
+
+def pin(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor where a GPU can fetch it by itself."""
+    return tensor.pin_memory() if device.type == "cuda" else tensor
+
+
+def cut(rows: list[int], most: int) -> list[list[int]]:
+    """The rows in parts of at most so many."""
+    return [rows[start : start + most] for start in range(0, len(rows), most)]
+
+
+def lay_out_ahead(
+    given: Iterable[Given], lay_out: Callable[[Given], Made], device: torch.device
+) -> Iterator[Made]:
+    """What `lay_out` makes of each, in order: for a GPU by a thread that is some steps ahead."""
+    if device.type == "cpu":
+        yield from map(lay_out, given)
+        return
+    thread = ThreadPoolExecutor(1)
+    try:
+        coming: deque[Future[Made]] = deque()
+        for each in given:
+            coming.append(thread.submit(lay_out, each))
+            if len(coming) > _AHEAD:
+                yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()
+    finally:
+        thread.shutdown(cancel_futures=True)
+
+
+def in_halves(rows: list[int], compute: Callable[[list[int]], Tensor]) -> Tensor:
+    """What `compute` gives of rows; of each half alone where the GPU's memory does not suffice.
+
+    Raises:
+        KitError: it does not suffice for one row.
+    """
+    try:
+        return compute(rows)
+    except torch.OutOfMemoryError as error:
+        if len(rows) == 1:
+            raise KitError(
+                "the GPU's memory does not suffice for one row. Lower max_length, take a smaller "
+                "encoder, or train fewer folds at a time (--jobs)."
+            ) from error
+    torch.cuda.empty_cache()
+    middle = len(rows) // 2
+    return torch.cat([in_halves(part, compute) for part in (rows[:middle], rows[middle:])])

@@ -200,7 +200,8 @@ class FrozenReader:
     def _compute(self, texts: Sequence[str], tell: Callable[[int], None] | None) -> Array:
         import torch
 
-        from semeval_kit.training.batches import encode_texts, pad_batch, plain_batches
+        from semeval_kit.training.batches import pad_batch, plain_batches
+        from semeval_kit.training.tokens import encode_texts
 
         tokenizer, model = self._load()
         tokens = encode_texts(tokenizer, texts, self.max_length)

@@ -21,17 +21,9 @@ from semeval_kit.errors import KitError
 from semeval_kit.files import sha256_file, write_kept
 from semeval_kit.run.directory import Probs, Run, remove_tree, write_json, write_probs
 from semeval_kit.task.task import Task
-from semeval_kit.training.batches import (
-    NO_BLOCKS,
-    Rows,
-    Tokens,
-    encode_texts,
-    pad_batch,
-    plain_batches,
-)
+from semeval_kit.training.batches import NO_BLOCKS, Rows, in_halves, pad_batch, plain_batches
 from semeval_kit.training.checkpoint import find_fault, staged_dir
 from semeval_kit.training.encoder import describe_model, load_model, load_tokenizer
-from semeval_kit.training.feed import in_halves
 from semeval_kit.training.head import Classifier
 from semeval_kit.training.loop import FoldTrainer
 from semeval_kit.training.machine import (
@@ -45,6 +37,7 @@ from semeval_kit.training.progress import Progress
 from semeval_kit.training.recipe import Recipe, make_recipe
 from semeval_kit.training.steps import Workplace, make_accelerator
 from semeval_kit.training.targets import encode_gold, find_reversal, order_columns, read_targets
+from semeval_kit.training.tokens import Tokens, encode_texts
 
 Array = NDArray[np.float64]
 Event = dict[str, Any]

@@ -29,18 +29,20 @@ from torch import Tensor
 
 from semeval_kit.errors import KitError
 from semeval_kit.plurals import count_noun
-from semeval_kit.training.batches import Rows, plain_batches, training_batches
-from semeval_kit.training.checkpoint import Checkpoint, load_newest, save_checkpoint
-from semeval_kit.training.encoder import load_classifier, parameter_groups
-from semeval_kit.training.feed import (
+from semeval_kit.training.batches import (
     Gold,
     MicroBatch,
+    Rows,
     cut,
     in_halves,
     lay_out_ahead,
     pad_rows,
     place,
+    plain_batches,
+    training_batches,
 )
+from semeval_kit.training.checkpoint import Checkpoint, load_newest, save_checkpoint
+from semeval_kit.training.encoder import load_classifier, parameter_groups
 from semeval_kit.training.head import TargetLoss
 from semeval_kit.training.machine import finish_step_first, peak_memory_mb
 from semeval_kit.training.progress import Progress, RunningEpoch, measure

@@ -23,7 +23,7 @@ from transformers import DataCollatorForLanguageModeling
 from semeval_kit.errors import KitError
 from semeval_kit.files import remove_tree
 from semeval_kit.plurals import count_noun
-from semeval_kit.training.batches import Tokens, pad_batch, training_batches
+from semeval_kit.training.batches import lay_out_ahead, pad_batch, pin, place, training_batches
 from semeval_kit.training.checkpoint import (
     Checkpoint,
     find_fault,
@@ -32,7 +32,6 @@ from semeval_kit.training.checkpoint import (
     staged_dir,
 )
 from semeval_kit.training.encoder import frozen_modules, group_parameters, load_bare, load_masked
-from semeval_kit.training.feed import lay_out_ahead, pin, place
 from semeval_kit.training.machine import finish_step_first
 from semeval_kit.training.recipe import Recipe, peak_lr
 from semeval_kit.training.steps import (
@@ -45,6 +44,7 @@ from semeval_kit.training.steps import (
     load_weights,
     share_batches,
 )
+from semeval_kit.training.tokens import Tokens
 
 Event = dict[str, Any]
 SHARE = 0.15  # of the tokens: as in both papers

@@ -26,7 +26,8 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture
 def make_rows() -> Callable[..., Any]:
     """Make tokenised rows whose targets can be learnt: one token per target."""
-    from semeval_kit.training.batches import Rows, Tokens
+    from semeval_kit.training.batches import Rows
+    from semeval_kit.training.tokens import Tokens
 
     def make(n: int, seed: int = 0, first: str = "row") -> Any:
         draw = np.random.default_rng(seed)

@@ -1,26 +1,28 @@
-"""Batches: every row once, like lengths together, an order that its seed decides."""
+"""Batches: every row once, of like length together, laid out as memory allows."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from transformers import AutoTokenizer
 
-from semeval_kit.data.examples import Examples
+from semeval_kit.errors import KitError, explain_error
+from semeval_kit.training import steps as steps_module
 from semeval_kit.training.batches import (
-    Tokens,
-    count_cut_rows,
-    encode_texts,
+    in_halves,
+    lay_out_ahead,
     pad_batch,
     plain_batches,
     training_batches,
 )
+from semeval_kit.training.tokens import Tokens
+
+NO_DROPOUT = {"hidden_dropout": 0.0, "attention_dropout": 0.0, "head_dropout": 0.0}
 
 
 @pytest.fixture
@@ -77,132 +79,145 @@ def test_padding_is_on_the_right_and_masked() -> None:
     assert batch["input_ids"].dtype == torch.long
 
 
-def test_texts_are_cut_with_their_special_tokens(tiny_encoder: Callable[[str], Path]) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(tiny_encoder("bert"))
-    ids = encode_texts(tokenizer, ["bara " * 30, "bara"], 8).ids
-    assert [len(row) for row in ids] == [8, 3]
-    assert ids[0][0] == ids[1][0] == tokenizer.cls_token_id
-    assert ids[0][-1] == ids[1][-1] == tokenizer.sep_token_id
-    # The tokenizer knows no more than 48, whatever the recipe says.
-    assert encode_texts(tokenizer, ["bara " * 90], 500).lengths == [48]
-    assert encode_texts(tokenizer, [], 8) == Tokens.of([])
+def weights(trainer: Any) -> dict[str, torch.Tensor]:
+    return {name: p.detach().clone() for name, p in trainer.classifier.named_parameters()}
 
 
-def words_of(tokenizer: Any, tokens: Tokens, row: int = 0) -> str:
-    return str(tokenizer.decode(tokens.ids[row]))
+def limit_memory(trainer: Any, most: int, patch: pytest.MonkeyPatch) -> list[int]:
+    """Let no more than so many rows be read at once; gives how many were."""
+    forward, read = trainer.classifier.forward, []
+
+    def limited(input_ids: torch.Tensor, *args: Any, **inputs: Any) -> Any:
+        if len(input_ids) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB")
+        read.append(len(input_ids))
+        return forward(input_ids, *args, **inputs)
+
+    patch.setattr(trainer.classifier, "forward", limited)
+    return read
 
 
-def test_a_pair_is_the_encoders_own(tiny_encoder: Callable[[str], Path]) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(tiny_encoder("bert"))
-    tokens = encode_texts(tokenizer, ["bara dora", "lusi"], 48, pairs=["kitu", "mera bara"])
-    assert words_of(tokenizer, tokens) == "[CLS] bara dora [SEP] kitu [SEP]"
-    assert tokens.types == [[0, 0, 0, 0, 1, 1], [0, 0, 0, 1, 1, 1]]
-    batch = pad_batch(tokens.take([0, 1]), pad_id=0)
-    assert batch["token_type_ids"].tolist() == tokens.types
-    # The longer of the two is cut, whichever it is.
-    for pair in (("bara " * 20, "kitu"), ("kitu", "bara " * 20)):
-        cut = encode_texts(tokenizer, pair[:1], 10, pairs=pair[1:])
-        assert cut.lengths == [10]
-        assert words_of(tokenizer, cut).count("bara") == 6
-        assert words_of(tokenizer, cut).count("kitu") == 1
+def fit(trainer: Any, make_rows: Any, folder: Path) -> Any:
+    return trainer.fit(make_rows(21), make_rows(7, seed=1), folder, {}, "macro_f1")
 
 
-def test_a_context_is_cut_before_text_and_pair(tiny_encoder: Callable[[str], Path]) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(tiny_encoder("bert"))
-
-    def encode(text: str, pair: str, context: str, length: int) -> str:
-        pairs = [pair] if pair else []
-        tokens = encode_texts(tokenizer, [text], length, pairs=pairs, contexts=[context])
-        assert tokens.lengths[0] <= length
-        return words_of(tokenizer, tokens)
-
-    long = "lusi " * 30
-    whole = encode("bara dora", "kitu mera", "lusi nosi", 48)
-    assert whole == "[CLS] bara dora [SEP] kitu mera lusi nosi [SEP]"
-    assert encode("bara dora", "", "lusi nosi", 48) == "[CLS] bara dora [SEP] lusi nosi [SEP]"
-    for length in (8, 10, 20):
-        words = encode("bara dora", "kitu mera", long, length)
-        assert words.startswith("[CLS] bara dora [SEP] kitu mera")
-        assert words.count("lusi") == length - 8
-    # Not even text and pair have room: they are cut as they would be without a context.
-    alone = encode_texts(tokenizer, ["bara " * 9], 8, pairs=["kitu " * 9])
-    assert encode("bara " * 9, "kitu " * 9, long, 8) == words_of(tokenizer, alone)
-
-
-def test_texts_of_a_pair_apart_are_rows_of_their_own(tiny_encoder: Callable[[str], Path]) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(tiny_encoder("bert"))
-    texts, pairs = ["bara dora", "lusi"], ["kitu", "mera bara nosi"]
-    tokens = encode_texts(tokenizer, texts, 48, pairs=pairs, apart=True)
-    alone = [encode_texts(tokenizer, side, 48).ids for side in (texts, pairs)]
-    assert (tokens.ids, tokens.seconds) == tuple(alone)
-    assert tokens.lengths == [4, 5]
-    batch = pad_batch(tokens, pad_id=9)
-    assert batch["input_ids"].tolist() == [
-        [[*alone[0][0], 9], [*alone[1][0], 9, 9]],
-        [[*alone[0][1], 9, 9], alone[1][1]],
-    ]
-    assert batch["attention_mask"].sum(dim=-1).tolist() == [[4, 3], [3, 5]]
-    beside = encode_texts(tokenizer, texts, 48, pairs=pairs, contexts=["nosi", ""], apart=True)
-    assert words_of(tokenizer, beside) == "[CLS] bara dora [SEP] nosi [SEP]"
-    assert beside.seconds == alone[1]
-    assert pad_batch(beside, 0)["token_type_ids"].sum(dim=-1).tolist() == [[2, 0], [1, 0]]
-
-
-def test_many_texts_are_as_few_at_a_time(
-    tiny_encoder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+def test_short_memory_halves_what_is_read_and_not_what_is_learnt(
+    make_trainer: Any, make_rows: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows are tokenised in parts, of which only some have a second text with tokens."""
-    tokenizer = AutoTokenizer.from_pretrained(tiny_encoder("bert"))
-    texts = ["bara " * (n % 5 + 1) for n in range(23)]
-    contexts = ["lusi" if n > 11 else "" for n in range(23)]
-    for options in ({}, {"pairs": texts[::-1]}, {"contexts": contexts}):
-        whole = encode_texts(tokenizer, texts, 48, **options)
-        with monkeypatch.context() as patch:
-            patch.setattr("semeval_kit.training.batches._CHUNK", 4)
-            assert encode_texts(tokenizer, texts, 48, **options) == whole
-        rows = [5, 0, 22]
-        assert whole.take(rows).ids == [whole.ids[row] for row in rows]
-
-
-@pytest.fixture
-def tokenizer(tiny_encoder: Callable[[str], Path]) -> object:
-    return AutoTokenizer.from_pretrained(tiny_encoder("bert"))
-
-
-def rows_of(texts: tuple[str, ...], **given: tuple[str, ...]) -> Examples:
-    names = tuple(map(str, range(len(texts))))
-    return Examples(names, texts, names, ("joy",), np.zeros((len(texts), 1)), **given)
-
-
-def test_texts_are_counted_with_their_special_tokens(tokenizer: object) -> None:
-    cut = count_cut_rows(tokenizer, rows_of(("bara dosi", "bara " * 9, "bara " * 8)), 10)
-    assert (cut.n_cut, cut.longest, cut.n_context_cut, cut.limit) == (1, 11, 0, 10)
-    assert cut.describe() == ("1 of 3 rows is longer than 10 tokens and cut; the longest has 11")
-
-
-def test_pairs_and_contexts_are_cut_as_they_are_encoded(tokenizer: object) -> None:
-    texts = tuple("bara " * n for n in (2, 7, 13))
-    pairs = ("dosi dosi",) * 3
-    contexts = ("kitu " * 5,) * 3
-    cut = count_cut_rows(tokenizer, rows_of(texts, pairs=pairs, contexts=contexts), 16)
-    whole = encode_texts(tokenizer, texts, 48, pairs=pairs, contexts=contexts)
-    short = encode_texts(tokenizer, texts, 16, pairs=pairs, contexts=contexts)
-    lost = [len(a) - len(b) for a, b in zip(whole.ids, short.ids, strict=True)]
-    assert cut.n_context_cut == sum(count > 0 for count in lost) == 2
-    assert cut.n_cut == 1
-    assert cut.longest == len(whole.ids[2])
-
-
-def test_pairs_apart_are_cut_as_they_are_encoded(tokenizer: object) -> None:
-    texts = tuple("bara " * n for n in (2, 8, 13))
-    pairs = tuple("dosi " * n for n in (2, 15, 2))
-    contexts = ("kitu " * 5,) * 3
-    cut = count_cut_rows(tokenizer, rows_of(texts, pairs=pairs, contexts=contexts), 16, apart=True)
-    both = [
-        encode_texts(tokenizer, texts, limit, pairs=pairs, contexts=contexts, apart=True)
-        for limit in (48, 16)
+    fields = {"batch_size": 8, "eval_batch_size": 7, **NO_DROPOUT}
+    plain = make_trainer(**fields)
+    progress = fit(plain, make_rows, tmp_path / "plain")
+    events: list[dict[str, Any]] = []
+    short = make_trainer(events, **fields)
+    read = limit_memory(short, 3, monkeypatch)
+    found = fit(short, make_rows, tmp_path / "short")
+    assert max(read) <= 3
+    assert [e["text"] for e in events if e["event"] == "note"] == [
+        f"the GPU's memory does not suffice for {most} rows at once: {fewer} are read at a time, "
+        "and as many as before make a step"
+        for most, fewer in ((8, 4), (4, 2))
     ]
-    lost = [len(a) - len(b) for a, b in zip(both[0].ids, both[1].ids, strict=True)]
-    assert cut.n_context_cut == sum(count > 0 for count in lost) == 2
-    assert cut.n_cut == 1  # a second text of 15 tokens and two special ones
-    assert cut.longest == max(both[0].lengths)
+    for name, value in weights(short).items():
+        assert torch.allclose(value, weights(plain)[name], atol=2e-4), name
+    for one, other in zip(progress.history, found.history, strict=True):
+        assert one["train_loss"] == pytest.approx(other["train_loss"], rel=1e-3)
+
+
+def test_after_a_kill_as_many_rows_are_read_at_once_as_before(
+    make_trainer: Any, make_rows: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = make_trainer(batch_size=8, checkpoint_minutes=1e-9)
+    limit_memory(whole, 3, monkeypatch)
+    fit(whole, make_rows, tmp_path / "whole")
+    killed = make_trainer(batch_size=8, checkpoint_minutes=1e-9)
+    limit_memory(killed, 3, monkeypatch)
+    step, done = killed._step, []
+
+    def counted(*args: Any) -> Any:
+        if len(done) == 4:
+            raise KeyboardInterrupt
+        done.append(1)
+        return step(*args)
+
+    monkeypatch.setattr(killed, "_step", counted)
+    with pytest.raises(KeyboardInterrupt):
+        fit(killed, make_rows, tmp_path / "killed")
+    events: list[dict[str, Any]] = []
+    again = make_trainer(events, batch_size=8, checkpoint_minutes=1e-9)
+    limit_memory(again, 3, monkeypatch)
+    fit(again, make_rows, tmp_path / "killed")
+    assert events[0]["event"] == "resumed"
+    assert not any("does not suffice" in event.get("text", "") for event in events)
+    assert all(torch.equal(value, weights(again)[name]) for name, value in weights(whole).items())
+
+
+def test_memory_for_no_row_is_told(
+    make_trainer: Any, make_rows: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_trainer()
+    limit_memory(trainer, 0, monkeypatch)
+    with pytest.raises(KitError, match=r"for 1 row at once\. Lower max_length or batch_size"):
+        fit(trainer, make_rows, tmp_path)
+    told = explain_error(torch.OutOfMemoryError("CUDA out of memory")).message
+    assert "Lower batch_size" in told
+    assert "fault of semeval-kit" not in told
+
+
+def test_rows_come_back_in_order_however_memory_cuts_them() -> None:
+    def compute(rows: list[int]) -> torch.Tensor:
+        if len(rows) > 2:
+            raise torch.OutOfMemoryError
+        return torch.tensor(rows)[:, None]
+
+    assert in_halves([5, 3, 9, 1, 7], compute).flatten().tolist() == [5, 3, 9, 1, 7]
+
+    def never(rows: list[int]) -> torch.Tensor:
+        raise torch.OutOfMemoryError
+
+    with pytest.raises(KitError, match="does not suffice for one row"):
+        in_halves([1, 2, 3], never)
+
+
+def test_a_thread_lays_out_ahead_of_a_gpu_and_ends_with_it() -> None:
+    places: list[str] = []
+
+    def lay_out(number: int) -> int:
+        places.append(threading.current_thread().name)
+        return number * 10
+
+    gpu, cpu = torch.device("cuda"), torch.device("cpu")
+    assert list(lay_out_ahead(range(30), lay_out, gpu)) == [n * 10 for n in range(30)]
+    assert threading.current_thread().name not in places
+    before = len(places)
+    ahead: Iterator[int] = lay_out_ahead(range(30), lay_out, gpu)
+    assert next(ahead) == 0
+    ahead.close()  # type: ignore[attr-defined]
+    assert len(places) - before < 30
+    assert not [t for t in threading.enumerate() if t.name in places and t.is_alive()]
+    places.clear()
+    assert list(lay_out_ahead(range(3), lay_out, cpu)) == [0, 10, 20]
+    assert set(places) == {threading.current_thread().name}
+
+
+def test_losses_looked_at_late_are_the_same(
+    make_trainer: Callable[..., Any],
+    make_rows: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    events: list[dict[str, Any]] = []
+    at_once = make_trainer(events)
+    history = fit(at_once, make_rows, tmp_path / "at-once").history
+    steps = [e["step"] for e in events if e["event"] == "step"]
+    assert steps == [*range(1, 7), *range(1, 7)]
+    # As on a GPU: nothing is looked at before the last step of an epoch.
+    events.clear()
+    late = make_trainer(events)
+    monkeypatch.setattr(steps_module, "look_seconds", lambda device: 1e9)
+    monkeypatch.setattr(late, "_require_finite", lambda *args: None)
+    found = fit(late, make_rows, tmp_path / "late").history
+    assert [e["step"] for e in events if e["event"] == "step"] == [6, 6]
+    timing = ("seconds", "rows_per_second", "peak_rss_mb")
+    assert [{k: v for k, v in row.items() if k not in timing} for row in found] == [
+        {k: v for k, v in row.items() if k not in timing} for row in history
+    ]

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from semeval_kit.errors import KitError
-from semeval_kit.training.batches import Ragged, Rows, Tokens, pad_batch
+from semeval_kit.training.batches import Rows, pad_batch
 from semeval_kit.training.encoder import (
     describe_model,
     encoder_layers,
@@ -29,6 +29,7 @@ from semeval_kit.training.loop import FoldTrainer
 from semeval_kit.training.recipe import Recipe, make_recipe
 from semeval_kit.training.steps import make_accelerator
 from semeval_kit.training.targets import Target, Targets
+from semeval_kit.training.tokens import Ragged, Tokens
 
 TARGETS = Targets((Target("multilabel", ("anger", "fear", "joy")),))
 

@@ -16,8 +16,8 @@ import torch
 
 from semeval_kit.errors import KitError
 from semeval_kit.training import loop
-from semeval_kit.training.batches import Tokens
 from semeval_kit.training.loop import describe_difference
+from semeval_kit.training.tokens import Tokens
 
 NO_DROPOUT = {"hidden_dropout": 0.0, "attention_dropout": 0.0, "head_dropout": 0.0}
 STAMP = {"threads": 1}

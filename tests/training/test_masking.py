@@ -15,11 +15,11 @@ import torch
 from semeval_kit.errors import KitError
 from semeval_kit.run import stages
 from semeval_kit.run.directory import Run
-from semeval_kit.training.batches import Tokens
 from semeval_kit.training.encoder import load_bare, load_tokenizer
 from semeval_kit.training.masking import adapt_encoder
 from semeval_kit.training.recipe import Recipe, make_recipe
 from semeval_kit.training.steps import Workplace, make_accelerator
+from semeval_kit.training.tokens import Tokens
 from tests.conftest import save_tiny_encoder
 
 FAMILIES = ("bert", "roberta", "distilbert", "albert", "mpnet", "deberta-v2", "modernbert")
