@@ -50,6 +50,7 @@ from semeval_kit.probs import read_probs as read_probs
 from semeval_kit.probs import write_probs as write_probs
 from semeval_kit.run.layout import FLEETING, RESTORE, Frozen, Layout, Row, list_differences
 from semeval_kit.task.codec import target_names
+from semeval_kit.task.metric_facts import NUMERIC
 
 NEW_SPLITS = ("dev", "test")  # that are predicted
 
@@ -57,8 +58,6 @@ NEW_SPLITS = ("dev", "test")  # that are predicted
 _FROZEN_FILES = {"task.toml", "recipe.toml", "rows.json", "folds.csv", "extra.json", "SHA256SUMS"}
 _LEFT_BY_CREATE = _FROZEN_FILES | {"languages"}  # whose runs are made before the whole is
 _CREATE_SECONDS = 30
-# Kinds whose columns are probabilities; a regression's may lie outside 0..1.
-_BOUNDED = ("multilabel", "singlelabel", "intensity")
 
 
 class Run(Layout):
@@ -380,7 +379,7 @@ class Run(Layout):
         if probs.target_names != tuple(target_names(self.task)):
             raise KitError(f"{path}: its columns are not the task's targets. {remedy}")
         outside = np.flatnonzero(((probs.values < 0) | (probs.values > 1)).any(axis=1))
-        if len(outside) and self.task.kind in _BOUNDED:
+        if len(outside) and self.task.kind not in NUMERIC:
             raise KitError(f"{path}, line {outside[0] + 2}: a probability is not in 0..1. {remedy}")
         return probs
 

@@ -154,33 +154,25 @@ class Recipe(BaseModel):
 
         return drop_old_sentinels(fields)
 
-    @model_validator(mode="after")
-    def _hold_out_once(self) -> Recipe:
-        if self.holdout and self.holdout_split:
-            raise ValueError("set holdout or holdout_split, not both")
-        return self
-
     @field_validator("extra", mode="before")
     @classmethod
     def _split_at_commas(cls, files: Any) -> Any:
         return tuple(filter(None, files.split(","))) if isinstance(files, str) else files
 
     @model_validator(mode="after")
-    def _compare_means(self) -> Recipe:
-        if self.pairs == "apart" and self.pooling != "mean":
-            raise ValueError("pairs = 'apart' compares means of tokens; set pooling = 'mean'")
-        return self
-
-    @model_validator(mode="after")
-    def _average_once(self) -> Recipe:
-        if self.ema and self.average_epochs:
-            raise ValueError("set ema or average_epochs, not both")
-        return self
-
-    @model_validator(mode="after")
-    def _stop_needs_a_number(self) -> Recipe:
-        if self.patience and self.stop_by == "last":
-            raise ValueError("stop_by = 'last' cannot be watched; name a metric")
+    def _agree(self) -> Recipe:
+        apart = self.pairs == "apart" and self.pooling != "mean"
+        for contradicts, told in (
+            (self.holdout and self.holdout_split, "set holdout or holdout_split, not both"),
+            (apart, "pairs = 'apart' compares means of tokens; set pooling = 'mean'"),
+            (self.ema and self.average_epochs, "set ema or average_epochs, not both"),
+            (
+                self.patience and self.stop_by == "last",
+                "stop_by = 'last' cannot be watched; name a metric",
+            ),
+        ):
+            if contradicts:
+                raise ValueError(told)
         return self
 
     def frozen(self) -> dict[str, Any]:
