@@ -99,6 +99,7 @@ def render_report(run: Run, before: Run | None = None) -> str:
         ],
         warnings=thresholds.warnings,
         pictures=pictures,
+        target=results.target if results.estimate.get("targets") else "",
         answers_name=results.wording.answer.capitalize() + "s",
         loss_name="Mean squared error" if results.wording.numeric else _CROSS_ENTROPY,
         hardest=find_hardest(results.task, oof) if oof else (),

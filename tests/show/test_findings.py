@@ -165,6 +165,10 @@ def test_the_page_of_a_perfect_score_says_that_there_are_no_mistakes(run):
     page = render_report(run)
     assert "<p>None: every out-of-fold answer is right.</p>" in page
     assert "What would score higher?" not in page
+    other = {"metric": "spearman", "cross_fitted": {"score": 0.5, "low": 0.4, "high": 0.6}}
+    write_json(run.estimate_file, {**read_json(run.estimate_file), "targets": {"valence": other}})
+    page = render_report(Run.open(run.path))
+    assert "<p>None: every out-of-fold answer to main is right.</p>" in page
 
 
 def test_what_is_listed_as_a_mistake_is_one(made_runs):
