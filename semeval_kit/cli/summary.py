@@ -345,7 +345,7 @@ def _describe_average(score: Score) -> str:
     if count < total:
         return f"{count} of {total} languages: average counts the missing {total - count} as 0"
     if score.missing:
-        return f"average over the {total} languages of the submission"
+        return f"average over the {count_noun(total, 'language')} of the submission"
     return f"average over {count_noun(total, 'language')}"
 
 

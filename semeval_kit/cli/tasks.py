@@ -296,8 +296,7 @@ def _summarise(task: Task) -> dict[str, Any]:
 def _languages(task: Task) -> str:
     codes = task.predict_languages
     more = f" and {len(codes) - MAX_CODES} more" if len(codes) > MAX_CODES else ""
-    noun = "language" if len(codes) == 1 else "languages"
-    return f"{len(codes)} {noun}: {' '.join(codes[:MAX_CODES])}{more}"
+    return f"{count_noun(len(codes), 'language')}: {' '.join(codes[:MAX_CODES])}{more}"
 
 
 def _describe_uploads(task: Task) -> str:

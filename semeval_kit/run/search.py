@@ -24,6 +24,7 @@ from semeval_kit.decision.oof import FloatArray
 from semeval_kit.decision.verdict import judge_standing, mean_cells, measure_cells
 from semeval_kit.errors import KitError
 from semeval_kit.files import SUMS, hold_lock, keep_files, read_json, remove_tree, write_json
+from semeval_kit.plurals import count_noun
 from semeval_kit.run.directory import Run
 from semeval_kit.run.judge import oof_examples, target_rows
 from semeval_kit.run.plan import (
@@ -340,9 +341,8 @@ class _Work:
         standing = judge_standing(cells, others)
         if trial.number == 0 or not standing.behind:
             return False
-        folds = "fold" if len(cells) == 1 else "folds"
         why = (
-            f"after {len(cells)} {folds} clearly behind trial-{standing.leader:03}: "
+            f"after {count_noun(len(cells), 'fold')} clearly behind trial-{standing.leader:03}: "
             f"{standing.gap:.3f} lower, {standing.gap / max(standing.error, 1e-12):.1f} standard "
             "errors, and below the median"
         )

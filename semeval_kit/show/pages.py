@@ -9,6 +9,7 @@ from importlib import resources
 from typing import Any
 
 from semeval_kit.errors import import_extra
+from semeval_kit.plurals import count_noun
 from semeval_kit.show.tabulate import Latex, Markdown, Table, escape_latex, escape_markdown
 
 # LaTeX is full of braces, so templates use brackets that neither it nor Markdown has.
@@ -74,7 +75,7 @@ def fill_template(
         finalize=lambda value: value if isinstance(value, markup) else escape(str(value)),
         **_DELIMITERS,
     )
-    environment.globals.update(_LATEX if latex else _MARKDOWN)
+    environment.globals.update(_LATEX if latex else _MARKDOWN, count_noun=count_noun)
     drawn = {
         group: markup("\n".join(_draw(table, latex) for table in members))
         for group, members in tables.items()

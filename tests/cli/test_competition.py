@@ -74,7 +74,7 @@ def test_score_under_the_rules_of_2025(tmp_path, gold):
     path = write_zip(tmp_path, GOLD.replace("joy", "Joy"))
     done = run(score, path, *TASK, "--gold", gold, "--rules", "2025")
     assert done.exit_code == 0
-    assert "average over the 1 languages of the submission" in done.output
+    assert "average over the 1 language of the submission" in done.output
 
 
 def test_validate_lists_errors_and_exits_with_1(tmp_path, gold):
