@@ -114,6 +114,8 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.engine != "local" and asked.command != "run":
         parser.error("--command: of --engine local alone")
+    if asked.engine == "slurm" and subprocess.run(["sinfo"], capture_output=True).returncode:
+        parser.error("no Slurm answers: start one by tests/slurm_cluster.py and set SLURM_CONF")
     with tempfile.TemporaryDirectory() as scratch:
         words = write_inputs(Path(scratch), asked.command, asked.epochs)
         tally = kill_runs(Path(scratch), words, asked.kills, asked.engine, asked.seed)
