@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -27,6 +28,7 @@ from semeval_kit.task.task import Task, list_tasks, load_task, nearest
 _MOST_NAMED = 3
 # The share of wrong lines up to which a file is taken for one of the task, with faults.
 _FEW_WRONG = 0.1
+_FIRST_LINES = 500  # of a file, which tell whose it is
 
 STRICTER = {
     "extra_cells": "it ignores cells beyond the header; the checker of 2025 crashes on them",
@@ -225,27 +227,38 @@ def _find_fitting_tasks(task: Task, contents: Contents) -> list[str]:
     if not contents.files or _fits(task, contents, _FEW_WRONG):
         return []
     ranks: dict[str, tuple[bool, bool]] = {}
-    for name in list_tasks():
-        other = load_task(name)
-        if name != task.name and _fits(other, contents):
+    for other in _load_shipped():
+        if other.name != task.name and _fits(other, contents):
             # Practice data has the files of a real task; some tasks take any folder.
-            ranks[name] = (other.practice, any(_is_misplaced(other, p) for p in contents.files))
+            ranks[other.name] = (
+                other.practice,
+                any(_is_misplaced(other, p) for p in contents.files),
+            )
     best = [name for name, rank in ranks.items() if rank == min(ranks.values())]
     return best[:_MOST_NAMED]
+
+
+@cache
+def _load_shipped() -> tuple[Task, ...]:
+    """The tasks that come with the kit, read once in a process."""
+    return tuple(load_task(name) for name in list_tasks())
 
 
 def _fits(task: Task, contents: Contents, few: float = 0.0) -> bool:
     """Whether every file has a name, columns and answers of the task, whatever its ids are.
 
-    `few` is the share of its lines that may be wrong.
+    By its first lines; `few` is the share of them that may be wrong.
     """
     for path, content in contents.files.items():
         match = match_member(task, path)
         if match is None or not _fits_name(task, path):
             return False
         layout = task.submission.layouts[match[0]]
-        problems = read_predictions(task, content, path, match[1] or "", None, layout).problems
-        if problems.count > few * content.count(b"\n") or {"header", "keys"} & set(problems.rules):
+        lines = content.split(b"\n", _FIRST_LINES)
+        is_long = len(lines) > _FIRST_LINES
+        first = b"\n".join([*lines[:_FIRST_LINES], b""]) if is_long else content
+        problems = read_predictions(task, first, path, match[1] or "", None, layout).problems
+        if problems.count > few * len(lines) or {"header", "keys"} & set(problems.rules):
             return False
     return True
 

@@ -6,6 +6,7 @@ import io
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,9 +14,11 @@ from hypothesis import strategies as st
 
 from semeval_kit.data.reference import find_references
 from semeval_kit.errors import KitError
+from semeval_kit.submission import validate
+from semeval_kit.submission.reading import Predictions, read_predictions
 from semeval_kit.submission.score import score_submission
 from semeval_kit.submission.validate import STRICTER, validate_submission
-from semeval_kit.task.task import Task, load_task
+from semeval_kit.task.task import Task, list_tasks, load_task
 
 HEADER = "id,anger,fear,joy\n"
 ROWS = "eng_test_track_a_1,1,0,0\neng_test_track_a_2,0,1,1\neng_test_track_a_3,0,0,1\n"
@@ -468,3 +471,29 @@ def test_whatever_is_submitted_valid_means_accepted(property_place, property_tas
     accepted = is_accepted(task, path, gold)
     assert accepted or not result.ok, members
     assert accepted == all(finding.stricter for finding in result.findings), result.errors
+
+
+def test_tasks_of_the_kit_are_read_once_and_long_files_by_their_first_lines(
+    make_zip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    lengths: list[int] = []
+
+    def load(name: str) -> Task:
+        read.append(name)
+        return load_task(name)
+
+    def look(task: Task, content: bytes, *more: Any) -> Predictions:
+        lengths.append(content.count(b"\n"))
+        return read_predictions(task, content, *more)
+
+    monkeypatch.setattr(validate, "load_task", load)
+    monkeypatch.setattr(validate, "read_predictions", look)
+    validate._load_shipped.cache_clear()
+    rows = "".join(f"{row},1,0,0,1,0\n" for row in range(5000))
+    path = make_zip({MEMBER: f"id,anger,fear,joy,sadness,surprise\n{rows}"})
+    for _ in range(2):
+        told = validate_submission(load_task("semeval2026-task5"), path)
+        assert told.findings[0].rule == "other_task"
+    assert sorted(read) == list_tasks()
+    assert set(lengths) == {500}
