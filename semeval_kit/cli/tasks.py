@@ -217,8 +217,8 @@ def _show_findings(name: str) -> int:
         warnings = list(find_warnings(load_task(name), read_task_source(name)[1]))
     except KitError as error:
         errors = error.message.splitlines()
-    found = f"{count_noun(len(errors), 'error')}, {count_noun(len(warnings), 'warning')}"
-    click.echo(f"{name}: {found}")
+    counts = f"{count_noun(len(errors), 'error')}, {count_noun(len(warnings), 'warning')}"
+    click.echo(f"{name}: {counts}")
     for line in errors:
         click.echo(f"  error: {line}")
     for line in warnings:

@@ -158,21 +158,9 @@ def expect_score(
     shifts: dict[str, FloatArray] = {}
     if notable and target is not None:
         base, doubt, shifts, withheld = _reweigh(board, answers, rows, rule, tuning, target)
-    gains = {
-        language: _join_gains(
-            board.take(numbers),
-            rows.take(numbers),
-            rule,
-            tuning,
-            [part.of(language) for part in new if language in part.languages],
-            shifts.get(language),
-        )
-        for language, numbers in board.rows_of.items()
-    }
     at_chance = _find_at_chance(board, base)
-    for language in at_chance:
-        if (gain := gains[language]) is not None:
-            gains[language] = Gain(0.0, float(np.hypot(gain.value, gain.error)))
+    gains = _list_gains(board, rows, rule, tuning, new, shifts)
+    gains |= {g: _doubt(gain) for g in at_chance if (gain := gains[g]) is not None}
     foretold = [gain for gain in gains.values() if gain is not None]
     languages = {g: base[g] + (gain.value if gain else 0.0) for g, gain in gains.items()}
     drawn = board.resample_languages([answers], _N_RESAMPLES, tuning.seed)
@@ -212,6 +200,33 @@ def read_labelled(
     score = board_of_part.score(mean)
     low, high = find_interval(board_of_part.resample([mean], _N_RESAMPLES, tuning.seed)[:, 0])
     return {"split": part.split, "score": score, "low": low, "high": high, "n_examples": len(part)}
+
+
+def _list_gains(
+    board: Board,
+    rows: OofRows,
+    rule: Thresholds,
+    tuning: Tuning,
+    new: Sequence[NewRows],
+    shifts: Mapping[str, FloatArray],
+) -> dict[str, Gain | None]:
+    """Language -> what averaging adds, None where nothing tells; shifts as of `_reweigh`."""
+    return {
+        language: _join_gains(
+            board.take(numbers),
+            rows.take(numbers),
+            rule,
+            tuning,
+            [part.of(language) for part in new if language in part.languages],
+            shifts.get(language),
+        )
+        for language, numbers in board.rows_of.items()
+    }
+
+
+def _doubt(gain: Gain) -> Gain:
+    """No gain, which may be wrong by as much as the one that was foretold."""
+    return Gain(0.0, float(np.hypot(gain.value, gain.error)))
 
 
 def _find_at_chance(board: Board, scores: Mapping[str, float]) -> tuple[str, ...]:

@@ -58,8 +58,8 @@ def read_predictions(
     for record in _read_records(layout, data, header, problems, notes):
         rows.read(record, header)
         if problems.count >= MAX_PROBLEMS:
-            found = count_noun(problems.count, "problem")
-            notes.append(f"reading stopped at line {record.line}, after {found}")
+            problems_so_far = count_noun(problems.count, "problem")
+            notes.append(f"reading stopped at line {record.line}, after {problems_so_far}")
             break
         if reference and rows.n_rows > MAX_ROWS_OVER + len(reference.ids):
             problems.add(
