@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -191,9 +192,13 @@ class Steps:
         self.accelerator, self.max_norm = accelerator, recipe.max_grad_norm
         fused = accelerator.device.type in ("cpu", "cuda")
         self.optimizer = torch.optim.AdamW(list(groups), fused=fused)
-        self.model, self._prepared = accelerator.prepare(model, self.optimizer)
         warmup = round(recipe.warmup * total) if recipe.warmup < 1 else round(recipe.warmup)
-        self._schedule = get_linear_schedule_with_warmup(self.optimizer, warmup, max(total, 1))
+        self._begin_schedule = partial(
+            get_linear_schedule_with_warmup, self.optimizer, warmup, max(total, 1)
+        )
+        # Before `prepare`, which keeps the optimizer's step: the schedule wraps it to see it taken.
+        self._schedule = self._begin_schedule()
+        self.model, self._prepared = accelerator.prepare(model, self.optimizer)
 
     def take(self) -> None:
         """One step along the gradients that were gathered, which are then forgotten."""
@@ -233,9 +238,7 @@ class Steps:
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
-        counters = {"last_epoch": state["steps"] - 1, "_step_count": state["steps"]}
-        self._schedule.load_state_dict({**self._schedule.state_dict(), **counters})
-        self._schedule.step()
+        self._schedule = self._begin_schedule(last_epoch=state["steps"] - 1)
 
 
 class Adversary:
