@@ -56,6 +56,7 @@ from semeval_kit.training.steps import (
     count_steps,
     draw_seed,
     list_learning,
+    list_learning_encoder,
     load_weights,
     share_batches,
 )
@@ -134,7 +135,12 @@ class FoldTrainer:
         self.loss = TargetLoss(*weighing, options, train.blocks)
         self.valid_loss = TargetLoss(*weighing, blocks=train.blocks)
         self.adversary = Adversary(self.classifier.network.get_input_embeddings(), recipe.fgm)
-        self.average = WeightAverage(recipe.ema, recipe.average_epochs)
+        self.average = WeightAverage(
+            recipe.ema,
+            recipe.average_epochs,
+            interpolation=recipe.interpolation,
+            start=list_learning_encoder(self.classifier),
+        )
         self.checkpoint_dir, self.stamp = checkpoint_dir, stamp
         self.rows_at_once = recipe.batch_size  # of a forward pass: fewer where memory is short
         progress = self.progress = self._resume()
@@ -363,7 +369,7 @@ class FoldTrainer:
             **self.steps.state(),
         }
         is_current = progress.best_epoch == progress.epoch and not progress.running.step
-        is_current = is_current and not self.average.count
+        is_current = is_current and self.average.is_idle
         best = None if is_current else progress.best_weights
         save_checkpoint(
             self.checkpoint_dir,

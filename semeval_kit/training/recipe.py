@@ -34,6 +34,7 @@ _LATER = (
     "transductive",
     "positive_weight_by",
     "mlm_epochs",
+    "interpolation",
 )
 Metric = Literal["score", "macro_f1", "micro_f1", "weighted_f1", "loss", "last"]
 
@@ -123,6 +124,13 @@ class Recipe(BaseModel):
     )
     average_epochs: int = Field(
         0, ge=0, description="last epochs whose weights' mean is kept; 0: none"
+    )
+    interpolation: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="share of the trained weights in the encoder that is kept, the rest is as it "
+        "came (WiSE-FT); 1: trained ones only",
     )
     layer_decay: float = Field(
         1.0, gt=0, le=1, description="factor of the learning rate from a layer to the one below"

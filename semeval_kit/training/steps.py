@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from transformers import get_linear_schedule_with_warmup
 
 from semeval_kit.errors import KitError
+from semeval_kit.training.head import Classifier
 from semeval_kit.training.machine import find_device_type, finish_step_first
 from semeval_kit.training.recipe import Recipe
 
@@ -72,6 +73,12 @@ def count_steps(n_rows: int, recipe: Recipe, accelerator: Accelerator) -> int:
 def list_learning(network: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     """The parameters that learn, by name."""
     return ((name, p) for name, p in network.named_parameters() if p.requires_grad)
+
+
+def list_learning_encoder(classifier: Classifier) -> Iterator[tuple[str, nn.Parameter]]:
+    """Those of its encoder among the parameters of a classifier that learn, by name."""
+    inside = {id(p) for p in classifier.backbone.parameters()}
+    return ((name, p) for name, p in list_learning(classifier) if id(p) in inside)
 
 
 def copy_weights(network: nn.Module) -> dict[str, Tensor]:
@@ -280,18 +287,44 @@ class Adversary:
 
 
 class WeightAverage:
-    """A mean of the weights: over all steps, fading, or over the last epochs.
+    """A mean of the weights: over all steps, fading, or over the last epochs; and with the start.
+
+    Of several samples of a task, weights between those of the encoder as it came and the trained
+    ones often do better on a sample that was collected otherwise (WiSE-FT, Wortsman et al. 2022,
+    arXiv 2109.01903).
 
     Attributes:
         weights: the mean so far; empty before anything was added.
         count: how many weights are in it.
     """
 
-    def __init__(self, decay: float = 0.0, last_epochs: int = 0) -> None:
-        """Choose which: `decay` per step, or so many last epochs."""
-        self.decay, self.last_epochs = decay, last_epochs
+    def __init__(
+        self,
+        decay: float = 0.0,
+        last_epochs: int = 0,
+        *,
+        interpolation: float = 1.0,
+        start: Iterable[tuple[str, Tensor]] = (),
+    ) -> None:
+        """Choose which mean, and how far what is kept lies from the start.
+
+        Args:
+            decay: of a fading mean, per step.
+            last_epochs: whose mean is taken.
+            interpolation: the share of what was learnt, 1 for all of it; the rest is the start.
+            start: the weights that have one, before anything is learnt.
+        """
+        self.decay, self.last_epochs, self.interpolation = decay, last_epochs, interpolation
         self.weights: Weights = {}
         self.count = 0
+        self._start: Weights = {}
+        if interpolation < 1:
+            self._start = {name: value.detach().clone() for name, value in start}
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether what is to be kept is the weights as they are."""
+        return not self.count and not self._start
 
     def add_step(self, named: Iterator[tuple[str, Tensor]]) -> None:
         """Let the weights after a step flow into a fading mean.
@@ -320,10 +353,13 @@ class WeightAverage:
     @contextmanager
     @torch.no_grad()
     def in_place_of(self, parameters: dict[str, Tensor]) -> Iterator[None]:
-        """Let the mean stand in for the weights; without any mean yet, nothing happens."""
-        before = {name: parameters[name].detach().clone() for name in self.weights}
+        """Let what is to be kept stand in for the weights, which may be as it is."""
+        replaced = self.weights.keys() | self._start.keys()
+        before = {name: parameters[name].detach().clone() for name in replaced}
         for name, value in self.weights.items():
             parameters[name].copy_(value)
+        for name, value in self._start.items():
+            parameters[name].lerp_(value, 1 - self.interpolation)
         try:
             yield
         finally:

@@ -67,6 +67,7 @@ def train(make_trainer: Any, make_rows: Any, tmp_path: Path) -> Callable[..., An
         {"fgm": 0.5},
         {"ema": 0.9},
         {"average_epochs": 2},
+        {"interpolation": 0.5},
         {"layer_decay": 0.5},
         {"multi_dropout": 4},
     ],
@@ -212,6 +213,32 @@ def test_the_mean_of_the_last_epochs_is_what_is_kept(
     assert largest_difference(weights(trainer), seen[3]) > 1e-5
 
 
+@pytest.mark.parametrize("mean", [{}, {"average_epochs": 2}], ids=["plain", "averaged"])
+def test_what_is_kept_lies_between_the_encoder_as_it_came_and_the_trained_one(
+    mean: dict[str, Any], make_trainer: Any, make_rows: Any, tmp_path: Path
+) -> None:
+    def fit(**fields: Any) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], float]:
+        trainer = make_trainer(epochs=2, select_by="last", **mean, **fields)
+        start = weights(trainer)
+        folder = tmp_path / f"{fields}"
+        valid = make_rows(6, seed=1)
+        progress = trainer.fit(make_rows(16), valid, folder, {}, "macro_f1")
+        with torch.no_grad():
+            probs = torch.tensor(trainer.predict(valid))
+        gold = torch.tensor(valid.targets)
+        entropy = functional.binary_cross_entropy(probs, gold).item()
+        assert progress.history[-1]["val_loss"] == pytest.approx(entropy, rel=1e-4)
+        return start, weights(trainer), entropy
+
+    start, trained, plain = fit()
+    _, kept, between = fit(interpolation=0.25)
+    assert between != pytest.approx(plain, rel=1e-4)
+    for name, value in kept.items():
+        share = 1.0 if name.startswith("head.") else 0.25
+        expected = start[name] + share * (trained[name] - start[name])
+        assert torch.allclose(value, expected, atol=1e-6), name
+
+
 def test_lower_layers_learn_more_slowly(tiny_bert: Path) -> None:
     recipe = make_recipe(
         {"encoder": str(tiny_bert), "lr": 1e-3, "head_lr": 1e-2, "layer_decay": 0.5}, "a test"
@@ -237,8 +264,14 @@ class Interrupted(Exception):
 @pytest.mark.filterwarnings("error:.*optimizer.step:UserWarning")
 @pytest.mark.parametrize(
     "fields",
-    [{}, {"accumulation": 2, "freeze_embeddings": True}, ALL, {"average_epochs": 2}],
-    ids=["plain", "accumulated", "levers", "averaged"],
+    [
+        {},
+        {"accumulation": 2, "freeze_embeddings": True},
+        ALL,
+        {"average_epochs": 2},
+        {"interpolation": 0.5},
+    ],
+    ids=["plain", "accumulated", "levers", "averaged", "interpolated"],
 )
 def test_a_training_killed_within_epochs_is_the_uninterrupted_one(
     fields: dict[str, Any], make_trainer: Any, make_rows: Any, tmp_path: Path
