@@ -165,10 +165,11 @@ def refuse_link(folder: Path) -> None:
         raise KitError(f"{folder}: is a link, and a run's folders are its own. Remove it.")
 
 
-def to_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+def to_csv(header: Sequence[str], rows: Iterable[Sequence[Any]], delimiter: str = ",") -> str:
     """Spell a table as CSV with plain line ends; without a header line, where that is empty."""
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows([header, *rows] if header else rows)
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, delimiter=delimiter, lineterminator="\n")
+    writer.writerows([header, *rows] if header else rows)
     return buffer.getvalue()
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import shutil
@@ -16,7 +14,7 @@ from semeval_kit.data.examples import expects_file, find_file, read_file, split_
 from semeval_kit.data.reference import read_reference
 from semeval_kit.data.survey import describe_positives
 from semeval_kit.errors import KitError
-from semeval_kit.files import sha256_file, write_atomic
+from semeval_kit.files import sha256_file, to_csv, write_atomic
 from semeval_kit.task.schema import FILE_KINDS, SPLITS, fill_language
 from semeval_kit.task.task import Task
 
@@ -100,11 +98,7 @@ def render_file(
             )
     columns = [[str(value) for value in table[name]] for name in heads]
     columns += [[""] * len(columns[0]) if blank else _spell(table[label]) for label in labels]
-    out = io.StringIO(newline="")
-    writer = csv.writer(out, delimiter=data.delimiter, lineterminator="\n")
-    writer.writerow([*heads, *labels])
-    writer.writerows(zip(*columns, strict=True))
-    return out.getvalue()
+    return to_csv([*heads, *labels], zip(*columns, strict=True), data.delimiter)
 
 
 def suggest_copy(task: Task) -> str:
@@ -148,7 +142,7 @@ def fetch_from_folder(
     source, fetch = Path(source), _Fetch(task, Path(folder), f"copied from {Path(source).name}")
     if not source.is_dir():
         raise KitError(f"{source}: no such folder. Give the folder with the organisers' files.")
-    for language in _choose(task, languages):
+    for language in task.check_languages(languages or task.languages):
         for split in FILE_KINDS:
             path = find_file(task, source, split, language)
             if path is not None:
@@ -200,7 +194,7 @@ def fetch_from_hub(
     revision = hub.revision if hub else "main"
     held = hub.languages if hub and hub.languages else task.languages
     fetch = _Fetch(task, Path(folder), f"{name}@{revision}")
-    for language in _choose(task, languages):
+    for language in task.check_languages(languages or task.languages):
         if language not in held:
             fetch.missing.append(f"{language}: not in {name}; copy it: {suggest_copy(task)}")
             continue
@@ -349,10 +343,6 @@ def _has_labels(task: Task, language: str, table: Mapping[str, Column]) -> bool:
     return any(
         value is not None for label in task.labels_for(language) for value in table.get(label, ())
     )
-
-
-def _choose(task: Task, languages: Sequence[str] | None) -> tuple[str, ...]:
-    return task.check_languages(languages) if languages else task.languages
 
 
 def _count(task: Task, path: Path, split: str, language: str) -> tuple[int, dict[str, int]]:

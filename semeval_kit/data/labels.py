@@ -40,6 +40,11 @@ class Wanted:
     texts: bool = True
     """False for gold files, which may hold ids and labels alone."""
 
+    @property
+    def split_of_rows(self) -> str:
+        """The split whose rows are read."""
+        return self.part if self.split == "gold" else self.split
+
 
 class LabelReader:
     """Reads the labels of one target, then decides about blank columns."""
@@ -53,49 +58,42 @@ class LabelReader:
         problems: Problems,
     ) -> None:
         self.task, self.target, self.problems = task, target, problems
+        self.language, self.needed = wanted.language, wanted.labels
         self.lenient = target.auxiliary or len(task.main_targets) > 1
         """A blank cell is "not annotated", because the row may still teach another target."""
-        where = {} if target.file or wanted.labels is False else header
-        in_columns = target.layout == "columns"
-        is_main = target.name == "main"
-        self.labels_here = task.labels_for(wanted.language) if is_main else target.labels
-        labels = set(target.labels)
-        self.labels_here = tuple(label for label in self.labels_here if label in labels)
+        is_main, in_columns = target.name == "main", target.layout == "columns"
+        self._place = {label: i for i, label in enumerate(target.labels)}
+        labels_there = task.labels_for(wanted.language) if is_main else target.labels
+        self.labels_here = tuple(label for label in labels_there if label in self._place)
         usual = set(self.labels_here)
+        where = {} if target.file or wanted.labels is False else header
         column_of = dict(zip(target.labels, target.columns, strict=False)) if in_columns else {}
-        ignored = task.data.ignored_columns
         self.labels = {
             label: where[column_of[label]]
             for label in self.labels_here
-            if in_columns and column_of[label] in where
+            if column_of.get(label) in where
         }
         """Label -> position, for the layout columns."""
         self.foreign = {
             label: where[label]
-            for label in target.labels
-            if in_columns and is_main and label not in usual
-            if label in where and label not in ignored
+            for label in (target.labels if in_columns and is_main else ())
+            if label in where and label not in usual and label not in task.data.ignored_columns
         }
         """Labels of other languages of the task, which must be blank here -> position."""
+        self.names = None if in_columns else where.get(target.column)
+        """Position of the column that names labels, for the other layouts."""
         takes = [column_of[label] for label in self.labels_here] if in_columns else [target.column]
         takes = [] if target.file else takes
-        self.names = where.get(target.column) if not in_columns else None
-        """Position of the column that names labels, for the other layouts."""
         optional = set(task.labels.optional.get(wanted.language, ())) if is_main else set()
         there = any(name in header for name in takes)
-        needed = wanted.labels or (there and wanted.labels is None)
+        needed = not target.auxiliary and (wanted.labels or (there and wanted.labels is None))
         self.needs = [name for name in takes if name not in optional] if needed else []
-        if target.auxiliary:
-            self.needs = []
         self._told = [header[name] for name in takes if name in header and target.drop]
         """Positions of the cells that may say that the row is left out."""
-        self.named = {*takes, *(label for label in self.foreign)}
+        self.named = {*takes}
         if in_columns and is_main:
             self.named |= {label for label in target.labels if label in header}
         self.blank_words = {"", *target.blank_words}
-        self._place = {label: i for i, label in enumerate(target.labels)}
-        self.needed = wanted.labels
-        self.language = wanted.language
         self._rows: list[list[float]] = []
         self._lines: list[int] = []
         self._whole_floats: Counter[str] = Counter()

@@ -219,7 +219,7 @@ class RowReader:
                     "file under data.split_values.",
                     record.line,
                 )
-            if split != (self.wanted.part if self.wanted.split == "gold" else self.wanted.split):
+            if split != self.wanted.split_of_rows:
                 return False
         if data.language_column in self.where:
             word = record.cells[self.where[data.language_column]].strip()
@@ -229,11 +229,11 @@ class RowReader:
     def _read_id(self, record: Record) -> str:
         column, ids = self.id_column, self.rows.ids
         if not column:
-            number, is_gold = len(ids) + 1, self.wanted.split == "gold"
-            split = self.wanted.part if is_gold else self.wanted.split
-            row_id = f"{self.wanted.language}_{split}_{number:05d}"
+            number, wanted = len(ids) + 1, self.wanted
+            row_id = f"{wanted.language}_{wanted.split_of_rows}_{number:05d}"
             # Gold of a task without ids is known by its line.
-            ids[str(number) if is_gold and not self.task.data.id_column else row_id] = record.line
+            by_line = wanted.split == "gold" and not self.task.data.id_column
+            ids[str(number) if by_line else row_id] = record.line
             return row_id
         row_id = record.cells[self.where[column]]
         if not row_id.strip():
@@ -360,8 +360,7 @@ _read_shared = lru_cache(maxsize=1)(_read_whole)
 
 
 def _describe_wanted(task: Task, wanted: Wanted) -> str:
-    split = wanted.part if wanted.split == "gold" else wanted.split
-    words = [f"split '{split}'"] if task.data.split_column else []
+    words = [f"split '{wanted.split_of_rows}'"] if task.data.split_column else []
     words += [f"language '{wanted.language}'"] if task.data.language_column else []
     return " and ".join(words) or "this task"
 

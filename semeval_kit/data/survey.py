@@ -8,8 +8,8 @@ warning, what training would refuse an error.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +55,16 @@ class FileReport:
     split: str
     language: str
     path: str
-    n_rows: int
-    n_labels: int
-    positives: dict[str, int]
-    notes: tuple[str, ...]
-    warnings: tuple[str, ...]
-    errors: tuple[str, ...]
+    n_rows: int = 0
+    n_labels: int = 0
+    positives: dict[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
+
+    def counting(self, n_rows: int, positives: dict[str, int]) -> FileReport:
+        """The same with what was counted."""
+        return replace(self, n_rows=n_rows, n_labels=len(positives), positives=positives)
 
 
 @dataclass(frozen=True)
@@ -134,10 +138,7 @@ class _Seen:
 
 
 def check_tasks(
-    tasks: Sequence[Task],
-    folder: str | Path,
-    languages: Sequence[str] | None = None,
-    on_file: Callable[[FileReport], None] | None = None,
+    tasks: Sequence[Task], folder: str | Path, languages: Sequence[str] | None = None
 ) -> CheckReport:
     """Check all splits and languages of some tasks in a folder.
 
@@ -145,7 +146,6 @@ def check_tasks(
         tasks: with several, texts are compared between the tasks as well.
         folder: the folder that the tasks' file patterns start from.
         languages: only these; then a file that is missing is an error. Default: all.
-        on_file: called with the report of each file as soon as it is there.
 
     Raises:
         KitError: the folder does not exist, or a language is in none of the tasks.
@@ -166,11 +166,8 @@ def check_tasks(
         for split in FILE_KINDS:
             missing += _find_missing(task, folder, split, codes)
             for language in codes:
-                if find_file(task, folder, split, language) is None:
-                    continue
-                reports.append(_check_once(task, folder, language, split, seen))
-                if on_file:
-                    on_file(reports[-1])
+                if find_file(task, folder, split, language) is not None:
+                    reports.append(_check_once(task, folder, language, split, seen))
     errors = tuple(missing) if languages else ()
     if not reports:
         names = ", ".join(task.name for task in tasks)
@@ -231,21 +228,31 @@ def _check_once(
     if before and before.labels == task.labels_for(language):
         same = (f"the same file as {before.place}; see there",)
         return replace(before.report, task=task.name, notes=same, warnings=())
+    report, place = FileReport(task.name, split, language, str(path)), f"{path}: "
     try:
-        if split == "gold":
-            return _describe_gold(task, path, language)
+        if split == "gold":  # read by the rules of scoring: the texts may be missing
+            reference = read_reference(task, path, language)
+            blank = reference.gold is None
+            warnings = ("labels are blank: nothing can be scored",) if blank else ()
+            return replace(
+                report.counting(len(reference.ids), reference.positives), warnings=warnings
+            )
         examples = _read_rows(task, folder, language, split)
     except KitError as error:
-        errors = tuple(_strip(line, path) for line in error.message.splitlines())
-        return FileReport(task.name, split, language, str(path), 0, 0, {}, (), (), errors)
+        lines = error.message.splitlines()
+        return replace(report, errors=tuple(line.removeprefix(place) for line in lines))
     keys = text_keys(examples)
-    report = _describe_file(task, path, language, split, examples)
-    warnings = (
-        *report.warnings,
-        *_duplicate_warnings(examples, keys),
-        *_rarity_warnings(task, report),
+    report = report.counting(len(examples), describe_positives(examples))
+    notes = [note for note in examples.notes if note.kind != "duplicates"]
+    report = replace(
+        report,
+        notes=tuple(note.removeprefix(place) for note in notes if note.kind != "warning"),
+        warnings=(
+            *(note.removeprefix(place) for note in notes if note.kind == "warning"),
+            *_duplicate_warnings(examples, keys),
+            *_rarity_warnings(task, report),
+        ),
     )
-    report = replace(report, warnings=warnings)
     seen.setdefault(key, _Seen(report, task.labels_for(language), examples, keys))
     return report
 
@@ -264,43 +271,6 @@ def _read_rows(task: Task, folder: Path, language: str, split: str) -> Examples:
                 examples = read_split(task, folder, split, language, labelled=False)
                 return replace(examples, notes=(*examples.notes, NO_DEV_LABELS))
         raise
-
-
-def _describe_file(
-    task: Task, path: Path, language: str, split: str, examples: Examples
-) -> FileReport:
-    notes = [note for note in examples.notes if note.kind != "duplicates"]
-    positives = describe_positives(examples)
-    return FileReport(
-        task=task.name,
-        split=split,
-        language=language,
-        path=str(path),
-        n_rows=len(examples),
-        n_labels=len(positives),
-        positives=positives,
-        notes=tuple(_strip(note, path) for note in notes if note.kind != "warning"),
-        warnings=tuple(_strip(note, path) for note in notes if note.kind == "warning"),
-        errors=(),
-    )
-
-
-def _describe_gold(task: Task, path: Path, language: str) -> FileReport:
-    """Read gold labels by the rules of scoring: their texts may be missing."""
-    reference = read_reference(task, path, language)
-    blank = () if reference.gold is not None else ("labels are blank: nothing can be scored",)
-    return FileReport(
-        task=task.name,
-        split="gold",
-        language=language,
-        path=str(path),
-        n_rows=len(reference.ids),
-        n_labels=len(reference.positives),
-        positives=reference.positives,
-        notes=(),
-        warnings=blank,
-        errors=(),
-    )
 
 
 def _duplicate_warnings(examples: Examples, keys: Keys) -> Iterator[str]:
@@ -387,10 +357,6 @@ def _find_missing(task: Task, folder: Path, split: str, codes: Sequence[str]) ->
         return []
     tried = " or ".join(split_patterns(task, split))
     return [f"{task.name}: no {split} file for {', '.join(absent)} (looked for {tried})"]
-
-
-def _strip(message: str, path: Path) -> str:
-    return message.removeprefix(f"{path}: ")
 
 
 def _describe_stray(path: Path, tasks: Sequence[Task]) -> str:

@@ -123,28 +123,20 @@ def read_table(path: Path, form: Form = Form()) -> Table:
             raise KitError(
                 f"{path}: is not {form.encoding} ({error}). Check data.encoding."
             ) from error
-    table = parse_table(
-        data,
-        problems,
-        delimiter=form.delimiter,
-        quoted=form.quoted,
-        split_from_right=form.split_from_right,
-    )
+    table = parse_table(data, problems, form)
     problems.raise_if_any()
     return table
 
 
-def parse_table(
-    data: bytes, problems: Problems, *, delimiter: str, quoted: bool, split_from_right: int = 0
-) -> Table:
-    """Split the bytes of a file into records; what is wrong is added to the problems."""
+def parse_table(data: bytes, problems: Problems, form: Form) -> Table:
+    """Split the UTF-8 bytes of a file into records; what is wrong is added to the problems."""
     records: list[Record] = []
     blank = 0
     text, notes = decode_text(data, problems)
-    if not problems.count and quoted:
-        records, blank = _split_quoted(text, delimiter, problems)
+    if not problems.count and form.quoted:
+        records, blank = _split_quoted(text, form.delimiter, problems)
     elif not problems.count:
-        records, blank = _split_plain(text, delimiter, split_from_right)
+        records, blank = _split_plain(text, form.delimiter, form.split_from_right)
     if blank:
         notes.append(f"{count_noun(blank, 'blank line')} skipped")
     return Table(tuple(records), tuple(notes))

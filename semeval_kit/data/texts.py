@@ -47,7 +47,6 @@ class Note(str):
 class TextGroup:
     """Rows of one language that hold the same text; `conflicting` if their labels differ."""
 
-    language: str
     rows: tuple[int, ...]
     conflicting: bool
 
@@ -61,8 +60,6 @@ class Overlap:
     of `second` in the languages that `first` has.
     """
 
-    first: str
-    second: str
     rows: tuple[tuple[int, int], ...]
     n_verbatim: int
     n_second: int
@@ -139,8 +136,8 @@ def find_duplicates(examples: Examples, keys: Keys | None = None) -> list[TextGr
     for row, key in enumerate(keys if keys is not None else text_keys(examples)):
         groups[key].append(row)
     return [
-        TextGroup(language, tuple(rows), _conflict(examples.labels[rows]))
-        for (language, _), rows in groups.items()
+        TextGroup(tuple(rows), _conflict(examples.labels[rows]))
+        for rows in groups.values()
         if len(rows) > 1
     ]
 
@@ -166,10 +163,7 @@ def describe_conflicts(count: int) -> str:
 
 
 def find_overlap(
-    first: Examples,
-    second: Examples,
-    names: tuple[str, str] = ("train", "test"),
-    keys: tuple[Keys, Keys] | None = None,
+    first: Examples, second: Examples, keys: tuple[Keys, Keys] | None = None
 ) -> Overlap:
     """Find the rows of `second` whose text occurs in `first`, language by language."""
     first_keys, second_keys = keys or (text_keys(first), text_keys(second))
@@ -180,8 +174,6 @@ def find_overlap(
     languages, texts = set(first.languages), whole_texts(second)
     verbatim = set(zip(first.languages, whole_texts(first), strict=True))
     return Overlap(
-        first=names[0],
-        second=names[1],
         rows=pairs,
         n_verbatim=sum((second.languages[row], texts[row]) in verbatim for _, row in pairs),
         n_second=sum(language in languages for language in second.languages),

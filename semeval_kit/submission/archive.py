@@ -55,11 +55,6 @@ class Block:
     columns: slice
     """Its columns among the answers."""
 
-    @property
-    def numeric(self) -> bool:
-        """Whether its cells are real numbers."""
-        return self.target.is_numeric
-
     def spell(self, answers: NDArray[np.float64], number_format: str) -> tuple[str, ...]:
         """The cells of a row of answers, `(n_labels,)` of all targets."""
         return spell_labels(self.target, answers[self.columns], number_format)

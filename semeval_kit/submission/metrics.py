@@ -68,31 +68,6 @@ def pool_counts(counts: Sequence[Counts]) -> Counts:
     return Counts(*(sum(getattr(c, name) for c in counts) for name in ("tp", "fp", "fn")))
 
 
-def macro_f1(gold: Matrix, preds: Matrix) -> float:
-    """Mean over labels of F1; a label that nobody has and nobody predicts counts 0."""
-    return mean_of([counts.f1 for counts in count_labels(gold, preds)])
-
-
-def micro_f1(gold: Matrix, preds: Matrix) -> float:
-    """F1 of the counts pooled over labels."""
-    return pool_counts(count_labels(gold, preds)).f1
-
-
-def weighted_precision(gold: Matrix, preds: Matrix) -> float:
-    """Mean of precision over labels, weighted by gold positives."""
-    return _weighted(gold, preds, lambda counts: counts.precision)
-
-
-def weighted_recall(gold: Matrix, preds: Matrix) -> float:
-    """Mean of recall over labels, weighted by gold positives."""
-    return _weighted(gold, preds, lambda counts: counts.recall)
-
-
-def weighted_f1(gold: Matrix, preds: Matrix) -> float:
-    """Mean of F1 over labels, weighted by gold positives."""
-    return _weighted(gold, preds, lambda counts: counts.f1)
-
-
 def mean_of(values: Sequence[float]) -> float:
     """The plain mean, added in order; 0 of nothing."""
     return sum(values) / len(values) if values else 0.0
@@ -130,17 +105,6 @@ def pearson(gold: Sequence[int], preds: Sequence[int]) -> float:
     if scale == 0.0:
         return 1.0 if list(gold) == list(preds) else 0.0
     return max(-1.0, min(1.0, shared / scale))
-
-
-def pearson_by_label(gold: Matrix, preds: Matrix) -> list[float]:
-    """`pearson` of each label column; both are (n_examples, n_labels) without NaN."""
-    columns = zip(np.asarray(gold).T.tolist(), np.asarray(preds).T.tolist(), strict=True)
-    return [pearson(gold_column, pred_column) for gold_column, pred_column in columns]
-
-
-def pearson_r(gold: Matrix, preds: Matrix) -> float:
-    """Mean over labels of `pearson`: the score of Track B."""
-    return mean_of(pearson_by_label(gold, preds))
 
 
 def spearman(gold: Sequence[float], preds: Sequence[float]) -> float:
@@ -272,10 +236,14 @@ def average_ranks(values: Matrix) -> NDArray[np.float64]:
     return np.asarray((last - (sizes - 1) / 2)[inverse.reshape(-1)], dtype=np.float64)
 
 
-def _weighted(gold: Matrix, preds: Matrix, value: Callable[[Counts], float]) -> float:
-    counts = count_labels(gold, preds)
-    total = sum(c.support for c in counts)
-    return sum(value(c) * c.support for c in counts) / total if total else 0.0
+def _weigh(value: Callable[[Counts], float]) -> Callable[[Sequence[Counts]], float]:
+    """The mean of a figure over labels, weighted by gold positives."""
+
+    def measure(counts: Sequence[Counts]) -> float:
+        total = sum(c.support for c in counts)
+        return sum(value(c) * c.support for c in counts) / total if total else 0.0
+
+    return measure
 
 
 def _exact_rows(gold: Matrix, answers: Matrix, beside: Beside) -> Matrix:
@@ -380,8 +348,8 @@ def _of_columns(name: str, measure: Callable[[Any, Any], float]) -> Metric:
     return Metric(name, compute)
 
 
-def _of_counts(name: str, measure: Callable[[Matrix, Matrix], float]) -> Metric:
-    return Metric(name, lambda gold, answers, beside: measure(gold, answers))
+def _of_counts(name: str, measure: Callable[[Sequence[Counts]], float]) -> Metric:
+    return Metric(name, lambda gold, answers, beside: measure(count_labels(gold, answers)))
 
 
 def _root_mean_square(gold: Sequence[float], preds: Sequence[float]) -> float:
@@ -397,11 +365,11 @@ def _mean_absolute(gold: Sequence[float], preds: Sequence[float]) -> float:
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        _of_counts("macro_f1", macro_f1),
-        _of_counts("micro_f1", micro_f1),
-        _of_counts("weighted_precision", weighted_precision),
-        _of_counts("weighted_recall", weighted_recall),
-        _of_counts("weighted_f1", weighted_f1),
+        _of_counts("macro_f1", lambda counts: mean_of([c.f1 for c in counts])),
+        _of_counts("micro_f1", lambda counts: pool_counts(counts).f1),
+        _of_counts("weighted_precision", _weigh(lambda c: c.precision)),
+        _of_counts("weighted_recall", _weigh(lambda c: c.recall)),
+        _of_counts("weighted_f1", _weigh(lambda c: c.f1)),
         _of_columns("pearson_r", pearson),
         _of_columns("pearson", correlation),
         _of_columns("spearman", spearman),

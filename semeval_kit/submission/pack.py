@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -16,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from semeval_kit.data.examples import Examples
 from semeval_kit.data.reference import Place, Reference
 from semeval_kit.errors import KitError
-from semeval_kit.files import write_atomic
+from semeval_kit.files import to_csv, write_atomic
 from semeval_kit.submission.archive import (
     Block,
     answer_labels,
@@ -185,7 +183,7 @@ def _write_member(
     back.problems.raise_if_any()
     for block in blocks:
         wanted = answers[:, block.columns]
-        if block.numeric:
+        if block.target.is_numeric:
             wanted = np.array(
                 [[float(layout.number_format.format(v)) for v in row] for row in wanted]
             )
@@ -197,15 +195,14 @@ def _write_member(
 def _check_values(
     path: Path, ids: tuple[str, ...], block: Block, values: NDArray[np.float64]
 ) -> None:
-    target = block.target
-    largest = target.largest
+    target, numeric, largest = block.target, block.target.is_numeric, block.target.largest
     with np.errstate(invalid="ignore"):
         allowed = np.isfinite(values)
-        if not block.numeric:
+        if not numeric:
             allowed &= (values == np.floor(values)) & (values >= 0) & (values <= largest)
     if not allowed.all():
         i, j = (int(k) for k in np.argwhere(~allowed)[0])
-        wanted = "a number" if block.numeric else f"a whole number from 0 to {largest}"
+        wanted = "a number" if numeric else f"a whole number from 0 to {largest}"
         raise KitError(
             f"{path}: id {ids[i]}: label '{target.labels[j]}' is {values[i, j]:g}; expected "
             f"{wanted}."
@@ -232,7 +229,7 @@ def _format_predictions(
             cells += block.spell(answers[i], layout.number_format)
         lines.append(cells)
     if layout.is_jsonl:
-        numbers = {name for block in blocks if block.numeric for name in block.header}
+        numbers = {name for block in blocks if block.target.is_numeric for name in block.header}
         rows = [
             ", ".join(
                 f"{json.dumps(name)}: {cell if name in numbers else json.dumps(cell)}"
@@ -245,9 +242,7 @@ def _format_predictions(
         lines.insert(0, list(header))
     if not layout.quoted:
         return "".join(layout.delimiter.join(line) + "\n" for line in lines).encode()
-    buffer = io.StringIO(newline="")
-    csv.writer(buffer, delimiter=layout.delimiter, lineterminator="\n").writerows(lines)
-    return buffer.getvalue().encode()
+    return to_csv([], lines, layout.delimiter).encode()
 
 
 def _order(layout: Member, ids: tuple[str, ...]) -> list[int]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semeval_kit.data.reference import Reference
-from semeval_kit.data.table import Problems, Record, decode_text, parse_table
+from semeval_kit.data.table import Form, Problems, Record, decode_text, parse_table
 from semeval_kit.plurals import count_noun
 from semeval_kit.submission.archive import Block, answer_labels, header_of, lay_out
 from semeval_kit.task.codec import split_names
@@ -175,7 +175,7 @@ class _RowReader:
         if self.reference is not None and self.layout.id_column:
             position = {row_id: i for i, row_id in enumerate(self.lines)}
             answers = answers[[position[row_id] for row_id in self.reference.ids]]
-        if np.isnan(answers).any() or any(block.numeric for block in self.blocks):
+        if np.isnan(answers).any() or any(block.target.is_numeric for block in self.blocks):
             return answers
         return answers.astype(np.int64)
 
@@ -200,16 +200,14 @@ class _RowReader:
         self, block: Block, row_id: str, cells: tuple[str, ...], line: int
     ) -> list[float]:
         """The cells of the layout columns: exactly 0, 1, ..., or real numbers."""
-        values = []
-        target = block.target
-        largest = target.largest
-        low, high = target.range or (0.0, 1.0)
+        values, numeric, largest = [], block.target.is_numeric, block.target.largest
+        low, high = block.target.range or (0.0, 1.0)
         for label, cell in zip(block.header, cells, strict=True):
             text = cell.strip(_SPACES)
-            value = _parse_number(text) if block.numeric else _parse_whole(text, largest)
+            value = _parse_number(text) if numeric else _parse_whole(text, largest)
             if value is None:
                 wanted = "a number. Write one"
-                if not block.numeric:
+                if not numeric:
                     digits = [str(k) for k in range(largest + 1)]
                     wanted = f"{', '.join(digits[:-1])} or {digits[-1]}. Write a whole number"
                 self.problems.add(
@@ -220,16 +218,14 @@ class _RowReader:
                 )
             else:
                 self.n_spaced += text != cell
-                self.n_outside += block.numeric and not low <= value <= high
+                self.n_outside += numeric and not low <= value <= high
             values.append(value or 0.0)
         return values
 
     def _read_names(self, block: Block, cell: str, line: int) -> list[float]:
-        target = block.target
+        target, text = block.target, cell.strip(_SPACES)
         values = [0.0] * len(target.labels)
-        text = cell.strip(_SPACES)
-        if text != cell:
-            self.n_spaced += 1
+        self.n_spaced += text != cell
         places = self.places[target.name]
         for name, count in Counter(_split_strictly(target, text)).items():
             if name not in places or count > 1:
@@ -298,7 +294,7 @@ def _read_records(
         if not problems.count:
             yield from _read_objects(text, header, problems)
         return
-    table = parse_table(data, problems, delimiter=layout.delimiter, quoted=layout.quoted)
+    table = parse_table(data, problems, Form(delimiter=layout.delimiter, quoted=layout.quoted))
     notes += table.notes
     if layout.blank_lines == "refused" and b"\n\n" in data.replace(b"\r\n", b"\n"):
         problems.add("holds blank lines. Remove them.", rule="blank_lines")

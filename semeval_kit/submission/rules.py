@@ -28,12 +28,7 @@ from numpy.typing import NDArray
 from semeval_kit.data.reference import Reference
 from semeval_kit.errors import KitError
 from semeval_kit.submission import metrics
-from semeval_kit.submission.archive import (
-    Contents,
-    is_macos_remains,
-    join_references,
-    match_member,
-)
+from semeval_kit.submission.archive import Contents, is_macos_remains, join_references, match_member
 from semeval_kit.submission.metrics import count_labels, pool_counts
 from semeval_kit.submission.reading import read_predictions
 from semeval_kit.task.schema import Member

@@ -17,11 +17,7 @@ from semeval_kit.data.texts import number_groups
 from semeval_kit.errors import KitError
 from semeval_kit.submission import metrics
 from semeval_kit.submission import rules as official
-from semeval_kit.submission.archive import (
-    Contents,
-    read_submission,
-    slice_answers,
-)
+from semeval_kit.submission.archive import Contents, read_submission, slice_answers
 from semeval_kit.submission.metrics import Beside, count_labels
 from semeval_kit.submission.rules import Answers, Rejected, find_members, read_language, read_shared
 from semeval_kit.task.metric_facts import METRIC_FACTS, NUMERIC, is_low
@@ -118,11 +114,7 @@ def score_submission(
     rules_name = rules or task.scoring.rules
     if rules_name not in get_args(Rules):
         raise KitError(f"rules '{rules_name}' are unknown. Use {', '.join(get_args(Rules))}.")
-    if rules_name != "generic" and set(task.scoring.metrics) - {
-        "macro_f1",
-        "micro_f1",
-        "pearson_r",
-    }:
+    if rules_name != "generic" and not set(task.scoring.metrics) <= set(official.METRICS_2025):
         raise KitError(f"task {task.name} has no rules of {rules_name}. Use --rules generic.")
     contents = read_submission(submission_path)
     if contents.hazards:
@@ -285,22 +277,12 @@ def _score_labels(task: Task, answers: Answers) -> tuple[LabelScore, ...]:
     counts = count_labels(gold, preds)
     scores = []
     for i, (label, count) in enumerate(zip(answers.reference.labels, counts, strict=True)):
-        r = None
         if kinds[i] in NUMERIC:
             continue
-        if kinds[i] == "intensity":
-            r = metrics.pearson(gold[:, i].tolist(), preds[:, i].tolist())
-        scores.append(
-            LabelScore(
-                label,
-                count.support,
-                count.tp + count.fp,
-                count.precision,
-                count.recall,
-                count.f1,
-                r,
-            )
-        )
+        figures = (count.support, count.tp + count.fp, count.precision, count.recall, count.f1)
+        graded = kinds[i] == "intensity"
+        r = metrics.pearson(gold[:, i].tolist(), preds[:, i].tolist()) if graded else None
+        scores.append(LabelScore(label, *figures, r))
     return tuple(scores)
 
 

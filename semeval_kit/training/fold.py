@@ -241,7 +241,7 @@ def load_fold(run: Run, fold: int) -> FoldModel:
     return model
 
 
-def load_model_dir(folder: Path, max_length: int, dtype: torch.dtype = torch.float32) -> FoldModel:
+def load_model_dir(folder: Path, max_length: int) -> FoldModel:
     """Load a model folder that a fold wrote, after checking every file against its manifest.
 
     Raises:
@@ -255,7 +255,7 @@ def load_model_dir(folder: Path, max_length: int, dtype: torch.dtype = torch.flo
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.padding_side = "right"
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return FoldModel(tokenizer, load_model(folder, dtype).to(device), max_length)
+    return FoldModel(tokenizer, load_model(folder).to(device), max_length)
 
 
 def _finish_fold(run: Run, fold: int, rows: _FoldRows, probs: NDArray[Any], facts: Event) -> None:

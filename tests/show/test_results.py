@@ -14,7 +14,7 @@ from semeval_kit.files import read_json, write_json
 from semeval_kit.run.directory import Run
 from semeval_kit.show.answers import read_answers
 from semeval_kit.show.results import read_results
-from semeval_kit.submission.metrics import macro_f1, micro_f1, pearson_r
+from semeval_kit.submission.metrics import METRICS
 
 
 def test_one_figure_has_one_set_of_digits(made_runs, make_run, tmp_path):
@@ -84,8 +84,8 @@ def test_dev_and_test_scores_are_the_official_metrics_of_the_predictions(made_ru
     for split in ("dev", "test"):
         answers = read_answers(made_run, split)
         found = results.split_score(split)
-        assert found.measures["macro_f1"] == macro_f1(answers.gold, answers.tuned)
-        assert found.measures["micro_f1"] == micro_f1(answers.gold, answers.tuned)
+        assert found.measures["macro_f1"] == METRICS["macro_f1"](answers.gold, answers.tuned)
+        assert found.measures["micro_f1"] == METRICS["micro_f1"](answers.gold, answers.tuned)
         low, high = found.interval
         assert low < found.score < high
     official = read_json(made_run.score_file)["languages"][0]["metrics"]["macro_f1"]
@@ -110,8 +110,8 @@ def test_languages_are_averaged_and_a_missing_label_does_not_count(made_runs):
     answers = read_answers(run, "dev")
     rows = {code: np.array(answers.examples.languages) == code for code in ("eng", "afr")}
     by_hand = [
-        macro_f1(answers.gold[rows["eng"]], answers.tuned[rows["eng"]]),
-        macro_f1(answers.gold[rows["afr"]][:, :4], answers.tuned[rows["afr"]][:, :4]),
+        METRICS["macro_f1"](answers.gold[rows["eng"]], answers.tuned[rows["eng"]]),
+        METRICS["macro_f1"](answers.gold[rows["afr"]][:, :4], answers.tuned[rows["afr"]][:, :4]),
     ]
     assert found.languages == {"eng": by_hand[0], "afr": by_hand[1]}
     assert found.score == pytest.approx(np.mean(by_hand))
@@ -125,7 +125,7 @@ def test_intensity_is_scored_by_pearson(made_runs):
     results = read_results(run, ["dev"], n_resamples=20)
     answers = read_answers(run, "dev")
     assert results.metric == "pearson_r"
-    assert results.split_score("dev").score == pearson_r(answers.gold, answers.tuned)
+    assert results.split_score("dev").score == METRICS["pearson_r"](answers.gold, answers.tuned)
     assert results.split_score("dev").labels[0].precision is None
 
 
