@@ -224,7 +224,7 @@ class _Fetch:
         """Write a file unless it is there with the same content."""
         name = self._name(split, language)
         path = self.folder / name
-        if any(file.path == name for file in self.files):
+        if any(other.path == name for other in self.files):
             return  # one file for several splits or languages
         self._verify(name)
         if path.exists() and path.read_bytes() != content:
@@ -234,6 +234,7 @@ class _Fetch:
             )
         if path.exists():
             self.kept.append(name)
+            file = self._describe(name, path, split, language, path)
         else:
             # Read before it gets its name: a file with problems is never left in place. Its path
             # ends as it will, because that says how it is spelled.
@@ -242,11 +243,11 @@ class _Fetch:
                 place.parent.mkdir(parents=True, exist_ok=True)
             try:
                 part.write_bytes(content)
-                self._describe(name, part, split, language, origin or path)
+                file = self._describe(name, part, split, language, origin or path)
                 os.replace(part, path)
             finally:
                 shutil.rmtree(self.folder / ".part")
-        self.files.append(self._describe(name, path, split, language, path))
+        self.files.append(file)
 
     def copy_others(self, source: Path, language: str) -> None:
         """Copy further files of a split, labels that lie apart and auxiliary targets, if there."""

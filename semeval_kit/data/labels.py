@@ -185,7 +185,7 @@ class LabelReader:
     def _note_outside(self) -> None:
         """Say once for each label which rows lie outside the range, and what range holds them."""
         for label, numbers in self._outside.items():
-            low, high = self.target.range or (0.0, 1.0)
+            low, high = self.target.limits
             least, most = min(numbers.values()), max(numbers.values())
             key = "range" if self.target.name == "main" else f"targets.{self.target.name}.range"
             wide = f"[{min(low, least):.12g}, {max(high, most):.12g}]"

@@ -23,10 +23,9 @@ from semeval_kit.data.examples import (
     read_split,
     split_patterns,
 )
-from semeval_kit.data.folds import find_group_column
 from semeval_kit.data.labels import Wanted
 from semeval_kit.data.reference import read_reference
-from semeval_kit.data.rows import read_rows
+from semeval_kit.data.rows import read_columns, read_rows
 from semeval_kit.data.texts import (
     Keys,
     Note,
@@ -41,6 +40,9 @@ from semeval_kit.task.schema import FILE_KINDS, SPLITS, fill_language
 from semeval_kit.task.task import Task
 
 USUAL_FOLDS = 5
+MAX_SHARE = 0.7
+"""A column that may be a group has at most so many values per row."""
+MIN_VALUES = 6
 MAX_NAMED = 3
 NO_DEV_LABELS = Note(
     "has no labels (not released yet?): it cannot be scored, nor trained on", "warning"
@@ -342,12 +344,36 @@ def _look_for_groups(tasks: Sequence[Task], folder: Path, seen: Sequence[_Seen])
                     f"(first: {sorted(both)[0]!r})"
                 )
             if not task.data.has_groups:
-                columns |= find_group_column(task, folder, language)
+                columns |= _find_group_column(task, folder, language)
         for column, words in columns.items():
             yield (
                 f"{task.name}: column '{column}' looks like a group ({words}): name it in the "
                 "task file as data.group_column"
             )
+
+
+def _find_group_column(task: Task, folder: Path, language: str) -> dict[str, str]:
+    """The coarsest column whose values train rows share and no dev row has, with its counts."""
+    places = [find_file(task, folder, split, language) for split in ("train", "dev")]
+    tables = [
+        read_columns(task, path, Wanted(language, split, labels=None))
+        for path, split in zip(places, ("train", "dev"), strict=True)
+        if path is not None
+    ]
+    roles = {task.data.id_column, task.data.split_column, task.data.language_column}
+    roles |= {column for target in task.targets for column in (*target.columns, target.column)}
+    likely = {}
+    for column in tables[0].keys() - roles if len(tables) == 2 else ():
+        train, dev = tables[0][column], tables[1].get(column, [])
+        values = set(train)
+        several = MIN_VALUES <= len(values) <= MAX_SHARE * len(train) and len(set(dev)) > 1
+        if several and not values & set(dev):
+            likely[column] = len(values)
+    if not likely:
+        return {}
+    column = min(sorted(likely), key=lambda name: likely[name])
+    n_rows = len(tables[0][column])
+    return {column: f"{n_rows:,} rows of train share {likely[column]:,} values, none is in dev"}
 
 
 def _find_missing(task: Task, folder: Path, split: str, codes: Sequence[str]) -> list[str]:

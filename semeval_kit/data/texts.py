@@ -7,7 +7,7 @@ collapsing of blanks, the rule with which the overlaps of SemEval-2025 Task 11 w
 from __future__ import annotations
 
 import unicodedata
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -93,26 +93,21 @@ def _number_keys(keys: Iterable[object]) -> list[int]:
 
 def _tie_pairs(texts: Sequence[str]) -> NDArray[np.int64]:
     """Groups of rows; `texts` are the first text of every row, then the second of every row."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     n_rows = len(texts) // 2
-    counts = Counter(texts)
-    most = max(_TYING_ROWS, _TYING_SHARE * n_rows)
-    parents = list(range(n_rows))
-
-    def find_root(row: int) -> int:
-        while parents[row] != row:
-            parents[row] = parents[parents[row]]
-            row = parents[row]
-        return row
-
-    holders: dict[object, int] = {}
-    for place, text in enumerate(texts):
-        row = place % n_rows
-        if counts[text] <= most:
-            parents[find_root(row)] = find_root(holders.setdefault(text, row))
+    numbers = np.array(_number_keys(texts), dtype=np.int64)
+    counts = np.bincount(numbers)
+    ties = counts[numbers] <= max(_TYING_ROWS, _TYING_SHARE * n_rows)
     # Rows that say the very same stay together, whatever their texts tie.
-    for row, both in enumerate(zip(texts[:n_rows], texts[n_rows:], strict=True)):
-        parents[find_root(row)] = find_root(holders.setdefault(both, row))
-    return np.array(_number_keys(map(find_root, range(n_rows))), dtype=np.int64)
+    both = np.array(_number_keys(zip(texts[:n_rows], texts[n_rows:], strict=True)), dtype=np.int64)
+    rows = np.concatenate([np.tile(np.arange(n_rows), 2)[ties], np.arange(n_rows)])
+    keys = n_rows + np.concatenate([numbers[ties], len(counts) + both])
+    size = n_rows + len(counts) + n_rows
+    graph = coo_array((np.ones(len(rows)), (rows, keys)), shape=(size, size))
+    _, parts = connected_components(graph, directed=False)
+    return np.array(_number_keys(parts[:n_rows].tolist()), dtype=np.int64)
 
 
 def whole_texts(examples: Examples) -> Sequence[str]:

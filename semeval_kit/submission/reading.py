@@ -201,7 +201,7 @@ class _RowReader:
     ) -> list[float]:
         """The cells of the layout columns: exactly 0, 1, ..., or real numbers."""
         values, numeric, largest = [], block.target.is_numeric, block.target.largest
-        low, high = block.target.range or (0.0, 1.0)
+        low, high = block.target.limits
         for label, cell in zip(block.header, cells, strict=True):
             text = cell.strip(_SPACES)
             value = _parse_number(text) if numeric else _parse_whole(text, largest)

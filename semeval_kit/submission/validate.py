@@ -141,17 +141,7 @@ def validate_contents(
 ) -> Validation:
     """Check what a zip or folder holds; see `validate_submission`."""
     validation = Validation()
-    for hazard in contents.hazards:
-        validation.refuse(task, hazard.rule, hazard.message, None)
-    if contents.passed_over:
-        validation.warnings.append(
-            f"{len(contents.passed_over)} remains of macOS (first: '{contents.passed_over[0]}'): "
-            "scorers skip them"
-        )
-    name, wanted = Path(contents.place).name, task.submission.zip_name
-    if contents.is_zip and wanted and name != wanted:
-        validation.warnings.append(f"the zip is named '{name}'; the site expects '{wanted}'")
-    _check_folder_names(task, contents, validation)
+    _judge_archive(task, contents, validation)
     strange = not any(_fits_name(task, path) for path in contents.files)
     fitting = _find_fitting_tasks(task, contents) if strange else []
     members = _find_members(task, contents, validation, rename=not fitting)
@@ -187,6 +177,33 @@ def validate_contents(
         )
         validation.findings.insert(0, Finding("other_task", message))
     return validation
+
+
+def _judge_archive(task: Task, contents: Contents, validation: Validation) -> None:
+    """Note what is wrong with a zip or folder, whatever its files say."""
+    for hazard in contents.hazards:
+        validation.refuse(task, hazard.rule, hazard.message, None)
+    if contents.passed_over:
+        validation.warnings.append(
+            f"{len(contents.passed_over)} remains of macOS (first: '{contents.passed_over[0]}'): "
+            "scorers skip them"
+        )
+    name, wanted = Path(contents.place).name, task.submission.zip_name
+    if contents.is_zip and wanted and name != wanted:
+        validation.warnings.append(f"the zip is named '{name}'; the site expects '{wanted}'")
+    # A folder named like a prediction file stops the official scorer, if it takes it for one.
+    folders = contents.all_folders()
+    try:
+        taken = rules.find_members_2026([*contents.files, *folders])
+    except Rejected:
+        taken = {}
+    for folder in folders:
+        match = match_member(task, folder)
+        if match:
+            passed_over = match[1] in task.scoring.languages and taken.get(match[1]) != folder
+            message = f"'{folder}' is a folder named like a prediction file. Rename it."
+            official = None if passed_over else "IsADirectoryError"
+            validation.refuse(task, "folder_named_so", message, official)
 
 
 def _judge_member(
@@ -339,23 +356,6 @@ def _note_missing(
         elif lacking:
             message = f"{contents.place}: {names} is missing. Predict its targets too."
             validation.refuse(task, "missing_member", message, None)
-
-
-def _check_folder_names(task: Task, contents: Contents, validation: Validation) -> None:
-    """A folder named like a prediction file stops the official scorer, if it takes it for one."""
-    folders = contents.all_folders()
-    try:
-        taken = rules.find_members_2026([*contents.files, *folders])
-    except Rejected:
-        taken = {}
-    for folder in folders:
-        match = match_member(task, folder)
-        if match:
-            language = match[1]
-            passed_over = language in task.scoring.languages and taken.get(language) != folder
-            message = f"'{folder}' is a folder named like a prediction file. Rename it."
-            official = None if passed_over else "IsADirectoryError"
-            validation.refuse(task, "folder_named_so", message, official)
 
 
 def _check_folder(

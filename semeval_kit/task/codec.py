@@ -63,7 +63,7 @@ def encode_target(target: Target, labels: NDArray[np.float64]) -> NDArray[np.flo
         events[np.isnan(labels)] = np.nan
         return events.reshape(len(labels), -1)
     if target.kind == "regression":
-        low, high = _range(target)
+        low, high = target.limits
         return (labels - low) / (high - low)
     return labels.astype(np.float64)
 
@@ -78,7 +78,7 @@ def decode_targets(target: Target, columns: NDArray[np.float64]) -> NDArray[np.f
         by_label = columns.reshape(len(columns), -1, target.max_intensity)
         return np.asarray(by_label.sum(axis=2), dtype=np.float64)
     if target.kind == "regression":
-        low, high = _range(target)
+        low, high = target.limits
         numbers = low + columns * (high - low)
         return np.clip(numbers, low, high) if target.bounded else numbers
     return columns
@@ -108,7 +108,7 @@ def settle_scopes(target: Target, probs: NDArray[np.float64], labels: NDArray[An
 def read_value(target: Target, cell: str) -> float | None:
     """The value of a cell of the layout columns; None if it is none of this target's."""
     if target.is_numeric:
-        low, high = (0.0, 1.0) if target.kind == "distribution" else _range(target)
+        low, high = target.limits
         value = read_number(target, cell)
         return value if low <= value <= high else None
     text = target.values.get(cell.strip(), cell.strip())
@@ -127,8 +127,7 @@ def read_number(target: Target, cell: str) -> float:
 def describe_values(target: Target) -> str:
     """What `read_value` accepts, in words."""
     if target.is_numeric:
-        low, high = (0.0, 1.0) if target.kind == "distribution" else _range(target)
-        return f"a number from {low:g} to {high:g}"
+        return "a number from {:g} to {:g}".format(*target.limits)
     largest = target.file_max_value
     return "0 or 1" if largest == 1 else f"a whole number from 0 to {largest}"
 
@@ -167,8 +166,3 @@ def spell_labels(
         members = [name for name in names if name not in target.scopes]
         return (_SCOPE_MARK.join([*scopes[:1], target.joiner.join(members)]),)
     return (target.joiner.join(names) if names else target.none_word,)
-
-
-def _range(target: Target) -> tuple[float, float]:
-    assert target.range is not None, "the check of the task file wants a range"
-    return target.range

@@ -204,6 +204,11 @@ class Target(TargetTable):
         return self.kind in EXCLUSIVE
 
     @property
+    def limits(self) -> tuple[float, float]:
+        """Least and largest number of a label, for the kinds that are numbers."""
+        return (self.range or (0.0, 1.0)) if self.kind == "regression" else (0.0, 1.0)
+
+    @property
     def largest(self) -> int:
         """Largest value of a label, for the kinds that count: 1, or the highest intensity."""
         return self.max_intensity if self.kind == "intensity" else 1

@@ -11,7 +11,8 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,6 @@ class FrozenReader:
     revision: str
     max_length: int
     folder: Path | None
-    _loaded: list[Any] = field(default_factory=list, repr=False)
 
     @classmethod
     def of(cls, run: Run) -> FrozenReader:
@@ -203,7 +203,7 @@ class FrozenReader:
         from semeval_kit.training.batches import pad_batch, plain_batches
         from semeval_kit.training.tokens import encode_texts
 
-        tokenizer, model = self._load()
+        tokenizer, model = self.loaded
         tokens = encode_texts(tokenizer, texts, self.max_length)
         vectors: list[Any] = [None] * len(texts)
         done = 0
@@ -225,18 +225,15 @@ class FrozenReader:
                 tell(done)
         return np.asarray(np.stack(vectors), dtype=np.float64)
 
-    def _load(self) -> tuple[Any, Any]:
-        if not self._loaded:
-            import torch
+    @cached_property
+    def loaded(self) -> tuple[Any, Any]:
+        """The encoder's tokenizer and network, on the fastest device there is."""
+        import torch
 
-            from semeval_kit.training.encoder import load_bare, load_tokenizer
+        from semeval_kit.training.encoder import load_bare, load_tokenizer
 
-            tokenizer = load_tokenizer(self)
-            model = load_bare(self)
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-            self._loaded.extend((tokenizer, model.to(device).eval()))
-        tokenizer, model = self._loaded
-        return tokenizer, model
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        return load_tokenizer(self), load_bare(self).to(device).eval()  # type: ignore[arg-type]
 
 
 class Scaled:

@@ -90,10 +90,10 @@ def fit_heads(
     """
     parts = _split(groups, seed)
     heads = []
-    fitted = _FITTED if hasattr(features, "tocsr") else _FITTED_DENSE
+    is_dense = not hasattr(features, "tocsr")
     for kind, columns in kinds:
         gold = targets[:, columns]
-        for name in fitted[kind]:
+        for name in _FITTED[kind][is_dense]:
             head, score = _fit_head(name, features, gold, parts, columns.start)
             if n_agreeing and kind in NUMERIC:
                 agreeing = features[:, :n_agreeing]
@@ -305,25 +305,16 @@ _METHODS = {
     "bayes": _Method(_fit_bayes, _judge_ranking, "sigmoid", (10.0, 30.0, 100.0)),
     "multinomial": _Method(_fit_multinomial, _judge_likelihood, "softmax", (1.0, 4.0, 16.0)),
     "ridge": _Method(_fit_ridge, _judge_distance, "identity", (0.3, 1.0, 3.0)),
-}
-_METHODS |= {
     _AGREEMENT: _Method(_fit_ridge, _judge_distance, "identity", (1.0, 10.0, 100.0)),
     "dense": _Method(_fit_binary, _judge_ranking, "sigmoid", _DENSE),
     "dense multinomial": _Method(_fit_multinomial, _judge_likelihood, "softmax", _DENSE),
     "dense ridge": _Method(_fit_ridge, _judge_distance, "identity", (100.0, 1000.0, 10000.0)),
 }
-# How the targets of a kind are fitted: by the mean of these.
+# How the targets of a kind are fitted on sparse features, and on dense ones: by the mean of these.
 _FITTED = {
-    "multilabel": ("logistic", "bayes"),
-    "intensity": ("logistic", "bayes"),
-    "singlelabel": ("multinomial",),
-    "regression": ("ridge",),
-    "distribution": ("ridge",),
-}
-_FITTED_DENSE = {
-    "multilabel": ("dense",),
-    "intensity": ("dense",),
-    "singlelabel": ("dense multinomial",),
-    "regression": ("dense ridge",),
-    "distribution": ("dense ridge",),
+    "multilabel": (("logistic", "bayes"), ("dense",)),
+    "intensity": (("logistic", "bayes"), ("dense",)),
+    "singlelabel": (("multinomial",), ("dense multinomial",)),
+    "regression": (("ridge",), ("dense ridge",)),
+    "distribution": (("ridge",), ("dense ridge",)),
 }

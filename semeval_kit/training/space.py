@@ -11,11 +11,9 @@ from semeval_kit.errors import KitError
 from semeval_kit.training.recipe import Recipe, make_recipe, peak_lr, read_toml
 
 # What decides which rows judge, or what is no part of learning, is the same for all trials.
+_FOLDS = "the folds are the same for all trials, so that they can be compared"
 _SHARED = {
-    "folds": "the folds are the same for all trials, so that they can be compared",
-    "holdout": "the folds are the same for all trials, so that they can be compared",
-    "holdout_split": "the folds are the same for all trials, so that they can be compared",
-    "refold": "the folds are the same for all trials, so that they can be compared",
+    **dict.fromkeys(("folds", "holdout", "holdout_split", "refold"), _FOLDS),
     "seed": "the seed is the same for all trials, so that they can be compared",
     "revision": "it belongs to the encoder",
     "extra": "the rows are the same for all trials, so that they can be compared",

@@ -225,6 +225,7 @@ def _encode(
 
 
 def _count(tokenizer: Any, texts: Sequence[str]) -> list[int]:
+    """Tokens of each text, without special ones."""
     if not texts:
         return []
     encoded = tokenizer(list(texts), add_special_tokens=False, verbose=False)
@@ -238,12 +239,11 @@ def _add_contexts(
     texts, pairs, contexts = inputs
     # One more: tokens at the seam of pair and context may be others than those of either.
     taken = tokenizer.num_special_tokens_to_add(pair=True) + 1
-    plain = {"add_special_tokens": False, "verbose": False}
-    lengths = [len(ids) for ids in tokenizer(list(texts), **plain)["input_ids"]]
-    if pairs:
-        beside = tokenizer(list(pairs), **plain)["input_ids"]
-        lengths = [a + len(ids) for a, ids in zip(lengths, beside, strict=True)]
-    encoded = tokenizer(list(contexts), return_offsets_mapping=True, **plain)
+    parts = [_count(tokenizer, part) for part in (texts, pairs) if part]
+    lengths = [sum(row) for row in zip(*parts, strict=True)]
+    encoded = tokenizer(
+        list(contexts), add_special_tokens=False, verbose=False, return_offsets_mapping=True
+    )
     seconds = []
     for row, context in enumerate(contexts):
         ends = [end for _, end in encoded["offset_mapping"][row]]

@@ -28,7 +28,7 @@ def reader(tiny_bert: Path, tmp_path: Path) -> FrozenReader:
 
 def test_features_are_the_means_of_two_layers(reader: FrozenReader) -> None:
     values = reader.read(TEXTS)
-    tokenizer, model = reader._load()
+    tokenizer, model = reader.loaded
     one = tokenizer(TEXTS[2], return_tensors="pt")
     with torch.no_grad():
         layers = model(**one, output_hidden_states=True).hidden_states
