@@ -100,14 +100,9 @@ def read_reference(task: Task, path: Path, language: str, split: str = "test") -
     rows = read_rows(task, path, Wanted(language, "gold", labels=None, part=split, texts=False))
     main = task.main_targets
     place = {name: i for i, name in enumerate(task.label_names)}
-    if len(main) == 1:
-        labels = rows.label_order
-        name_of = dict(zip(main[0].labels, main[0].label_names, strict=True))
-        columns = [place[name_of[label]] for label in labels]
-    else:
-        labels = tuple(name for target in main for name in target.label_names)
-        columns = [place[label] for label in labels]
-    values = rows.labels[:, columns]
+    labels = task.name_answers(rows.label_order)
+    name_of = dict(zip(main[0].labels, main[0].label_names, strict=True)) if len(main) == 1 else {}
+    values = rows.labels[:, [place[name_of.get(label, label)] for label in labels]]
     numeric = any(target.is_numeric for target in main)
     blank = np.isnan(values)
     gold: NDArray[Any] | None = values

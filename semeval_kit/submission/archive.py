@@ -60,16 +60,6 @@ class Block:
         return spell_labels(self.target, answers[self.columns], number_format)
 
 
-def answer_labels(task: Task, language: str, reference: Reference | None = None) -> tuple[str, ...]:
-    """Names of the columns of answers: the language's labels, or those of all main targets."""
-    if reference:
-        return reference.labels
-    main = task.main_targets
-    if len(main) > 1:
-        return tuple(name for target in main for name in target.label_names)
-    return task.labels_for(language)
-
-
 def slice_answers(task: Task, labels: tuple[str, ...]) -> dict[str, slice]:
     """Target -> its columns among the columns of answers, whose names are `labels`."""
     main, slices, start = task.main_targets, dict[str, slice](), 0

@@ -17,7 +17,6 @@ from semeval_kit.errors import KitError
 from semeval_kit.files import to_csv, write_atomic
 from semeval_kit.submission.archive import (
     Block,
-    answer_labels,
     header_of,
     is_shared,
     lay_out,
@@ -49,9 +48,9 @@ def write_predictions(
     path = Path(path)
     values = _main_columns(task, examples, np.asarray(preds), path)
     rows = [i for i, other in enumerate(examples.languages) if other == language]
-    labels = answer_labels(task, language)
+    order_of_header = examples.label_order.get(language)
+    labels = task.name_answers(order_of_header or task.labels_for(language))
     if len(task.main_targets) == 1:
-        labels = examples.label_order.get(language) or labels
         main = task.main_targets[0]
         plain = dict(zip(main.label_names, main.labels, strict=True))
         order = [plain.get(name, name) for name in examples.label_names]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from semeval_kit.data.reference import Reference
 from semeval_kit.data.table import Form, Problems, Record, decode_text, parse_table
 from semeval_kit.plurals import count_noun
-from semeval_kit.submission.archive import Block, answer_labels, header_of, lay_out
+from semeval_kit.submission.archive import Block, header_of, lay_out
 from semeval_kit.task.codec import split_names
 from semeval_kit.task.schema import SPLITS, Member, Target
 from semeval_kit.task.task import Task, nearest
@@ -51,7 +51,7 @@ def read_predictions(
     """Read a prediction file; without a reference ids and row count are not checked."""
     layout = layout or task.submission.layouts[0]
     problems = Problems(name)
-    labels = answer_labels(task, language, reference)
+    labels = reference.labels if reference else task.name_answers(task.labels_for(language))
     blocks = lay_out(task, layout, labels)
     rows = _RowReader(task, layout, blocks, reference, problems)
     header, notes = header_of(layout, blocks), list[str]()

@@ -85,7 +85,7 @@ class Validation:
     unchecked: list[str] = field(default_factory=list)
     """Prediction files whose ids were compared with nothing, for want of a test file."""
 
-    def refuse(self, task: Task, rule: str, message: str, official: str | None) -> None:
+    def refuse(self, task: Task, rule: str, message: str, official: str | None = None) -> None:
         """Note a finding; `official` is what the official scorer says, None if it accepts."""
         stricter = task.scoring.rules != "generic" and official is None and rule in STRICTER
         self.findings.append(Finding(rule, message, stricter))
@@ -182,7 +182,7 @@ def validate_contents(
 def _judge_archive(task: Task, contents: Contents, validation: Validation) -> None:
     """Note what is wrong with a zip or folder, whatever its files say."""
     for hazard in contents.hazards:
-        validation.refuse(task, hazard.rule, hazard.message, None)
+        validation.refuse(task, hazard.rule, hazard.message)
     if contents.passed_over:
         validation.warnings.append(
             f"{len(contents.passed_over)} remains of macOS (first: '{contents.passed_over[0]}'): "
@@ -305,7 +305,7 @@ def _find_members(
                     f"'{path}' is no prediction file. Name it {expected}, spelled exactly so, or "
                     "leave it out."
                 )
-            validation.refuse(task, "other_file", message, None)
+            validation.refuse(task, "other_file", message)
         elif match[1] is not None and match[1] not in task.scoring.languages:
             hint = nearest(match[1], task.scoring.languages)
             message = (
@@ -315,7 +315,7 @@ def _find_members(
         else:
             if match in members:
                 message = f"'{members[match]}' and '{path}' are of one language. Keep one."
-                validation.refuse(task, "two_files", message, None)
+                validation.refuse(task, "two_files", message)
             members[match] = path
             _check_folder(task, match[0], path, contents, validation)
     if not members and not contents.hazards:
@@ -355,7 +355,7 @@ def _note_missing(
             )
         elif lacking:
             message = f"{contents.place}: {names} is missing. Predict its targets too."
-            validation.refuse(task, "missing_member", message, None)
+            validation.refuse(task, "missing_member", message)
 
 
 def _check_folder(
@@ -369,7 +369,7 @@ def _check_folder(
     if task.scoring.rules == "2026":
         validation.warnings.append(f"{message} The scorer of 2026 takes any folder.")
     else:
-        validation.refuse(task, "folder", message, None)
+        validation.refuse(task, "folder", message)
 
 
 def _train_shares(

@@ -178,6 +178,11 @@ class Task(Section):
         tables = {name: t for name, t in self.target_tables.items() if not t.auxiliary}
         return self.model_copy(update={"target_tables": tables})
 
+    def name_answers(self, labels: tuple[str, ...]) -> tuple[str, ...]:
+        """Names of the columns of answers: of one target a language's labels, else those of all."""
+        main = self.main_targets
+        return labels if len(main) == 1 else tuple(n for target in main for n in target.label_names)
+
     @property
     def max_value(self) -> int:
         """Largest value of a label in `Examples` and in predictions."""
