@@ -40,28 +40,28 @@ _TRAINING = {
     *("with_models", "exported", "published"),
 }
 
-# Every test of these draws a whole page, or several figures.
-_DRAWING = ("test_report", "test_sentences", "test_explain_files")
-
-
-_IMPORTS_TORCH = re.compile(r"^(import|from) (torch|semeval_kit\.training\.fold)\b", re.MULTILINE)
+# Modules of which no test is quick: they import torch, or say so of all their tests.
+_NONE_QUICK = re.compile(
+    r"^(import|from) (torch|semeval_kit\.training\.fold)\b|^pytestmark = .*(trains|slow)\b",
+    re.MULTILINE,
+)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave modules that import torch unread where tests that train are not wanted: it is slow."""
-    if "not trains" not in config.getoption("markexpr") or collection_path.suffix != ".py":
+    """Leave modules without a quick test unread where only these are wanted: reading is slow."""
+    only_quick = config.getoption("markexpr") == "not trains and not slow"
+    if not only_quick or collection_path.suffix != ".py":
         return None
-    text = collection_path.read_text(encoding="utf-8")
-    return True if _IMPORTS_TORCH.search(text) else None
+    return True if _NONE_QUICK.search(collection_path.read_text(encoding="utf-8")) else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests that train by what they ask for; a browser, all languages or a page are slow."""
+    """Mark tests that train by what they ask for; a browser or all languages are slow."""
     for item in items:
         asked = set(getattr(item, "fixturenames", ()))
         if _TRAINING & asked or "torch" in getattr(item.module, "__dict__", {}):
             item.add_marker(pytest.mark.trains)
-        if {"browser", "official_data"} & asked or item.path.stem in _DRAWING:
+        if {"browser", "official_data"} & asked:
             item.add_marker(pytest.mark.slow)
 
 

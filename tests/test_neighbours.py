@@ -19,6 +19,8 @@ from semeval_kit.task.codec import target_names
 from semeval_kit.task.schema import fill_language
 from semeval_kit.task.task import Task, list_tasks, load_task
 
+pytestmark = pytest.mark.trains
+
 SIZES = {"train": 40, "dev": 10, "test": 10}
 OTHER_SHAPES = ("demo", "semeval2019-task6", "semeval2023", "semeval2024", "semeval2026-task5")
 """Not one file per split and language with a text in each row: see tests/data/test_shapes.py."""

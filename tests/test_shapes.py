@@ -21,6 +21,8 @@ from semeval_kit.run.directory import read_json, read_probs
 from semeval_kit.run.stages import Engine, run_all
 from semeval_kit.task.codec import target_names
 
+pytestmark = pytest.mark.trains
+
 FILLERS = ("bara", "dosi", "kilu", "meno", "noba", "wondi", "grumo", "tremba")
 SIZES = {"train": 40, "dev": 10, "test": 10}
 Maker = Callable[[Path, str, int, random.Random], None]
@@ -207,7 +209,6 @@ def test_from_files_to_a_zip(
         assert set(run.task.scoring.metrics) <= set(score["languages"][0]["metrics"])
 
 
-@pytest.mark.trains
 def test_what_is_said_of_several_targets_names_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,8 @@ from click.testing import CliRunner, Result
 from semeval_kit.cli import main
 from semeval_kit.run.directory import Run
 
+pytestmark = pytest.mark.trains
+
 HOSTILE = "<img src=x onerror=alert(1)> wondi </script><script>alert(2)</script> =1+1"
 
 

@@ -24,6 +24,8 @@ from semeval_kit.run.directory import Run
 from semeval_kit.show.answers import read_rule
 from semeval_kit.task.task import load_task
 
+pytestmark = pytest.mark.trains
+
 TASK = """
 name = "ratings"
 title = "Ratings of made-up pairs"

@@ -12,6 +12,8 @@ from click.testing import CliRunner, Result
 
 from semeval_kit.cli import main
 
+pytestmark = pytest.mark.trains
+
 pytest.importorskip("optuna", reason="optuna is not installed")
 
 Call = Callable[..., Result]

@@ -11,6 +11,8 @@ import pytest
 
 from semeval_kit.run import stages
 
+pytestmark = pytest.mark.trains
+
 
 @pytest.fixture
 def faults(monkeypatch: pytest.MonkeyPatch) -> ModuleType:

@@ -28,6 +28,8 @@ from semeval_kit.run.directory import Run
 from semeval_kit.run.stages import Engine, Plan, run_all
 from semeval_kit.submission.validate import validate_submission
 
+pytestmark = pytest.mark.trains
+
 TRACK_C = "semeval2025-task11-c"
 SHORT = {"epochs": 1, "holdout": 0.4}
 Event = dict[str, Any]
@@ -553,7 +555,6 @@ class Command:
         self.process.wait()
 
 
-@pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been(
     make_plan: Callable[..., Plan],
     tiny_data: Path,

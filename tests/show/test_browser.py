@@ -12,6 +12,8 @@ from semeval_kit.run.directory import Run, write_json
 from semeval_kit.show.figures.pictures import write_figures
 from semeval_kit.show.report import write_report
 
+pytestmark = pytest.mark.slow
+
 FIGURES = """
 [...document.querySelectorAll('figure img')].map(image => {
   const box = image.getBoundingClientRect();

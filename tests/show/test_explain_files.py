@@ -33,6 +33,8 @@ from semeval_kit.show.explain.page import (
     show_target,
 )
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("matplotlib")
 
 LABELS = ("anger", "fear", "joy")

@@ -282,7 +282,8 @@ PICTURES = {
 
 
 @pytest.mark.parametrize(
-    "name", ["demo", pytest.param("intensity", marks=pytest.mark.slow), "single"]
+    "name",
+    [*(pytest.param(name, marks=pytest.mark.slow) for name in ("demo", "intensity")), "single"],
 )
 def test_a_run_gets_the_pictures_that_suit_its_kind(made_run, made_runs, tmp_path, name):
     run = copy_run(made_run if name == "demo" else made_runs[name], tmp_path)

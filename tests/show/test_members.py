@@ -17,6 +17,8 @@ from semeval_kit.show.paper import write_paper
 from semeval_kit.show.report import render_report
 from semeval_kit.show.tables_of_comparisons import tabulate_comparison
 
+pytestmark = pytest.mark.slow
+
 
 def make_member(run: Run, folder, member: str, recipe: str, **settings) -> Run:
     """A copy of a run whose files hold only what such a member's do."""
@@ -53,7 +55,6 @@ def blend(made_runs, tmp_path) -> Run:
     return run
 
 
-@pytest.mark.slow
 def test_pages_of_a_linear_member(linear, made_runs):
     page = render_report(linear)
     assert " · n-grams and a regression (tfidf) · 3 folds" in page
@@ -71,7 +72,6 @@ def test_pages_of_a_linear_member(linear, made_runs):
     assert cost.rows[0][:3] == ("linear", "tfidf", "")
 
 
-@pytest.mark.slow
 def test_pages_of_a_blend(blend):
     page = render_report(blend)
     rows = re.findall(r'<tr><th scope="row" class="word">(strong|weak)</th><td>([^<]*)</td>', page)
@@ -85,7 +85,6 @@ def test_pages_of_a_blend(blend):
     assert "cite this encoder" not in text
 
 
-@pytest.mark.slow
 def test_the_page_of_numbers_of_a_linear_member_that_has_not_learnt(made_runs, tmp_path):
     recipe = 'encoder = "tfidf"\nfolds = 3\nholdout = 0.0\nholdout_split = ""\nseed = 0\n'
     run = make_member(made_runs["numbers"], tmp_path, "linear", recipe)

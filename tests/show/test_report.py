@@ -23,6 +23,8 @@ from semeval_kit.show.results import read_results
 from semeval_kit.show.tables_of_scores import tabulate_baselines
 from semeval_kit.submission.upload import Upload
 
+pytestmark = pytest.mark.slow
+
 LABELS = ("anger", "fear", "joy", "sadness", "surprise")
 SECTIONS = ["score", "labels", "pictures", "mistakes", "training", "settings"]
 

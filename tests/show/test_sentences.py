@@ -18,6 +18,8 @@ from semeval_kit.show.paper import write_paper
 from semeval_kit.show.report import render_report
 from semeval_kit.training.recipe import list_recipes, load_members, load_recipe
 
+pytestmark = pytest.mark.slow
+
 KINDS = {"default": "intensity", "distilbert-tutorial": "singlelabel"}
 METRICS = {"multilabel": "macro-F1", "intensity": "Pearson r", "singlelabel": "accuracy"}
 OFFICIAL = {

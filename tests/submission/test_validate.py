@@ -455,6 +455,7 @@ def property_task() -> Task:
     return task.model_copy(update={"labels": labels})
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(members=st.dictionaries(NAMES, contents(), min_size=1, max_size=3))
 def test_whatever_is_submitted_valid_means_accepted(property_place, property_task, members):

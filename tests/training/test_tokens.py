@@ -14,6 +14,8 @@ from semeval_kit.data.examples import Examples
 from semeval_kit.training.batches import pad_batch
 from semeval_kit.training.tokens import Tokens, count_cut_rows, encode_texts
 
+pytestmark = pytest.mark.trains
+
 
 def test_texts_are_cut_with_their_special_tokens(tiny_encoder: Callable[[str], Path]) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tiny_encoder("bert"))
