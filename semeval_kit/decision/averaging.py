@@ -85,6 +85,33 @@ class NewRows:
         return answer(self.probs.mean(axis=0)), [answer(probs) for probs in self.probs]
 
 
+@dataclass(frozen=True, eq=False)
+class Upload:
+    """What is uploaded, and the out-of-fold rows that it is judged by.
+
+    Attributes:
+        board: gold of these rows, and how answers are scored.
+        rows: out-of-fold.
+        rule: of the target.
+        tuning: the kind of the target.
+    """
+
+    board: Board
+    rows: OofRows
+    rule: Thresholds
+    tuning: Tuning
+
+    def take(self, rows: IntArray) -> Upload:
+        """Judged by the given rows alone."""
+        return Upload(self.board.take(rows), self.rows.take(rows), self.rule, self.tuning)
+
+    def board_of(self, new: NewRows) -> Board:
+        """New rows with labels, and how answers to them are scored."""
+        assert new.gold is not None
+        scored = self.board.scored
+        return Board.of(self.board.metric, new.gold, new.languages, scored, new.groups)
+
+
 @dataclass(frozen=True)
 class Gain:
     """By how much the answers of the mean score better than those of one model.
@@ -107,24 +134,15 @@ class Gain:
         return cls(value, float(weights.sum() ** -0.5))
 
 
-def foretell_gain(
-    rows: OofRows,
-    new: NewRows,
-    rule: Thresholds,
-    tuning: Tuning,
-    board: Board,
-    shift: FloatArray | None = None,
-) -> Gain | None:
+def foretell_gain(upload: Upload, new: NewRows, shift: FloatArray | None = None) -> Gain | None:
     """The gain on unlabelled rows of one language, or None where the metric does not allow it.
 
     Args:
-        rows: out-of-fold rows of the language.
+        upload: judged by the rows of the language.
         new: rows of the language.
-        rule: what is uploaded.
-        tuning: the kind of the target.
-        board: of the out-of-fold rows: the metric, and the labels that count.
         shift: `(C,)`, log-odds by which labels are more frequent on the new rows.
     """
+    board, rows, tuning = upload.board, upload.rows, upload.tuning
     metric = board.metric
     if new.n_models < 2:
         return Gain(0.0, 0.0)
@@ -133,7 +151,7 @@ def foretell_gain(
     if metric not in _EXPECTED:
         return None
     scored = board.scored & ~np.isnan(board.gold).all(axis=0)
-    mean, alone = new.decide(rule, tuning)
+    mean, alone = new.decide(upload.rule, tuning)
     rng = np.random.default_rng([tuning.seed, 5])
     gains, draws = [], np.empty(0)
     for number in range(_N_REFITS + 1):
@@ -152,9 +170,10 @@ def foretell_gain(
     return Gain(value, float(error))
 
 
-def measure_gain(board: Board, new: NewRows, rule: Thresholds, tuning: Tuning) -> Gain:
+def measure_gain(upload: Upload, new: NewRows) -> Gain:
     """The gain on labelled rows, paired, with the error of a bootstrap over groups."""
-    mean, alone = new.decide(rule, tuning)
+    board, tuning = upload.board_of(new), upload.tuning
+    mean, alone = new.decide(upload.rule, tuning)
     systems = [mean, *alone]
     scores = [board.score(answers) for answers in systems]
     drawn = board.resample(systems, _N_DRAWS, tuning.seed)

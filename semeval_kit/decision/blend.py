@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semeval_kit.decision.oof import FloatArray, IntArray, OofRows, split_languages
+from semeval_kit.decision.oof import FloatArray, IntArray, OofRows, Spelled, split_languages
 from semeval_kit.decision.resampling import Board, find_interval, part_rows
+from semeval_kit.decision.tallies import draw_counts
 from semeval_kit.decision.thresholds import Tuning
 from semeval_kit.decision.tuning import cross_fit
 from semeval_kit.errors import KitError
@@ -48,7 +49,7 @@ class Blending:
 
 
 @dataclass(frozen=True, eq=False)
-class BlendWeights:
+class BlendWeights(Spelled):
     """The weights of M members, which add up to 1 in every cell.
 
     Attributes:
@@ -66,16 +67,6 @@ class BlendWeights:
     def of(self, language: str) -> FloatArray:
         """The weights `(C, M)` of a language."""
         return self.values.get(language, self.joint)
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields by name, arrays as lists."""
-        return {
-            "names": list(self.names),
-            "target_names": list(self.target_names),
-            "joint": self.joint.tolist(),
-            "values": {language: table.tolist() for language, table in self.values.items()},
-            "own": {language: list(labels) for language, labels in self.own.items()},
-        }
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> BlendWeights:
@@ -282,13 +273,7 @@ class _Bench:
     def draw(self, n_draws: int) -> list[FloatArray]:
         """Bootstraps of the groups: how often each row was drawn, `(n,)` each."""
         rng = np.random.default_rng([self.blending.seed, 4])
-        n_units = int(self.units.max()) + 1
-        return [
-            np.bincount(rng.integers(0, n_units, n_units), minlength=n_units)[self.units].astype(
-                float
-            )
-            for _ in range(n_draws)
-        ]
+        return list(draw_counts(n_draws, self.units, rng).astype(float))
 
     def choose_on(
         self, inside: FloatArray, anchor: FloatArray, target: int | None, n_bags: int

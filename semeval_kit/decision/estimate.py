@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from semeval_kit.decision.oof import FloatArray, IntArray, OofRows, split_languages
+from semeval_kit.decision.oof import FloatArray, IntArray, OofRows, Spelled, split_languages
 from semeval_kit.decision.resampling import N_PARTS, Board, find_interval, split_groups
 from semeval_kit.decision.thresholds import Tuning
 from semeval_kit.decision.tuning import apply_rule, cross_fit, tune_rule, untuned_rule
@@ -74,7 +74,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Estimate(Spelled):
     """What to expect of the thresholds on new rows.
 
     Attributes:
@@ -103,57 +103,52 @@ class Estimate:
     tuned: Any = field(repr=False)
 
     def to_json(self) -> dict[str, Any]:
-        """The figures by name, tuples as lists; answers have a file of their own."""
-        fields = asdict(self)
-        del fields["half"], fields["tuned"]
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in fields.items()}
+        """The figures by name; answers have a file of their own."""
+        plain = super().to_json()
+        return {name: value for name, value in plain.items() if name not in ("half", "tuned")}
 
 
-@dataclass(frozen=True)
-class Judging:
-    """How answers are judged.
-
-    Attributes:
-        metric: a name of `submission.metrics`; None, or "macro_auc", which preds do not have: the
-            usual one of the kind.
-        scored: `(L,)`, which labels count (EmoContext leaves out "others"); None: all.
-        n_partitions: partitions in all; None: 5, or 2 above 10,000 rows, where they agree.
-        n_resamples: bootstraps of the intervals.
-        best_epoch_on_valid: whether the epoch was chosen on the validation fold.
-    """
-
-    metric: str | None = None
-    scored: tuple[bool, ...] | None = None
-    n_partitions: int | None = None
-    n_resamples: int = 2000
-    best_epoch_on_valid: bool = True
-
-
-def estimate_score(rows: OofRows, tuning: Tuning, judging: Judging | None = None) -> Estimate:
+def estimate_score(
+    rows: OofRows,
+    tuning: Tuning,
+    *,
+    n_partitions: int | None = None,
+    n_resamples: int = 2000,
+    best_epoch_on_valid: bool = True,
+) -> Estimate:
     """Estimate the score of single models on new rows from out-of-fold probs.
 
     Args:
         rows: their folds are the first partition; with fewer than two of them (a hold-out), every
             partition is random. Figures are means over languages.
-        tuning: how the rule is tuned.
-        judging: how it is judged.
+        tuning: how the rule is tuned, and by which metric it is judged.
+        n_partitions: in all; None: 5, or 2 above 10,000 rows, where they agree.
+        n_resamples: bootstraps of the intervals.
+        best_epoch_on_valid: whether the epoch was chosen on the validation fold.
 
     Raises:
         KitError: there is no row, or the metric is unknown.
     """
-    judging = judging or Judging()
     if not len(rows):
         raise KitError("estimate: no out-of-fold rows. Train at least one fold.")
     labels = tuning.labels_of(rows.target_names)
-    board = make_board(rows, tuning, judging)
-    partitioned = [replace(rows, folds=parts) for parts in _list_partitions(rows, tuning, judging)]
+    board = make_board(rows, tuning)
+    partitions = _list_partitions(rows, tuning.seed, n_partitions)
+    partitioned = [replace(rows, folds=parts) for parts in partitions]
     half = apply_rule(untuned_rule(rows, tuning.kind), rows, tuning)
     rule = tune_rule(partitioned[0], tuning)
     in_sample = apply_rule(rule, rows, tuning)
     cross_fitted = [cross_fit(parts, tuning) for parts in partitioned]
-    drawn = board.resample([half, in_sample, cross_fitted[0]], judging.n_resamples, tuning.seed)
+    drawn = board.resample([half, in_sample, cross_fitted[0]], n_resamples, tuning.seed)
     at_half = _read(board, labels, half, drawn[:, 0])
     tuned = _read(board, labels, cross_fitted[0], drawn[:, 2])
+    # Argmax is not tuned, and a hold-out has one model only.
+    is_tuned = rule.rule not in ("argmax", "identity")
+    notes = {
+        OPTIMISTIC: is_tuned,
+        RESIDUAL_LEAK: is_tuned and len(np.unique(rows.folds)) > 1,
+        BEST_EPOCH: best_epoch_on_valid,
+    }
     return Estimate(
         metric=board.metric,
         n_examples=len(rows),
@@ -163,14 +158,10 @@ def estimate_score(rows: OofRows, tuning: Tuning, judging: Judging | None = None
         cross_fitted=tuned,
         partitions=tuple(board.score(preds) for preds in cross_fitted),
         gain=(tuned.score - at_half.score, *find_interval(drawn[:, 2] - drawn[:, 0])),
-        notes=_choose_notes(
-            rule.rule not in ("argmax", "identity"),
-            len(np.unique(rows.folds)),
-            judging.best_epoch_on_valid,
-        ),
+        notes=tuple(note for note, holds in notes.items() if holds),
         settings={
-            "n_partitions": len(partitioned),
-            "n_resamples": judging.n_resamples,
+            "n_partitions": len(partitions),
+            "n_resamples": n_resamples,
             "seed": tuning.seed,
         },
         half=half,
@@ -178,12 +169,12 @@ def estimate_score(rows: OofRows, tuning: Tuning, judging: Judging | None = None
     )
 
 
-def make_board(rows: OofRows, tuning: Tuning, judging: Judging) -> Board:
-    """What answers to the rows are scored against."""
-    metric, gold = judging.metric, tuning.gold_of(rows.targets)
-    if metric is None or metric == "macro_auc":
+def make_board(rows: OofRows, tuning: Tuning) -> Board:
+    """What answers to the rows are scored against; preds have no "macro_auc"."""
+    metric, gold = tuning.metric, tuning.gold_of(rows.targets)
+    if metric in ("", "macro_auc"):
         metric = DEFAULT_METRIC[tuning.kind]
-    return Board.of(metric, gold, rows.languages, judging.scored, rows.groups, rows.beside)
+    return Board.of(metric, gold, rows.languages, tuning.scored, rows.groups, rows.beside)
 
 
 @dataclass(frozen=True)
@@ -238,16 +229,6 @@ def measure_drift(
     return drifts
 
 
-def _choose_notes(tuned: bool, n_folds: int, best_epoch_on_valid: bool) -> tuple[str, ...]:
-    """What a reader must know; argmax is not tuned, and a hold-out has one model only."""
-    told = (
-        (OPTIMISTIC, tuned),
-        (RESIDUAL_LEAK, tuned and n_folds > 1),
-        (BEST_EPOCH, best_epoch_on_valid),
-    )
-    return tuple(note for note, holds in told if holds)
-
-
 def _read(board: Board, labels: tuple[str, ...], preds: Any, drawn: FloatArray) -> Reading:
     """The reading of answers `(n, L)` whose bootstrapped scores are `drawn`."""
     tables = {
@@ -261,16 +242,15 @@ def _read(board: Board, labels: tuple[str, ...], preds: Any, drawn: FloatArray) 
     return Reading(board.score(preds), *find_interval(drawn), board.score_languages(preds), tables)
 
 
-def _list_partitions(rows: OofRows, tuning: Tuning, judging: Judging) -> list[IntArray]:
+def _list_partitions(rows: OofRows, seed: int, n_partitions: int | None) -> list[IntArray]:
     """The training folds, if there are two or more, then random partitions by group."""
     n_folds = len(np.unique(rows.folds))
-    n_partitions = judging.n_partitions
     if n_partitions is None:
         n_partitions = 5 if len(rows) <= _MANY_ROWS else 2
     partitions = [rows.folds] if n_folds > 1 else []
     n_parts = n_folds if n_folds > 1 else N_PARTS
     for number in range(len(partitions), max(n_partitions, 1)):
-        rng = np.random.default_rng([tuning.seed, 3, number])
+        rng = np.random.default_rng([seed, 3, number])
         partitions.append(split_groups(rows.groups, rows.languages, n_parts, rng))
     return partitions
 

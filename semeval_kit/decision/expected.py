@@ -11,18 +11,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from semeval_kit.decision.averaging import Gain, NewRows, foretell_gain, measure_gain
+from semeval_kit.decision.averaging import Gain, NewRows, Upload, foretell_gain, measure_gain
 from semeval_kit.decision.estimate import Drift, measure_drift
-from semeval_kit.decision.oof import FloatArray, OofRows
-from semeval_kit.decision.resampling import Board, find_interval
-from semeval_kit.decision.rule import Thresholds
+from semeval_kit.decision.oof import FloatArray, Spelled
+from semeval_kit.decision.resampling import find_interval
 from semeval_kit.decision.tallies import CELL_METRICS
-from semeval_kit.decision.thresholds import Tuning
 from semeval_kit.decision.tuning import apply_rule
 from semeval_kit.plurals import count_noun
 from semeval_kit.task.metric_facts import METRIC_FACTS
@@ -44,7 +42,7 @@ _UNEXPLAINED = 0.05
 
 
 @dataclass(frozen=True)
-class Expected:
+class Expected(Spelled):
     """What the upload will score.
 
     Attributes:
@@ -124,141 +122,146 @@ class Expected:
             for drift in self.drifts
         )
 
-    def to_json(self) -> dict[str, Any]:
-        """The fields by name, NaN as null."""
-        fields = asdict(self)
-        return {
-            name: None if isinstance(value, float) and np.isnan(value) else value
-            for name, value in fields.items()
-        }
+
+@dataclass(frozen=True)
+class _Moved:
+    """The figure before averaging, moved to the new rows' shares of labels where they differ.
+
+    Attributes:
+        languages: the score of each.
+        doubt: what their mean may be wrong by.
+        shifts: per language the log-odds of the change `(C,)`.
+        withheld: why it was not moved; empty where it was, or need not be.
+    """
+
+    languages: dict[str, float]
+    doubt: float = 0.0
+    shifts: Mapping[str, FloatArray] = field(default_factory=dict)
+    withheld: str = ""
 
 
-def expect_score(
-    board: Board,
-    answers: Any,
-    rows: OofRows,
-    rule: Thresholds,
-    tuning: Tuning,
-    new: Sequence[NewRows],
-) -> Expected:
+def expect_score(upload: Upload, answers: Any, new: Sequence[NewRows]) -> Expected:
     """Foretell the score of what is uploaded.
 
     Args:
-        board: gold of the out-of-fold rows, and how they are scored.
+        upload: the rule, and what it is judged by.
         answers: `(n, L)`, cross-fitted.
-        rows: out-of-fold.
-        rule: what is uploaded.
-        tuning: the kind of the target.
         new: the rows of test, or else of dev, first; others with labels serve to measure the gain.
     """
-    target = new[0] if new else None
-    drifts = _find_drifts(rows, rule, tuning, target)
-    notable = tuple(drift for drift in drifts if drift.notable)
-    base, doubt, withheld = board.score_languages(answers), 0.0, ""
-    shifts: dict[str, FloatArray] = {}
-    if notable and target is not None:
-        base, doubt, shifts, withheld = _reweigh(board, answers, rows, rule, tuning, target)
-    at_chance = _find_at_chance(board, base)
-    gains = _list_gains(board, rows, rule, tuning, new, shifts)
-    gains |= {g: _doubt(gain) for g in at_chance if (gain := gains[g]) is not None}
-    foretold = [gain for gain in gains.values() if gain is not None]
-    languages = {g: base[g] + (gain.value if gain else 0.0) for g, gain in gains.items()}
-    drawn = board.resample_languages([answers], _N_RESAMPLES, tuning.seed)
-    error = _WIDER * float(np.sqrt(_sum_variances(board, drawn, gains, target) + doubt**2))
+    board, target = upload.board, new[0] if new else None
+    drifts = tuple(drift for drift in _find_drifts(upload, target) if drift.notable)
+    moved = _Moved(board.score_languages(answers))
+    if drifts and target is not None:
+        moved = _reweigh(upload, answers, target)
+    gains, at_chance = _list_gains(upload, new, moved)
+    known = [gain for gain in gains.values() if gain is not None]
+    languages = {
+        language: moved.languages[language] + (gain.value if gain else 0.0)
+        for language, gain in gains.items()
+    }
     score = float(np.mean(list(languages.values())))
+    error = _find_error(upload, answers, gains, target, moved.doubt)
     facts = METRIC_FACTS[board.metric]
     low, high = np.clip([score - _Z * error, score + _Z * error], facts.lowest, facts.highest)
+    if moved.withheld:
+        score, low, high, languages = np.nan, np.nan, np.nan, {}
+    several = [part for part in _list_labelled(upload, new) if part.n_models > 1]
+    paired = measure_gain(upload, several[0]) if several else None
     return Expected(
-        score=float("nan") if withheld else score,
-        low=float("nan") if withheld else float(low),
-        high=float("nan") if withheld else float(high),
-        languages={} if withheld else languages,
-        base=float(np.mean(list(base.values()))),
-        gain=float(np.sum([gain.value for gain in foretold]) / len(gains)),
-        gain_error=float(np.sqrt(np.sum([gain.error**2 for gain in foretold])) / len(gains)),
+        score=score,
+        low=float(low),
+        high=float(high),
+        languages=languages,
+        base=float(np.mean(list(moved.languages.values()))),
+        gain=float(np.sum([gain.value for gain in known]) / len(gains)),
+        gain_error=float(np.sqrt(np.sum([gain.error**2 for gain in known])) / len(gains)),
         n_models=target.n_models * target.n_seeds if target else 1,
         n_seeds=target.n_seeds if target else 1,
-        n_rows=len(target) if target and len(foretold) == len(gains) else 0,
+        n_rows=len(target) if target and len(known) == len(gains) else 0,
         split=target.split if target else "",
-        paired=_pair(rule, tuning, board, new),
-        drifts=notable,
-        reweighted=bool(notable) and not withheld,
-        withheld=withheld,
+        paired=(paired.value, paired.error) if paired else None,
+        drifts=drifts,
+        reweighted=bool(drifts) and not moved.withheld,
+        withheld=moved.withheld,
         at_chance=at_chance,
     )
 
 
-def read_labelled(
-    board: Board, rule: Thresholds, tuning: Tuning, new: Sequence[NewRows]
-) -> dict[str, Any] | None:
+def read_labelled(upload: Upload, new: Sequence[NewRows]) -> dict[str, Any] | None:
     """The score of what is uploaded on new rows with labels, with its interval, or None."""
-    labelled = [part for part in new if part.gold is not None]
-    if not labelled or _needs_more(board):
+    labelled = _list_labelled(upload, new)
+    if not labelled:
         return None
-    part, (mean, _) = labelled[0], labelled[0].decide(rule, tuning)
-    board_of_part = _board_of(board, part)
-    score = board_of_part.score(mean)
-    low, high = find_interval(board_of_part.resample([mean], _N_RESAMPLES, tuning.seed)[:, 0])
+    part, board = labelled[0], upload.board_of(labelled[0])
+    mean, _ = part.decide(upload.rule, upload.tuning)
+    low, high = find_interval(board.resample([mean], _N_RESAMPLES, upload.tuning.seed)[:, 0])
+    score = board.score(mean)
     return {"split": part.split, "score": score, "low": low, "high": high, "n_examples": len(part)}
 
 
+def _list_labelled(upload: Upload, new: Sequence[NewRows]) -> list[NewRows]:
+    """New rows with labels; none if the metric needs what is known of out-of-fold rows only."""
+    if METRIC_FACTS[upload.board.metric].needs:
+        return []
+    return [part for part in new if part.gold is not None]
+
+
 def _list_gains(
-    board: Board,
-    rows: OofRows,
-    rule: Thresholds,
-    tuning: Tuning,
-    new: Sequence[NewRows],
-    shifts: Mapping[str, FloatArray],
-) -> dict[str, Gain | None]:
-    """Language -> what averaging adds, None where nothing tells; shifts as of `_reweigh`."""
-    return {
-        language: _join_gains(
-            board.take(numbers),
-            rows.take(numbers),
-            rule,
-            tuning,
-            [part.of(language) for part in new if language in part.languages],
-            shifts.get(language),
-        )
-        for language, numbers in board.rows_of.items()
-    }
+    upload: Upload, new: Sequence[NewRows], moved: _Moved
+) -> tuple[dict[str, Gain | None], tuple[str, ...]]:
+    """Language -> what averaging adds, None where nothing tells; and the languages at chance.
 
-
-def _doubt(gain: Gain) -> Gain:
-    """No gain, which may be wrong by as much as the one that was foretold."""
-    return Gain(0.0, float(np.hypot(gain.value, gain.error)))
-
-
-def _find_at_chance(board: Board, scores: Mapping[str, float]) -> tuple[str, ...]:
-    """Languages whose correlation is not above 0.
-
-    A negative one of held-out rows is mostly the folds' doing: where the rows to be judged are
-    high, those left to learn from are low. It says nothing of new rows.
+    Where answers correlate no better than by chance there is no gain, which may be wrong by as much
+    as the one that was foretold. A negative correlation of held-out rows is mostly the folds'
+    doing: where the rows to be judged are high, those left to learn from are low. It says nothing
+    of new rows.
     """
-    if METRIC_FACTS[board.metric].lowest >= 0:
-        return ()
-    return tuple(language for language, score in scores.items() if not score > 0)
+    gains: dict[str, Gain | None] = {}
+    for language, numbers in upload.board.rows_of.items():
+        parts = [part.of(language) for part in new if language in part.languages]
+        shift = moved.shifts.get(language)
+        gains[language] = _join_gains(upload.take(numbers), parts, shift)
+    if METRIC_FACTS[upload.board.metric].lowest >= 0:
+        return gains, ()
+    at_chance = tuple(language for language, score in moved.languages.items() if not score > 0)
+    for language in at_chance:
+        if (gain := gains[language]) is not None:
+            gains[language] = Gain(0.0, float(np.hypot(gain.value, gain.error)))
+    return gains, at_chance
 
 
-def _sum_variances(
-    board: Board,
-    drawn: Mapping[str, FloatArray],
+def _join_gains(upload: Upload, new: Sequence[NewRows], shift: FloatArray | None) -> Gain | None:
+    """The gain in a language: foretold on the first new rows, measured on those with labels."""
+    foretold = foretell_gain(upload, new[0], shift) if new else None
+    if foretold is None:
+        return None
+    labelled = _list_labelled(upload, new)
+    measured = [measure_gain(upload, part) for part in labelled if part.n_models > 1]
+    return Gain.join([foretold, *measured])
+
+
+def _find_error(
+    upload: Upload,
+    answers: Any,
     gains: Mapping[str, Gain | None],
     target: NewRows | None,
+    doubt: float,
 ) -> float:
-    """The variance of the mean over languages: of the known rows, of the new ones, of the gains."""
+    """The standard error of the mean over languages: of known rows, new ones, gains, the doubt."""
+    board = upload.board
+    drawn = board.resample_languages([answers], _N_RESAMPLES, upload.tuning.seed)
     n_new, variances = Counter(target.languages if target else ()), []
     for language, rows in board.rows_of.items():
         gain, spread = gains[language], float(drawn[language].std())
         ratio = len(rows) / (n_new[language] or len(rows))
         variances.append(spread**2 * (1 + ratio) + (gain.error if gain else 0.0) ** 2)
-    return float(np.sum(variances) / len(variances) ** 2)
+    variance = float(np.sum(variances) / len(variances) ** 2)
+    return _WIDER * float(np.sqrt(variance + doubt**2))
 
 
-def _find_drifts(
-    rows: OofRows, rule: Thresholds, tuning: Tuning, new: NewRows | None
-) -> list[Drift]:
+def _find_drifts(upload: Upload, new: NewRows | None) -> list[Drift]:
     """One model's answers out of fold against one model's on new rows: averaging plays no part."""
+    rows, rule, tuning = upload.rows, upload.rule, upload.tuning
     if new is None or tuning.is_numeric:
         return []
     called = (apply_rule(rule, rows, tuning) > 0).astype(np.float64)
@@ -273,32 +276,18 @@ def _find_drifts(
     return measure_drift(called, rows.languages, share[rows_of_known_languages], languages, labels)
 
 
-def _reweigh(
-    board: Board,
-    answers: Any,
-    rows: OofRows,
-    rule: Thresholds,
-    tuning: Tuning,
-    new: NewRows,
-) -> tuple[dict[str, float], float, dict[str, FloatArray], str]:
-    """The figure moved to the new rows' shares of labels.
-
-    Returns:
-        Per language the score; what that may be wrong by; per language the log-odds of the change
-        `(C,)`; and why it was not moved, or nothing.
-    """
-    plain = board.score_languages(answers)
-    withheld, weights, shifts = _weigh(board, rows, rule, tuning, new)
+def _reweigh(upload: Upload, answers: Any, new: NewRows) -> _Moved:
+    """The figure moved to the new rows' shares of labels."""
+    plain = upload.board.score_languages(answers)
+    withheld, weights, shifts = _weigh(upload, new)
     if withheld:
-        return plain, 0.0, shifts, withheld
-    shifted = board.score_weighted(answers, weights)
+        return _Moved(plain, withheld=withheld)
+    shifted = upload.board.score_weighted(answers, weights)
     moved = np.mean([shifted[language] - plain[language] for language in plain])
-    return shifted, _SHIFT_DOUBT * abs(float(moved)), shifts, ""
+    return _Moved(shifted, _SHIFT_DOUBT * abs(float(moved)), shifts)
 
 
-def _weigh(
-    board: Board, rows: OofRows, rule: Thresholds, tuning: Tuning, new: NewRows
-) -> tuple[str, FloatArray, dict[str, FloatArray]]:
+def _weigh(upload: Upload, new: NewRows) -> tuple[str, FloatArray, dict[str, FloatArray]]:
     """What each cell counts for under the new rows' shares of labels, or why that is not known.
 
     The shares are those under which one model's answers would be called as often as they are: from
@@ -308,6 +297,7 @@ def _weigh(
     Returns:
         Why not, or nothing; weights `(n, L)`; per language the log-odds of the change `(L,)`.
     """
+    board, rows, rule, tuning = upload.board, upload.rows, upload.rule, upload.tuning
     weights, shifts = np.ones_like(rows.targets), {}
     by_row = board.metric not in CELL_METRICS and tuning.kind != "singlelabel"
     if tuning.kind == "intensity" or by_row:
@@ -375,46 +365,3 @@ def _solve_shares(gold: FloatArray, called: FloatArray, rates: FloatArray) -> Fl
     factor = np.ones(len(counts))
     factor[has] = shares / before
     return factor
-
-
-def _join_gains(
-    board: Board,
-    rows: OofRows,
-    rule: Thresholds,
-    tuning: Tuning,
-    new: Sequence[NewRows],
-    shift: FloatArray | None,
-) -> Gain | None:
-    """The gain in a language: foretold on the first new rows, measured on those with labels."""
-    if not new:
-        return None
-    foretold = foretell_gain(rows, new[0], rule, tuning, board, shift)
-    if foretold is None:
-        return None
-    measured = [
-        measure_gain(_board_of(board, part), part, rule, tuning)
-        for part in new
-        if part.gold is not None and part.n_models > 1 and not _needs_more(board)
-    ]
-    return Gain.join([foretold, *measured])
-
-
-def _pair(
-    rule: Thresholds, tuning: Tuning, board: Board, new: Sequence[NewRows]
-) -> tuple[float, float] | None:
-    """The gain measured on labelled rows of all languages."""
-    labelled = [part for part in new if part.gold is not None and part.n_models > 1]
-    if not labelled or _needs_more(board):
-        return None
-    gain = measure_gain(_board_of(board, labelled[0]), labelled[0], rule, tuning)
-    return gain.value, gain.error
-
-
-def _needs_more(board: Board) -> bool:
-    """Whether the metric needs what is known of out-of-fold rows only."""
-    return bool(METRIC_FACTS[board.metric].needs)
-
-
-def _board_of(board: Board, part: NewRows) -> Board:
-    assert part.gold is not None
-    return Board.of(board.metric, part.gold, part.languages, board.scored, part.groups)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +190,27 @@ def read_oof_answers(path: Path, sha256: str) -> OofAnswers:
         half=values[:, : len(labels)],
         tuned=values[:, len(labels) :],
     )
+
+
+class Spelled:
+    """A dataclass that files hold as JSON."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields by name: arrays and tuples as lists, in full precision; NaN as null."""
+        plain: dict[str, Any] = _spell(self)
+        return plain
+
+
+def _spell(value: Any) -> Any:
+    if is_dataclass(value):
+        value = {field.name: getattr(value, field.name) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {name: _spell(part) for name, part in value.items()}
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_spell(part) for part in value]
+    return None if isinstance(value, float) and np.isnan(value) else value
 
 
 def split_languages(languages: Sequence[str]) -> dict[str, IntArray]:

@@ -7,9 +7,8 @@ both reweigh per-group tallies, so thousands of rounds are a matrix product.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -18,10 +17,11 @@ from semeval_kit.decision.oof import (
     IntArray,
     Mask,
     OofRows,
+    Spelled,
     index_groups,
     split_languages,
 )
-from semeval_kit.decision.tallies import find_metric, score_labels, score_rows
+from semeval_kit.decision.tallies import draw_counts, find_metric, score_labels, score_rows
 from semeval_kit.errors import KitError
 from semeval_kit.submission.metrics import NOTHING, Beside
 from semeval_kit.task.metric_facts import METRIC_FACTS
@@ -33,7 +33,7 @@ _BATCH_CELLS = 2_000_000
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Spelled):
     """System A against system B.
 
     Attributes:
@@ -52,10 +52,6 @@ class Comparison:
     p_value: float
     n_examples: int
     n_groups: int
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields by name."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,9 +184,7 @@ class Board:
             n_groups, scored = len(sums), self.scored & self.present[language]
             scores = np.empty((n_resamples, len(systems)))
             for start, stop in _batches(n_resamples, n_groups):
-                draws = np.empty((stop - start, n_groups))
-                for row in draws:
-                    row[:] = np.bincount(rng.integers(0, n_groups, n_groups), minlength=n_groups)
+                draws = draw_counts(stop - start, np.arange(n_groups), rng)
                 scores[start:stop] = metric.score(np.tensordot(draws, sums, axes=1), scored)
             drawn[language] = scores
         return drawn

@@ -8,46 +8,35 @@ from typing import Any
 
 import numpy as np
 
-from semeval_kit.decision.oof import FloatArray, IntArray
+from semeval_kit.decision.oof import FloatArray, IntArray, Spelled
 from semeval_kit.errors import KitError
 from semeval_kit.task.metric_facts import NUMERIC
 
 
 @dataclass(frozen=True, eq=False)
-class IntensityRule:
+class IntensityRule(Spelled):
     """How the cumulative events of a label become one level.
 
     Attributes:
         method: "running_and" (thresholds of the events, running AND, sum) or "expected_value"
             (the sum of the event probabilities, compared with cut points).
         n_levels: M, the highest level.
-        cuts: per language, cut points of the expected value `(L, M)`, non-decreasing along M;
-            NaN where a language does not have the label.
-        joint: cut points over all languages `(L, M)`.
+        joint: cut points of the expected value over all languages `(L, M)`, non-decreasing along
+            M.
+        cuts: the same per language; NaN where a language does not have the label.
         comparison: mean Pearson r of each method by cross-fitting, and the margin of the one kept.
     """
 
     method: str
     label_names: tuple[str, ...]
     n_levels: int
-    cuts: dict[str, FloatArray]
     joint: FloatArray
+    cuts: dict[str, FloatArray]
     comparison: dict[str, Any] = field(default_factory=dict)
 
     def rows(self, languages: Sequence[str]) -> FloatArray:
         """Cut points of every row `(n, L, M)`; a language never seen gets the joint ones."""
         return _gather(self.cuts, self.joint, languages)
-
-    def to_json(self) -> dict[str, Any]:
-        """This rule as JSON-able values, NaN as null."""
-        return {
-            "method": self.method,
-            "label_names": list(self.label_names),
-            "n_levels": self.n_levels,
-            "joint": _to_lists(self.joint),
-            "cuts": {language: _to_lists(cuts) for language, cuts in self.cuts.items()},
-            "comparison": self.comparison,
-        }
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> IntensityRule:
@@ -63,7 +52,7 @@ class IntensityRule:
 
 
 @dataclass(frozen=True, eq=False)
-class Line:
+class Line(Spelled):
     """How a predicted number becomes the answer: slope * number + intercept.
 
     Attributes:
@@ -81,12 +70,6 @@ class Line:
         answers: FloatArray = self.slopes * numbers + self.intercepts
         return answers if self.limits is None else np.clip(answers, *self.limits)
 
-    def to_json(self) -> dict[str, Any]:
-        """The fields as JSON-able values."""
-        limits = None if self.limits is None else list(self.limits)
-        slopes, intercepts = _to_lists(self.slopes), _to_lists(self.intercepts)
-        return {"slopes": slopes, "intercepts": intercepts, "limits": limits}
-
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Line:
         """The line that `to_json` wrote, equal in every bit."""
@@ -96,7 +79,7 @@ class Line:
 
 
 @dataclass(frozen=True, eq=False)
-class Thresholds:
+class Thresholds(Spelled):
     """One threshold per target and language: a row is positive where its prob >= threshold.
 
     Attributes:
@@ -137,21 +120,9 @@ class Thresholds:
         return _gather(self.values, self.joint, languages)
 
     def to_json(self) -> dict[str, Any]:
-        """These thresholds as JSON-able values: full float precision, NaN as null."""
-        return {
-            "target_names": list(self.target_names),
-            "rule": self.rule,
-            "global": float(self.global_),
-            "joint": _to_lists(self.joint),
-            "values": {language: _to_lists(row) for language, row in self.values.items()},
-            "joint_positives": [int(p) for p in self.joint_positives],
-            "positives": {name: [int(p) for p in row] for name, row in self.positives.items()},
-            "settings": self.settings,
-            "warnings": list(self.warnings),
-            "intensity": self.intensity.to_json() if self.intensity else None,
-            **({} if self.offsets is None else {"offsets": _to_lists(self.offsets)}),
-            **({} if self.line is None else {"line": self.line.to_json()}),
-        }
+        """As `Spelled` does; without offsets and a line where the rule has none."""
+        plain = {name.rstrip("_"): value for name, value in super().to_json().items()}
+        return {k: v for k, v in plain.items() if v is not None or k not in ("offsets", "line")}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Thresholds:
@@ -187,7 +158,7 @@ class Thresholds:
 def decode_probs(
     kind: str,
     probs: FloatArray,
-    thresholds: Thresholds | None,
+    thresholds: Thresholds,
     languages: Sequence[str],
     n_levels: int = 3,
 ) -> Any:
@@ -199,7 +170,7 @@ def decode_probs(
             stored with the thresholds), or "regression" and "distribution" (numbers, which are
             answers as they are unless the rule has a line).
         probs: `(n, C)`.
-        thresholds: of the run; None only for "singlelabel", which then may choose any label.
+        thresholds: of the run.
         languages: `(n,)`; a language that was not tuned on gets the joint thresholds.
         n_levels: the highest level, for "intensity".
 
@@ -210,25 +181,20 @@ def decode_probs(
     Raises:
         KitError: shapes do not fit, or the kind is unknown.
     """
-    if thresholds is None and kind != "singlelabel":
-        raise KitError(f"decode: kind '{kind}' needs thresholds. Tune them first.")
-    n_targets = probs.shape[1] if thresholds is None else len(thresholds.target_names)
+    n_targets = len(thresholds.target_names)
     if probs.shape != (len(languages), n_targets):
         raise KitError(
             f"decode: probs {probs.shape} should be {(len(languages), n_targets)}. "
             "Predict with the models that the thresholds were tuned for."
         )
     if kind == "singlelabel":
-        allowed = np.ones(probs.shape, dtype=bool)
-        if thresholds is not None:
-            allowed = ~np.isnan(thresholds.rows(languages))
-        if thresholds is not None and thresholds.offsets is not None:
+        allowed = ~np.isnan(thresholds.rows(languages))
+        if thresholds.offsets is not None:
             probs = np.log(np.maximum(probs, 1e-12)) + thresholds.offsets
         # The first label wins a tie.
         highest = np.where(allowed, probs, -np.inf).argmax(axis=1)
         one_hot: IntArray = np.eye(n_targets, dtype=np.int64)[highest]
         return one_hot
-    assert thresholds is not None
     if kind in NUMERIC:
         return probs if thresholds.line is None else thresholds.line.apply(probs)
     if kind == "multilabel":
@@ -275,12 +241,6 @@ def _gather(
     row_of = {name: row for row, name in enumerate(names)}
     table = np.stack([values.get(name, joint) for name in names])
     return table[np.array([row_of[language] for language in languages], dtype=np.int64)]
-
-
-def _to_lists(values: FloatArray) -> Any:
-    if values.ndim > 1:
-        return [_to_lists(row) for row in values]
-    return [None if np.isnan(value) else float(value) for value in values]
 
 
 def _to_array(stored: Any) -> FloatArray:

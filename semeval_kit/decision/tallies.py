@@ -142,11 +142,25 @@ def sweep_bags(scores: FloatArray, gold: FloatArray, counts: NDArray[np.int32]) 
         f1 = 2.0 * hits[:, n_hits[candidates] - 1]
         f1 /= np.maximum(called[:, ends[candidates]] + total[:, None], 1)
         first = (f1 >= f1.max(axis=1, keepdims=True) - _PLATEAU).argmax(axis=1)
-        for bag in np.flatnonzero(total):
-            level = candidates[first[bag]]
-            stop = _end_plateau(level, called[bag], hits[bag], ends, n_hits)
-            lower = levels[stop] if stop < len(levels) else -np.inf
-            thresholds[start + bag] = _find_middle(levels[level], lower)
+        bags = going = np.flatnonzero(total)
+        level, best = candidates[first], f1[np.arange(len(f1)), first]
+        upper, lower = levels[level], np.full(len(level), -np.inf)
+        while len(going):  # down to the first level whose F1 is lower
+            # Levels of which a bootstrap drew no row change nothing.
+            reached = called[going, ends[level[going]]]
+            position = np.array(
+                [
+                    called[bag].searchsorted(n, "right")
+                    for bag, n in zip(going, reached, strict=True)
+                ]
+            )
+            going, position = going[position < len(scores)], position[position < len(scores)]
+            level[going] = at = np.searchsorted(ends, position)
+            now = 2.0 * hits[going, n_hits[at] - 1] / (called[going, ends[at]] + total[going])
+            has_ended = now < best[going] - _PLATEAU
+            lower[going[has_ended]] = levels[at[has_ended]]
+            going = going[~has_ended]
+        thresholds[start + bags] = find_middles(upper[bags], lower[bags])
     return thresholds
 
 
@@ -182,8 +196,18 @@ def sweep_global(scores: FloatArray, gold: FloatArray) -> float:
     macro = np.cumsum(np.concatenate(changes)[order])[ends] / len(changes)
     worse = macro < macro.max() - _PLATEAU
     first = int(np.argmin(worse))
-    below = np.flatnonzero(worse[first:])
-    return _find_middle(levels[first], levels[first + below[0]] if len(below) else -np.inf)
+    below = np.append(levels[first:][worse[first:]], -np.inf)
+    return float(find_middles(levels[first], below[0]))
+
+
+def find_middles(upper: FloatArray, lower: FloatArray) -> FloatArray:
+    """Thresholds that take in `upper` but not `lower`; just below `upper` where that is -inf."""
+    open_ended = lower == -np.inf
+    floor = np.where(open_ended, upper, lower)
+    middles = floor + (upper - floor) / 2
+    # Between neighbouring floats the middle rounds to one of them; only the upper one is a cut.
+    middles = np.where(middles > floor, middles, upper)
+    return np.where(open_ended, np.nextafter(upper, -np.inf), middles)
 
 
 def draw_counts(n_draws: int, units: IntArray, rng: np.random.Generator) -> NDArray[np.int32]:
@@ -336,40 +360,3 @@ def _find_levels(ordered: FloatArray) -> tuple[FloatArray, IntArray]:
     """The distinct scores, descending, and the last position of each."""
     ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
     return ordered[ends], ends
-
-
-def _end_plateau(
-    level: int, called: NDArray[np.int32], hits: NDArray[np.int32], ends: IntArray, n_hits: IntArray
-) -> int:
-    """The first level below `level` whose F1 is lower in this bootstrap; n_levels if none is.
-
-    Args:
-        level: an optimum, the first of its plateau.
-        called: `(n,)`, rows drawn up to each position.
-        hits: `(P,)`, positives drawn up to each positive.
-        ends: `(n_levels,)`, the last position of each level.
-        n_hits: `(n_levels,)`, positives up to each level, drawn or not.
-    """
-    total = int(hits[-1])
-
-    def score(at: int) -> float:
-        return 2.0 * int(hits[n_hits[at] - 1]) / (int(called[ends[at]]) + total)
-
-    best = score(level)
-    while True:
-        # Levels of which the bootstrap drew no row change nothing.
-        position = int(np.searchsorted(called, called[ends[level]], side="right"))
-        if position == len(called):
-            return len(ends)
-        level = int(np.searchsorted(ends, position))
-        if score(level) < best - _PLATEAU:
-            return level
-
-
-def _find_middle(upper: float, lower: float) -> float:
-    """A threshold that takes in `upper` but not `lower`; just below `upper` if nothing is lower."""
-    if lower == -np.inf:
-        return float(np.nextafter(upper, -np.inf))
-    middle = lower + (upper - lower) / 2
-    # Between neighbouring floats the middle rounds to one of them; only the upper one is a cut.
-    return float(middle if middle > lower else upper)

@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 
 from semeval_kit.decision.oof import FloatArray, IntArray, OofRows, split_languages
 from semeval_kit.decision.rule import Thresholds, join_levels
-from semeval_kit.decision.tallies import draw_counts, sweep_bags, sweep_global, sweep_label
+from semeval_kit.decision.tallies import (
+    draw_counts,
+    find_middles,
+    sweep_bags,
+    sweep_global,
+    sweep_label,
+)
 from semeval_kit.plurals import count_noun
 from semeval_kit.task.metric_facts import NUMERIC
 
@@ -374,11 +380,9 @@ def _list_candidates(expected: FloatArray) -> FloatArray:
     toward_top = np.geomspace(1, len(ordered), half)
     ranks = np.unique(np.concatenate([spread, toward_top]).astype(np.int64))
     ranks = ranks[ranks < len(ordered)]
-    lower, upper = ordered[ranks], ordered[ranks - 1]
-    middle = lower + (upper - lower) / 2
-    middle = np.where(middle > lower, middle, upper)
+    middles = find_middles(ordered[ranks - 1], ordered[ranks])
     ends = [np.nextafter(ordered[-1], -np.inf), np.nextafter(ordered[0], np.inf)]
-    return np.unique(np.concatenate([middle, ends]))
+    return np.unique(np.concatenate([middles, ends]))
 
 
 def _list_starts(

@@ -289,7 +289,7 @@ def _tune_methods(rows: OofRows, tuning: Tuning) -> Thresholds:
         for language, numbers in rows_of.items()
     }
     labels = tuning.labels_of(rows.target_names)
-    rule = IntensityRule(METHODS[1], labels, tuning.n_levels, cuts, joint)
+    rule = IntensityRule(METHODS[1], labels, tuning.n_levels, joint, cuts)
     return replace(tune_thresholds(rows, tuning), intensity=rule)
 
 

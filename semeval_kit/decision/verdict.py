@@ -9,12 +9,12 @@ numbers. What needs no tuning cannot be tuned on the rows it judges.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from semeval_kit.decision.oof import FloatArray, IntArray, OofRows, split_languages
+from semeval_kit.decision.oof import FloatArray, IntArray, OofRows, Spelled, split_languages
 from semeval_kit.decision.resampling import Board, find_interval
 from semeval_kit.plurals import count_noun
 from semeval_kit.task.metric_facts import METRIC_FACTS, NUMERIC
@@ -63,7 +63,7 @@ class Floor:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verdict(Spelled):
     """Whether there is something to upload.
 
     Attributes:
@@ -75,10 +75,6 @@ class Verdict:
     learnt: bool
     reasons: tuple[str, ...]
     floors: tuple[Floor, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields by name."""
-        return asdict(self)
 
 
 def judge_run(
@@ -119,19 +115,6 @@ def name_constant(kind: str) -> str:
     """The constant floor of a kind, in words."""
     of_kind = {"regression": "number", "distribution": "shares", "intensity": "levels"}
     return f"the same {of_kind.get(kind, 'answer')} for every row"
-
-
-def cross_fit_constant(board: Board, kind: str, parts: IntArray) -> tuple[FloatArray, FloatArray]:
-    """The best constant of each part by the metric on the other parts, and that of all rows.
-
-    Returns:
-        Answers `(n, L)`, and the constant `(L,)`.
-    """
-    answers = np.zeros(board.gold.shape)
-    for part in np.unique(parts):
-        others = np.flatnonzero(parts != part)
-        answers[parts == part] = _fit_constant(board.take(others), kind)
-    return answers, _fit_constant(board, kind)
 
 
 @dataclass(frozen=True)
@@ -239,7 +222,10 @@ def _hold_against_constant(
         interval = find_interval(drawn)
         return Floor(name, 0.0, board.score(answers), *interval, note=NO_CORRELATION)
     if kind in (*NUMERIC, "intensity"):
-        constants, constant = cross_fit_constant(board, kind, parts)
+        constants, constant = np.zeros(board.gold.shape), _fit_constant(board, kind)
+        for part in np.unique(parts):  # each by the best constant of the others
+            others = board.take(np.flatnonzero(parts != part))
+            constants[parts == part] = _fit_constant(others, kind)
     else:
         constants = _answer_constant(board, kind)
         constant = constants[0]

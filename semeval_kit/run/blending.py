@@ -37,7 +37,7 @@ from semeval_kit.run.directory import (
     write_probs,
 )
 from semeval_kit.run.jobs import Job
-from semeval_kit.run.judge import plan_judging, plan_tuning, target_rows, tune
+from semeval_kit.run.judge import plan_tuning, target_rows, tune
 from semeval_kit.run.layout import Frozen
 from semeval_kit.run.plan import NEW_SPLITS, Engine, Plan, Say, spell_settings
 from semeval_kit.run.stages import pack, run_all, score
@@ -302,8 +302,7 @@ def _judge(run: Run, team: Team, mixed: Floats, blending: Blending) -> dict[str,
         return target_rows(task, target, oof, team.judged, team.rows.folds)
 
     tuning = plan_tuning(run, target)
-    judging = plan_judging(run, target)
-    board = make_board(target_rows_of(mixed), tuning, judging)
+    board = make_board(target_rows_of(mixed), tuning)
     judge = BlendJudge(board, target_rows_of, tuning, blending)
     names = list(team.probs)
     return judge_blend([team.probs[name] for name in names], mixed, team.rows, names, judge)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,17 +11,11 @@ from numpy.typing import NDArray
 
 from semeval_kit.data.examples import Examples
 from semeval_kit.data.texts import number_groups
-from semeval_kit.decision.averaging import NewRows
-from semeval_kit.decision.estimate import (
-    Estimate,
-    Judging,
-    choose_metric,
-    estimate_score,
-    make_board,
-)
+from semeval_kit.decision.averaging import NewRows, Upload
+from semeval_kit.decision.estimate import Estimate, choose_metric, estimate_score, make_board
 from semeval_kit.decision.expected import Expected, expect_score, read_labelled
 from semeval_kit.decision.oof import OofAnswers, OofRows, write_oof_answers
-from semeval_kit.decision.resampling import Board, part_rows
+from semeval_kit.decision.resampling import part_rows
 from semeval_kit.decision.rule import Thresholds
 from semeval_kit.decision.targets import answers_of_probs, rules_to_json
 from semeval_kit.decision.thresholds import Tuning
@@ -56,31 +50,30 @@ def tune(run: Run, say: Say) -> dict[str, Any]:
     task, oof = run.task, run.read_oof()
     examples, folds = oof_examples(run)
     new = _read_new_rows(run)
-    judged = {
-        target.name: _judge_target(
-            run, target, target_rows(task, target, oof, examples, folds), examples, new
-        )
-        for target in task.main_targets
-    }
+    rules, figures, half, tuned = {}, {}, [], []
+    for target in task.main_targets:
+        rows = target_rows(task, target, oof, examples, folds)
+        rule, estimated, expected, told = _judge_target(run, target, rows, examples, new)
+        rules[target.name], figures[target.name] = rule, told
+        half.append(estimated.half)
+        tuned.append(estimated.tuned)
+        for warning in (*rule.warnings, *expected.warnings):
+            say(f"warning: {warning}")
     answers = OofAnswers(
         ids=oof.ids,
         languages=oof.languages,
         labels=tuple(name for target in task.main_targets for name in target.label_names),
-        half=np.concatenate([part.estimate.half for part in judged.values()], axis=1),
-        tuned=np.concatenate([part.estimate.tuned for part in judged.values()], axis=1),
+        half=np.concatenate(half, axis=1),
+        tuned=np.concatenate(tuned, axis=1),
     )
-    for part in judged.values():
-        for warning in (*part.rule.warnings, *part.expected.warnings):
-            say(f"warning: {warning}")
     # The figures of the first target stand at the top: a task of one target has no others.
-    figures = {name: part.to_json() for name, part in judged.items()}
     estimate = dict(figures.pop(task.main_targets[0].name))
     if figures:
         estimate["targets"] = figures
     estimate["notes"] = [*estimate["notes"], *_describe_extra(run), *_describe_masked(run)]
     # What was judged is kept beside its figures: no page decides it again.
     estimate["answers_sha256"] = write_oof_answers(run.oof_answers_file, answers)
-    write_json(run.thresholds_file, rules_to_json({n: part.rule for n, part in judged.items()}))
+    write_json(run.thresholds_file, rules_to_json(rules))
     write_json(run.estimate_file, estimate)
     return estimate
 
@@ -133,56 +126,36 @@ def oof_examples(run: Run) -> tuple[Examples, Any]:
     return examples.take(held_out), folds[held_out]
 
 
-@dataclass(frozen=True, eq=False)
-class _Judged:
-    """A target's rule and all that is known of it."""
-
-    rule: Thresholds
-    estimate: Estimate
-    expected: Expected
-    verdict: Verdict
-    dev: dict[str, Any] | None
-
-    def to_json(self) -> dict[str, Any]:
-        figures = self.estimate.to_json()
-        figures["notes"] = [*figures["notes"], *self.expected.notes]
-        figures["expected"] = self.expected.to_json()
-        figures["verdict"] = self.verdict.to_json()
-        figures["dev"] = self.dev
-        figures["rule"] = self.rule.rule
-        return figures
-
-
 def _judge_target(
     run: Run, target: Target, rows: OofRows, examples: Examples, new: Sequence[NewRows]
-) -> _Judged:
-    tuning, judging = plan_tuning(run, target), plan_judging(run, target)
+) -> tuple[Thresholds, Estimate, Expected, dict[str, Any]]:
+    """A target's rule, what is known of it, and all that as estimate.json holds it."""
+    tuning = plan_tuning(run, target)
     rule = tune_rule(rows, tuning)
-    estimate = estimate_score(rows, tuning, judging)
-    board = make_board(rows, tuning, judging)
+    on_valid = run.recipe.get("select_by", "last") != "last"
+    estimate = estimate_score(rows, tuning, best_epoch_on_valid=on_valid)
+    upload = Upload(make_board(rows, tuning), rows, rule, tuning)
     seen = [_narrow(run.task, target, part) for part in new]
-    expected = expect_score(board, estimate.tuned, rows, rule, tuning, seen)
+    expected = expect_score(upload, estimate.tuned, seen)
     if not seen:
         seeds = run.n_models // run.n_folds
         expected = replace(expected, n_models=run.n_models, n_seeds=seeds)
-    return _Judged(
-        rule=rule,
-        estimate=estimate,
-        expected=expected,
-        verdict=_hold_against_floors(run, target, rows, examples, board, tuning, estimate.tuned),
-        dev=read_labelled(board, rule, tuning, seen),
-    )
+    verdict = _hold_against_floors(run, target, upload, examples, estimate.tuned)
+    figures = estimate.to_json()
+    figures |= {
+        "notes": [*figures["notes"], *expected.notes],
+        "expected": expected.to_json(),
+        "verdict": verdict.to_json(),
+        "dev": read_labelled(upload, seen),
+        "rule": rule.rule,
+    }
+    return rule, estimate, expected, figures
 
 
 def _hold_against_floors(
-    run: Run,
-    target: Target,
-    rows: OofRows,
-    examples: Examples,
-    board: Board,
-    tuning: Tuning,
-    answers: Any,
+    run: Run, target: Target, upload: Upload, examples: Examples, answers: Any
 ) -> Verdict:
+    board, rows = upload.board, upload.rows
     parts, numeric = part_rows(rows, 0), target.is_numeric
     if run.member == "linear":
         return judge_run(board, answers, target.labels, target.kind, parts)
@@ -191,7 +164,7 @@ def _hold_against_floors(
     if target.kind == "distribution":
         probs = answers_of_probs(target, np.maximum(probs, 0))
     floor = replace(rows.take(used), probs=probs, folds=parts[used])
-    linear = cross_fit(floor, replace(tuning, n_bags=_FLOOR_BAGS))
+    linear = cross_fit(floor, replace(upload.tuning, n_bags=_FLOOR_BAGS))
     return judge_run(
         board.take(used), answers[used], target.labels, target.kind, parts[used], linear
     )
@@ -260,15 +233,6 @@ def plan_tuning(run: Run, target: Target) -> Tuning:
         metric=choose_metric(run.task, target),
         scored=run.task.scoring.counted(target.labels),
         limits=target.range if target.bounded else None,
-    )
-
-
-def plan_judging(run: Run, target: Target) -> Judging:
-    """What answers to a target are scored by."""
-    return Judging(
-        metric=choose_metric(run.task, target),
-        scored=run.task.scoring.counted(target.labels),
-        best_epoch_on_valid=run.recipe.get("select_by", "last") != "last",
     )
 
 

@@ -8,6 +8,7 @@ import pytest
 from semeval_kit.decision.averaging import (
     Gain,
     NewRows,
+    Upload,
     fit_curve,
     foretell_chances,
     foretell_gain,
@@ -48,8 +49,8 @@ def test_the_foretold_gain_is_the_gain_that_labels_show(metric: str, noise: floa
     rows, new = lay_rows(3000, 0, noise), lay_new(10_000, 1, noise, labelled=True)
     rule = tune_thresholds(rows, Tuning(n_bags=10))
     board = Board.of(metric, rows.targets, rows.languages)
-    foretold = foretell_gain(rows, new, rule, Tuning(), board)
-    truth = measure_gain(Board.of(metric, new.gold, new.languages), new, rule, Tuning())
+    foretold = foretell_gain(Upload(board, rows, rule, Tuning()), new)
+    truth = measure_gain(Upload(board, rows, rule, Tuning()), new)
     assert truth.value > 0.005
     assert foretold.value == pytest.approx(truth.value, abs=max(0.004, 0.2 * truth.value))
     assert abs(foretold.value - truth.value) < 3 * np.hypot(foretold.error, truth.error)
@@ -59,9 +60,11 @@ def test_models_that_agree_gain_nothing() -> None:
     rows, new = lay_rows(500, 2, 0.5), lay_new(500, 3, 0.0)
     rule = tune_thresholds(rows, Tuning(n_bags=10))
     board = Board.of("macro_f1", rows.targets, rows.languages)
-    assert foretell_gain(rows, new, rule, Tuning(), board).value == pytest.approx(0, abs=1e-12)
+    assert foretell_gain(Upload(board, rows, rule, Tuning()), new).value == pytest.approx(
+        0, abs=1e-12
+    )
     one = NewRows("test", new.probs[:1], new.languages, None, new.groups)
-    assert foretell_gain(rows, one, rule, Tuning(), board) == Gain(0.0, 0.0)
+    assert foretell_gain(Upload(board, rows, rule, Tuning()), one) == Gain(0.0, 0.0)
 
 
 def test_levels_gain_in_pearson_r() -> None:
@@ -83,8 +86,8 @@ def test_levels_gain_in_pearson_r() -> None:
     probs, gold, _ = draw(10_000)
     new = NewRows("test", probs, ("eng",) * 10_000, gold, np.arange(10_000))
     board = Board.of("pearson_r", levels, rows.languages)
-    foretold = foretell_gain(rows, new, rule, tuning, board)
-    truth = measure_gain(Board.of("pearson_r", gold, new.languages), new, rule, tuning)
+    foretold = foretell_gain(Upload(board, rows, rule, tuning), new)
+    truth = measure_gain(Upload(board, rows, rule, tuning), new)
     assert truth.value > 0.02
     assert foretold.value == pytest.approx(truth.value, rel=0.2)
 
@@ -98,9 +101,8 @@ def test_numbers_gain_by_algebra(metric: str) -> None:
     new = NewRows("test", probs[:, 4000:], ("eng",) * 4000, gold[4000:], np.arange(4000))
     rule = tune_rule(rows, Tuning("regression"))
     board = Board.of(metric, rows.targets, rows.languages)
-    foretold = foretell_gain(rows, new, rule, Tuning("regression"), board)
-    own = Board.of(metric, new.gold, new.languages)
-    truth = measure_gain(own, new, rule, Tuning("regression"))
+    foretold = foretell_gain(Upload(board, rows, rule, Tuning("regression")), new)
+    truth = measure_gain(Upload(board, rows, rule, Tuning("regression")), new)
     assert foretold.value == pytest.approx(truth.value, rel=0.08)
     assert (foretold.value < 0) == (metric == "rmse")
 
@@ -109,7 +111,7 @@ def test_a_metric_that_says_nothing_of_it_has_no_gain() -> None:
     rows = OofRows.of(np.zeros((5, 1)), np.zeros((5, 1)), ["eng"] * 5, ["score"])
     new = NewRows("test", np.zeros((2, 5, 1)), ("eng",) * 5, None, np.arange(5))
     rule, board = tune_rule(rows, Tuning("regression")), Board.of("mae", rows.targets, ["eng"] * 5)
-    assert foretell_gain(rows, new, rule, Tuning("regression"), board) is None
+    assert foretell_gain(Upload(board, rows, rule, Tuning("regression")), new) is None
 
 
 def test_gains_are_joined_by_precision() -> None:

@@ -13,7 +13,6 @@ from semeval_kit.decision.estimate import (
     OPTIMISTIC,
     RESIDUAL_LEAK,
     Estimate,
-    Judging,
     estimate_score,
 )
 from semeval_kit.decision.oof import OofRows
@@ -26,9 +25,7 @@ QUICK = Tuning(n_bags=20)
 
 
 def judge(rows: OofRows, tuning: Tuning = QUICK, **judging) -> Estimate:
-    return estimate_score(
-        rows, tuning, Judging(**{"n_resamples": 200, "n_partitions": 2, **judging})
-    )
+    return estimate_score(rows, tuning, **{"n_resamples": 200, "n_partitions": 2, **judging})
 
 
 def rows_of(probs, gold, languages=None, labels=LABELS, folds=None, groups=None) -> OofRows:
@@ -175,11 +172,11 @@ def test_singlelabel_has_nothing_to_tune() -> None:
     assert found.at_half.score == found.cross_fitted.score == pytest.approx(right)
     assert found.gain == (0.0, 0.0, 0.0)
     assert not {OPTIMISTIC, RESIDUAL_LEAK} & set(found.notes)
-    micro = judge(rows, tuning, metric="micro_f1", scored=(True, True, True, False))
+    micro = judge(rows, replace(tuning, metric="micro_f1", scored=(True, True, True, False)))
     truth, preds = gold.argmax(1), probs.argmax(1)
     expected = f1_score(truth, preds, labels=[0, 1, 2], average="micro")
     assert micro.at_half.score == pytest.approx(expected, abs=1e-12)
-    weighted = judge(rows, tuning, metric="weighted_f1")
+    weighted = judge(rows, replace(tuning, metric="weighted_f1"))
     assert weighted.at_half.score == pytest.approx(f1_score(truth, preds, average="weighted"))
 
 
@@ -210,9 +207,9 @@ def test_same_seed_same_json_bytes(noisy) -> None:
 def test_metrics_that_preds_do_not_have_give_way_to_the_usual_one(noisy) -> None:
     probs, gold = noisy(60, 10)
     rows = rows_of(probs, gold)
-    assert judge(rows, metric="macro_auc").metric == "macro_f1"
+    assert judge(rows, replace(QUICK, metric="macro_auc")).metric == "macro_f1"
     with pytest.raises(KitError, match="metric 'bleu' is unknown here"):
-        judge(rows, metric="bleu")
+        judge(rows, replace(QUICK, metric="bleu"))
 
 
 def test_no_rows() -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from semeval_kit.decision.averaging import NewRows
+from semeval_kit.decision.averaging import NewRows, Upload
 from semeval_kit.decision.expected import expect_score, read_labelled
 from semeval_kit.decision.oof import OofRows
 from semeval_kit.decision.resampling import Board
@@ -53,7 +53,7 @@ def test_nine_of_ten_intervals_hold_what_the_mean_scores() -> None:
         rows, board, rule = lay(600, seed)
         new = new_rows(600, 100 + seed)
         answers = cross_fit(rows, TUNING)
-        found = expect_score(board, answers, rows, rule, TUNING, [new])
+        found = expect_score(Upload(board, rows, rule, TUNING), answers, [new])
         truth = true_score(rule, new, draw(600, 100 + seed)[1])
         errors.append(found.score - truth)
         naive.append(board.score(answers) - truth)
@@ -70,9 +70,11 @@ def test_other_shares_of_labels_move_the_figure() -> None:
     rows, board, rule = lay(3000, 0)
     shares = (0.05, 0.4, 0.15)
     new = new_rows(3000, 1, shares=shares)
-    found = expect_score(board, cross_fit(rows, TUNING), rows, rule, TUNING, [new])
+    found = expect_score(Upload(board, rows, rule, TUNING), cross_fit(rows, TUNING), [new])
     truth = true_score(rule, new, draw(3000, 1, shares=shares)[1])
-    same = expect_score(board, cross_fit(rows, TUNING), rows, rule, TUNING, [new_rows(3000, 1)])
+    same = expect_score(
+        Upload(board, rows, rule, TUNING), cross_fit(rows, TUNING), [new_rows(3000, 1)]
+    )
     assert [drift.label for drift in found.drifts] == ["anger"]
     assert found.reweighted
     assert found.base < same.base - 0.03
@@ -90,7 +92,7 @@ def test_rates_that_no_shares_explain_withhold_the_figure() -> None:
     probs = new.probs.copy()
     probs[:, :, 1] = 1.0
     odd = NewRows("test", probs, new.languages, None, new.groups)
-    found = expect_score(board, cross_fit(rows, TUNING), rows, rule, TUNING, [odd])
+    found = expect_score(Upload(board, rows, rule, TUNING), cross_fit(rows, TUNING), [odd])
     assert "no other shares of labels explain" in found.withheld
     stored = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert stored["score"] is None
@@ -115,7 +117,7 @@ def test_single_labels_are_moved_by_their_confusion() -> None:
     rule = tune_rule(rows, tuning)
     probs, truth = draw_single(4000, [0.9, 0.05, 0.05])
     new = NewRows("test", probs, ("eng",) * 4000, None, np.arange(4000))
-    found = expect_score(board, cross_fit(rows, tuning), rows, rule, tuning, [new])
+    found = expect_score(Upload(board, rows, rule, tuning), cross_fit(rows, tuning), [new])
     mean, _ = new.decide(rule, tuning)
     scored = Board.of("micro_f1", truth, new.languages, [False, True, True])
     promised = board.score(cross_fit(rows, tuning))
@@ -126,12 +128,12 @@ def test_single_labels_are_moved_by_their_confusion() -> None:
 def test_labelled_rows_are_scored_and_measure_the_gain_too() -> None:
     rows, board, rule = lay(600, 5)
     test, dev = new_rows(600, 6), new_rows(200, 7, labelled=True)
-    found = expect_score(board, cross_fit(rows, TUNING), rows, rule, TUNING, [test, dev])
+    found = expect_score(Upload(board, rows, rule, TUNING), cross_fit(rows, TUNING), [test, dev])
     assert found.paired is not None
-    alone = expect_score(board, cross_fit(rows, TUNING), rows, rule, TUNING, [test])
+    alone = expect_score(Upload(board, rows, rule, TUNING), cross_fit(rows, TUNING), [test])
     assert alone.paired is None
     assert found.gain_error < alone.gain_error
-    reading = read_labelled(board, rule, TUNING, [test, dev])
+    reading = read_labelled(Upload(board, rows, rule, TUNING), [test, dev])
     assert reading["score"] == true_score(rule, dev, dev.gold)
     assert reading["low"] < reading["score"] < reading["high"]
     assert reading["n_examples"] == 200
@@ -139,7 +141,7 @@ def test_labelled_rows_are_scored_and_measure_the_gain_too() -> None:
 
 def test_without_new_rows_only_the_interval_grows() -> None:
     rows, board, rule = lay(600, 8)
-    found = expect_score(board, cross_fit(rows, TUNING), rows, rule, TUNING, [])
+    found = expect_score(Upload(board, rows, rule, TUNING), cross_fit(rows, TUNING), [])
     assert found.score == board.score(cross_fit(rows, TUNING))
     assert (found.gain, found.n_models, found.n_rows) == (0.0, 1, 0)
     drawn = board.resample([cross_fit(rows, TUNING)], 500, 0)[:, 0]
@@ -260,7 +262,7 @@ def lay_numbers(seed: int, quality: float):
 @pytest.mark.parametrize(("quality", "gains"), [(0.5, True), (-0.5, False)])
 def test_what_ranks_no_better_than_chance_gains_nothing_by_averaging(quality, gains) -> None:
     rows, new, tuning, board = lay_numbers(0, quality)
-    found = expect_score(board, rows.probs, rows, tune_rule(rows, tuning), tuning, [new])
+    found = expect_score(Upload(board, rows, tune_rule(rows, tuning), tuning), rows.probs, [new])
     assert (found.base > 0) == gains
     assert (found.gain > 0.05) == gains
     assert found.score == pytest.approx(found.base + found.gain, abs=1e-12)

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from semeval_kit.decision.estimate import Judging, estimate_score
+from semeval_kit.decision.estimate import estimate_score
 from semeval_kit.decision.oof import OofRows
 from semeval_kit.decision.resampling import Board
 from semeval_kit.decision.rule import Thresholds, decode_probs
 from semeval_kit.decision.thresholds import Tuning
-from semeval_kit.decision.tuning import choose_line, choose_offsets, tune_rule
+from semeval_kit.decision.tuning import choose_line, choose_offsets, tune_rule, untuned_rule
 from semeval_kit.submission.metrics import Beside
 
 SHARES = np.array([0.6, 0.25, 0.1, 0.05])
@@ -39,7 +39,7 @@ def test_rare_labels_are_lifted_where_a_model_leans_to_common_ones() -> None:
     rule = tune_rule(rows, F1)
     assert rule.rule == "offsets"
     assert rule.offsets[3] > rule.offsets[0] + 1
-    plain = decode_probs("singlelabel", new.probs, None, new.languages)
+    plain = decode_probs("singlelabel", new.probs, untuned_rule(new, "singlelabel"), new.languages)
     lifted = decode_probs("singlelabel", new.probs, rule, new.languages)
     assert macro(new, lifted) > macro(new, plain) + 0.1
 
@@ -75,7 +75,7 @@ def test_offsets_survive_json_and_old_rules_have_none() -> None:
 def test_the_estimate_of_offsets_is_cross_fitted(metric: str) -> None:
     rows = draw(1000, 3, lean=-1.2)  # a model that leans to rare labels
     tuning = Tuning("singlelabel", metric=metric)
-    found = estimate_score(rows, tuning, Judging(metric=metric, n_resamples=200, n_partitions=2))
+    found = estimate_score(rows, tuning, n_resamples=200, n_partitions=2)
     assert found.cross_fitted.score > found.at_half.score + 0.03
     assert found.notes[0].startswith("The figure tuned in-sample")
 
@@ -111,7 +111,7 @@ def test_a_line_moves_numbers_to_where_ratings_are_and_keeps_their_ranks(metric:
     assert (answers.min(), answers.max()) >= (1.0, 1.0)
     assert answers.max() <= 5.0
     assert (np.diff(answers[np.argsort(new.probs[:, 0]), 0]) >= 0).all()
-    found = estimate_score(rows, tuning, Judging(metric=metric, n_resamples=100, n_partitions=2))
+    found = estimate_score(rows, tuning, n_resamples=100, n_partitions=2)
     assert found.cross_fitted.score == pytest.approx(board.score(answers), abs=0.06)
     again = Thresholds.from_json(json.loads(json.dumps(rule.to_json(), allow_nan=False)))
     assert decode_probs("regression", new.probs, again, new.languages).tolist() == answers.tolist()

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semeval_kit.decision.oof import OofRows
-from semeval_kit.decision.rule import IntensityRule, decode_probs
+from semeval_kit.decision.rule import IntensityRule, Thresholds, decode_probs
 from semeval_kit.decision.thresholds import Tuning, constant_thresholds, tune_thresholds
 from semeval_kit.decision.tuning import tune_rule, untuned_rule
 from semeval_kit.errors import KitError
@@ -97,7 +97,9 @@ def test_rows_of_mixed_languages_take_their_own_threshold(noisy) -> None:
 
 def test_singlelabel_is_one_hot_of_the_highest_and_the_first_of_a_tie() -> None:
     probs = np.array([[0.2, 0.5, 0.3], [0.4, 0.2, 0.4]])
-    preds = decode_probs("singlelabel", probs, None, ["eng"] * 2)
+    preds = decode_probs(
+        "singlelabel", probs, Thresholds.even(tuple("abc"), 0.0, "argmax"), ["eng"] * 2
+    )
     assert preds.tolist() == [[0, 1, 0], [1, 0, 0]]
 
 
@@ -136,8 +138,6 @@ def test_no_rows() -> None:
 
 
 def test_errors_say_what_to_do() -> None:
-    with pytest.raises(KitError, match="needs thresholds. Tune them first"):
-        decode_probs("multilabel", np.zeros((1, 2)), None, ["eng"])
     with pytest.raises(KitError, match=r"probs \(1, 3\) should be \(1, 2\)"):
         decode_probs("multilabel", np.zeros((1, 3)), half(["eng"]), ["eng"])
     with pytest.raises(KitError, match="kind 'ordinal' is unknown"):

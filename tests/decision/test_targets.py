@@ -7,7 +7,7 @@ import tomllib
 import numpy as np
 import pytest
 
-from semeval_kit.decision.estimate import Judging, estimate_score
+from semeval_kit.decision.estimate import estimate_score
 from semeval_kit.decision.oof import OofRows
 from semeval_kit.decision.targets import (
     answers_of_probs,
@@ -128,8 +128,8 @@ def test_numbers_are_estimated_as_they_are(metric: str) -> None:
     preds = gold + rng.normal(scale=0.8, size=gold.shape)
     folds, beside = np.arange(300) % 5, Beside(spreads=np.full(300, 0.5))
     rows = OofRows.of(preds, gold, ["eng"] * 300, ["score"], folds=folds, beside=beside)
-    judging = Judging(metric=metric, n_resamples=300)
-    found = estimate_score(rows, Tuning("regression"), judging)
+    # Of shares no line is tuned.
+    found = estimate_score(rows, Tuning("distribution", metric=metric), n_resamples=300)
     gaps = np.abs(gold - preds)
     expected = {
         "spearman": stats.spearmanr(gold[:, 0], preds[:, 0])[0],

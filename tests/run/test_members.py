@@ -80,7 +80,7 @@ def test_a_single_label_is_the_highest_whatever_thresholds_there_are():
 def test_levels_follow_the_rule_that_was_tuned(method: str, expected: list[list[int]]):
     names = ("anger>=1", "anger>=2")
     cuts = np.array([[0.4, 0.9]])
-    rule = make_rule(names, IntensityRule(method, ("anger",), 2, {"eng": cuts}, cuts))
+    rule = make_rule(names, IntensityRule(method, ("anger",), 2, cuts, {"eng": cuts}))
     models = make("intensity", names, rule)
     assert models.decide(np.array([[0.8, 0.2]]), "").tolist() == expected
     by_value = method == "expected_value"

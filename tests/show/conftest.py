@@ -341,7 +341,7 @@ def _choose_folds(run: Run, ids: Sequence[str]) -> np.ndarray:
 def _lay_decisions(run: Run, train: Examples, oof: Probs) -> Thresholds:
     """Tune and estimate as the pipeline does, with fewer resamples."""
     from semeval_kit.data.texts import normalize_text
-    from semeval_kit.decision.estimate import Judging, estimate_score
+    from semeval_kit.decision.estimate import estimate_score
     from semeval_kit.decision.oof import OofAnswers, OofRows, write_oof_answers
     from semeval_kit.decision.rule import Thresholds
     from semeval_kit.decision.thresholds import Tuning
@@ -364,7 +364,7 @@ def _lay_decisions(run: Run, train: Examples, oof: Probs) -> Thresholds:
     )
     tuning = Tuning(run.task.kind, int(run.recipe["seed"]))
     thresholds = tune_rule(rows, tuning)
-    estimate = estimate_score(rows, tuning, Judging(n_partitions=2, n_resamples=300))
+    estimate = estimate_score(rows, tuning, n_partitions=2, n_resamples=300)
     answers = OofAnswers(oof.ids, oof.languages, run.task.all_labels, estimate.half, estimate.tuned)
     sha256 = write_oof_answers(run.oof_answers_file, answers)
     write_json(run.thresholds_file, thresholds.to_json())
