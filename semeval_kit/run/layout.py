@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +35,11 @@ class Frozen:
     task_text: str
     recipe: Mapping[str, Any]
     settings: Mapping[str, Any]
+
+
+def _name_in_fold(name: str) -> Callable[[Layout, int], Path]:
+    """The path of a file, or of a folder, in the folder of one fold."""
+    return lambda layout, fold: layout.fold_dir(fold) / name
 
 
 class Layout:
@@ -205,37 +210,24 @@ class Layout:
         seed, number = divmod(fold, self.n_folds)
         return self.seed_dir(seed) / f"fold-{number}"
 
-    def checkpoint_dir(self, fold: int) -> Path:
-        """Where a fold keeps its resumable state until it is done."""
-        return self.fold_dir(fold) / "checkpoint"
-
-    def model_dir(self, fold: int) -> Path:
-        """A fold's final weights, as `save_pretrained` lays them down."""
-        return self.fold_dir(fold) / "model"
-
-    def history_file(self, fold: int) -> Path:
-        """One JSON object per epoch."""
-        return self.fold_dir(fold) / "history.jsonl"
-
-    def oof_file(self, fold: int) -> Path:
-        """Probabilities of the rows that the fold did not train on."""
-        return self.fold_dir(fold) / "oof.csv"
+    checkpoint_dir = _name_in_fold("checkpoint")
+    """A fold's resumable state, until it is done."""
+    model_dir = _name_in_fold("model")
+    """A fold's final weights, as `save_pretrained` lays them down."""
+    history_file = _name_in_fold("history.jsonl")
+    """One JSON object per epoch."""
+    oof_file = _name_in_fold("oof.csv")
+    """Probabilities of the rows that the fold did not train on."""
+    done_file = _name_in_fold("done.json")
+    """Written last: its existence means that the fold is finished."""
+    state_file = _name_in_fold("state.json")
+    """Who is at work on a fold and how far it is; gone when it is done."""
+    log_file = _name_in_fold("worker.log")
+    """What the fold's process said; removed when the fold is done."""
 
     def fold_probs_file(self, fold: int, split: str) -> Path:
         """Probabilities of one fold's model for a split, all languages."""
         return self.fold_dir(fold) / f"probs_{split}.csv"
-
-    def done_file(self, fold: int) -> Path:
-        """Written last: its existence means that the fold is finished."""
-        return self.fold_dir(fold) / "done.json"
-
-    def state_file(self, fold: int) -> Path:
-        """Who is at work on a fold and how far it is; gone when it is done."""
-        return self.fold_dir(fold) / "state.json"
-
-    def log_file(self, fold: int) -> Path:
-        """What the fold's process said; removed when the fold is done."""
-        return self.fold_dir(fold) / "worker.log"
 
     def probs_file(self, split: str, language: str) -> Path:
         """Mean probabilities over the folds for one language."""

@@ -20,7 +20,6 @@ from typing import Any
 
 from semeval_kit.errors import BusyError
 from semeval_kit.files import write_atomic
-from semeval_kit.run.directory import Run
 
 _BEAT_SECONDS = 15.0
 _STALE_SECONDS = 90.0
@@ -60,18 +59,7 @@ class Lease:
 
 
 @contextmanager
-def hold_lease(run: Run, fold: int) -> Iterator[Lease]:
-    """Say that this process is at work on a fold, for as long as it is.
-
-    Raises:
-        BusyError: a process of another machine is at work on the fold, and its lease beats.
-    """
-    with hold_place(run.state_file(fold)) as lease:
-        yield lease
-
-
-@contextmanager
-def hold_place(path: Path) -> Iterator[Lease]:
+def hold_lease(path: Path) -> Iterator[Lease]:
     """Say in a file that this process is at work, for as long as it is.
 
     A lease whose time stands still is waited for, until it is stale and is taken over. When the
@@ -101,16 +89,11 @@ def hold_place(path: Path) -> Iterator[Lease]:
     path.unlink(missing_ok=True)
 
 
-def read_state(run: Run, fold: int) -> dict[str, Any]:
-    """What the lease of a fold says; empty where there is none.
+def read_lease(path: Path) -> dict[str, Any]:
+    """What a lease says; empty where there is none.
 
     "running" is "lost" where its process is gone, or the file's time stands still.
     """
-    return read_place(run.state_file(fold))
-
-
-def read_place(path: Path) -> dict[str, Any]:
-    """What a lease says, as `read_state` does of a fold."""
     try:
         content = dict(json.loads(path.read_bytes()))
         age = _now(path.parent) - path.stat().st_mtime
@@ -124,7 +107,7 @@ def read_place(path: Path) -> dict[str, Any]:
 def _wait_for_another(path: Path) -> None:
     """Wait while the lease of another machine's process stands still: its node may have died."""
     seen = 0.0
-    while (other := read_place(path)).get("state") == "running":
+    while (other := read_lease(path)).get("state") == "running":
         if other.get("host") == socket.gethostname():
             return  # whose lock on the folder this process holds
         with suppress(OSError):

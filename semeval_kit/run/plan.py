@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ class Engine:
     jobs: int | None = None
     threads: int | None = None
     processes: int = 1
-    folds: tuple[int, ...] = field(default=())
+    folds: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

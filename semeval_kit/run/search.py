@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from semeval_kit.data.examples import hash_files
 from semeval_kit.decision.estimate import choose_metric
 from semeval_kit.decision.oof import FloatArray
 from semeval_kit.decision.verdict import judge_standing, mean_cells, measure_cells
@@ -27,25 +26,17 @@ from semeval_kit.files import SUMS, hold_lock, keep_files, read_json, remove_tre
 from semeval_kit.plurals import count_noun
 from semeval_kit.run.directory import Run
 from semeval_kit.run.judge import oof_examples, target_rows
-from semeval_kit.run.plan import (
-    Engine,
-    Say,
-    SearchPlan,
-    choose_train_languages,
-    freeze_recipe,
-    hash_extra,
-    hash_unlabelled,
-    pin_encoder,
-)
+from semeval_kit.run.layout import Frozen
+from semeval_kit.run.plan import Engine, Say, SearchPlan, freeze_plan
 from semeval_kit.run.prepare import prepare
 from semeval_kit.run.stages import run_all, train
 from semeval_kit.run.trials import LOCK_SECONDS, Trial, Trials
 from semeval_kit.show.compare import compare_runs
 from semeval_kit.show.wording import name_measure
 from semeval_kit.task.metric_facts import METRIC_FACTS
-from semeval_kit.task.task import load_task, read_task_source
+from semeval_kit.task.task import load_task
 from semeval_kit.training.recipe import Recipe, make_recipe
-from semeval_kit.training.source import hash_encoder, is_encoder
+from semeval_kit.training.source import is_encoder
 
 # So many trials that fail one after the other are no fault of their params.
 _MOST_FAILURES = 3
@@ -69,9 +60,11 @@ def search(path: Path, asked: SearchPlan, engine: Engine, say: Say) -> dict[str,
         KitError: the search cannot begin, or several trials in a row fail.
     """
     deadline = time.monotonic() + 3600 * asked.hours if asked.hours else float("inf")
-    asked = replace(asked, plan=replace(asked.plan, config=_settle(path, asked, say)))
-    start = asked.space.locate(asked.plan.config)
-    settings = _freeze(path, asked)
+    plan = replace(asked.plan, config=_settle(path, asked, say))
+    config, frozen = freeze_plan(path / "trial-000", plan, load_task(plan.task))
+    asked = replace(asked, plan=replace(plan, config=config))
+    start = asked.space.locate(config)
+    settings = _freeze(path, asked, frozen)
     low, seed = is_low_better(settings), asked.plan.config.seed
     trials = Trials(path, asked.storage, asked.space, seed=seed, low=low)
     trials.bind(hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest())
@@ -210,7 +203,7 @@ def gather_results(path: Path, asked: SearchPlan, trials: Trials) -> dict[str, A
 
 
 def _settle(path: Path, asked: SearchPlan, say: Say) -> Recipe:
-    """The recipe that the search begins with: pinned, and with nothing chosen on judged rows."""
+    """The recipe that the search begins with: with nothing chosen on judged rows."""
     config = asked.plan.config
     if config.holdout or config.holdout_split:
         raise KitError("a search compares folds: give a recipe without a hold-out, or --holdout 0.")
@@ -227,33 +220,24 @@ def _settle(path: Path, asked: SearchPlan, say: Say) -> Recipe:
         begun_with = read_json(path / SETTINGS)["recipe"]
         if begun_with.get("encoder") == config.encoder and not config.revision:
             config = config.model_copy(update={"revision": begun_with.get("revision", "")})
-    config = pin_encoder(path / "trial-000", config)
     return config.model_copy(update={"select_by": "last", "patience": 0})
 
 
-def _freeze(path: Path, asked: SearchPlan) -> dict[str, Any]:
+def _freeze(path: Path, asked: SearchPlan, frozen: Frozen) -> dict[str, Any]:
     """Write what all trials share, or see that it is what the folder was made with."""
-    plan, task = asked.plan, load_task(asked.plan.task)
-    text = read_task_source(plan.task)[1]
-    languages = task.check_languages(plan.languages)
-    learnt = choose_train_languages(task, languages, plan.train_languages)
-    data, encoder = plan.data.expanduser().resolve(), hash_encoder(plan.config.encoder)
-    recipe = freeze_recipe(plan.config)
-    if encoder:  # a local one is known by its files, wherever they lie
+    of_run = ("languages", "train_languages", "train_splits", "data_sha256", "encoder_sha256")
+    hashes = ("extra_sha256", "texts_sha256")
+    recipe = dict(frozen.recipe)
+    if frozen.settings["encoder_sha256"]:  # a local one is known by its files, wherever they lie
         recipe["encoder"] = Path(recipe["encoder"]).name
     settings = {
         "format": 1,
-        "task": task.name,
-        "task_sha256": hashlib.sha256(text.encode()).hexdigest(),
-        "languages": list(languages),
-        "train_languages": list(learnt),
-        "train_splits": list(plan.train_splits),
-        "data_sha256": hash_files(task, data, plan.train_splits, learnt),
-        "encoder_sha256": encoder,
-        **hash_extra(plan.config, learnt),
-        **hash_unlabelled(plan.config, task, data, languages),
+        "task": frozen.settings["task"],
+        "task_sha256": hashlib.sha256(frozen.task_text.encode()).hexdigest(),
+        **{name: frozen.settings[name] for name in of_run},
+        **{name: frozen.settings[name] for name in hashes if name in frozen.settings},
         "objective": asked.objective,
-        "metric": choose_metric(task),
+        "metric": choose_metric(load_task(asked.plan.task)),
         "recipe": recipe,
         "space": asked.space.text,
     }

@@ -14,7 +14,6 @@ import numpy as np
 
 from semeval_kit.data.examples import Examples, hash_files
 from semeval_kit.data.extra import write_soft
-from semeval_kit.decision.rule import Thresholds
 from semeval_kit.decision.targets import Rules, decide_labels, rules_from_json
 from semeval_kit.errors import KitError, MissingExtraError
 from semeval_kit.files import keep_files, remove_kept, sha256_file
@@ -196,7 +195,7 @@ def pack(run: Run, say: Say) -> Path | None:
             has seen a language that it predicts.
     """
     _require_unseen(run)
-    rules = read_rules(run)
+    rules = rules_from_json(run.task, read_json(run.thresholds_file))
     packed: dict[str, Path] = {}
     for split in NEW_SPLITS:
         if not all(run.probs_file(split, language).is_file() for language in run.languages):
@@ -274,15 +273,6 @@ def decode_split(run: Run, rules: Rules, split: str, examples: Examples) -> Any:
             )
     values = np.concatenate([parts[g].values for g in dict.fromkeys(examples.languages)])
     return decide_labels(run.task, rules, values, examples.languages)
-
-
-def read_rules(run: Run) -> dict[str, Thresholds]:
-    """The rule of each target that the run predicts.
-
-    Raises:
-        KitError: the run is not tuned.
-    """
-    return rules_from_json(run.task, read_json(run.thresholds_file))
 
 
 def spell_soft_labels(run: Run, split: str, sure: float = 0.0) -> tuple[str, int, int]:

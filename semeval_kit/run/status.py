@@ -12,7 +12,7 @@ from semeval_kit.errors import KitError
 from semeval_kit.files import read_json
 from semeval_kit.run import slurm
 from semeval_kit.run.directory import Run
-from semeval_kit.run.lease import read_place, read_state
+from semeval_kit.run.lease import read_lease
 from semeval_kit.run.plan import Say
 
 Row = dict[str, Any]
@@ -73,7 +73,7 @@ def describe_model(run: Run, model: int) -> Row:
     if run.is_done(model):
         done = run.read_done(model)
         return {**told, "state": "done", "seconds": done.get("process_seconds")}
-    state = read_state(run, model)
+    state = read_lease(run.state_file(model))
     if not state:
         begun = run.checkpoint_dir(model).is_dir()
         return {**told, "state": "waiting", "resumes": begun}
@@ -104,7 +104,7 @@ def stop_jobs(path: Path, say: Say) -> int:
         return stopped
     run = Run.open(path)
     for model in range(run.n_models):
-        state, name = read_state(run, model), run.name_model(model)
+        state, name = read_lease(run.state_file(model)), run.name_model(model)
         if state.get("state") != "running":
             continue
         if state.get("host") != socket.gethostname():
@@ -126,7 +126,7 @@ def describe_search(path: Path) -> list[dict[str, Any]]:
         state = "waiting" if trial["state"] == "open" else trial["state"]
         told[trial["name"]] = {"model": trial["name"], "state": state, "why": trial["why"]}
     for file in sorted((path / "at-work").glob("*.json")):
-        lease, run = read_place(file), Run(path / file.stem)
+        lease, run = read_lease(file), Run(path / file.stem)
         state = {"model": file.stem, "state": lease.get("state", "lost"), "host": lease.get("host")}
         if run.settings_file.is_file():
             models = [describe_model(run, model) for model in range(run.n_models)]
@@ -144,7 +144,7 @@ def stop_search(path: Path, say: Say) -> int:
     """
     pids = set()
     for file in sorted((path / "at-work").glob("*.json")):
-        lease = read_place(file)
+        lease = read_lease(file)
         if lease.get("state") == "running" and lease.get("host") != socket.gethostname():
             say(f"{file.stem}: runs on {lease.get('host')}; stop it there")
         elif lease.get("state") == "running" and "search" in _read_words(lease.get("pid")):

@@ -23,7 +23,7 @@ from semeval_kit.decision.verdict import mean_cells
 from semeval_kit.errors import KitError, import_extra
 from semeval_kit.files import hold_lock
 from semeval_kit.plurals import count_noun
-from semeval_kit.run.lease import hold_place, read_place
+from semeval_kit.run.lease import hold_lease, read_lease
 from semeval_kit.run.plan import Say
 from semeval_kit.training.space import Dimension, Space
 
@@ -122,7 +122,7 @@ class Trials:
             with hold_lock(self.folder, LOCK_SECONDS):
                 trial = self._find_orphan(say) or self._propose(most, start)
                 if trial is not None:  # the lease is there before another process may look
-                    held.enter_context(hold_place(self._lease_file(trial.name)))
+                    held.enter_context(hold_lease(self._lease_file(trial.name)))
             yield trial
 
     def release(self, trial: Trial) -> None:
@@ -135,14 +135,14 @@ class Trials:
         """Hold work of another kind; gives who else is at it, or "" where nobody is."""
         with ExitStack() as held:
             with hold_lock(self.folder, LOCK_SECONDS):
-                owner = _name_owner(read_place(self._lease_file(name)))
+                owner = _name_owner(read_lease(self._lease_file(name)))
                 if not owner:
-                    held.enter_context(hold_place(self._lease_file(name)))
+                    held.enter_context(hold_lease(self._lease_file(name)))
             yield owner
 
     def describe_owner(self, trial: Trial) -> str:
         """Who is at work on an open trial: "process 7 of node3"; empty where nobody is."""
-        lease = read_place(self._lease_file(trial.name))
+        lease = read_lease(self._lease_file(trial.name))
         if lease:
             return _name_owner(lease)
         # Where no folder is shared, there is no lease to be seen of another machine.

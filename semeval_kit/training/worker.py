@@ -136,7 +136,7 @@ def lock_fold(run: Run, fold: int) -> Iterator[Lease]:
     """Keep a second process off the fold: an orphan of a killed run may need a moment to end."""
     folder = run.fold_dir(fold)
     folder.mkdir(parents=True, exist_ok=True)
-    with hold_lock(folder, seconds=_LOCK_SECONDS), hold_lease(run, fold) as lease:
+    with hold_lock(folder, seconds=_LOCK_SECONDS), hold_lease(run.state_file(fold)) as lease:
         remove_leftovers(folder)
         yield lease
 

@@ -258,9 +258,9 @@ def test_copies_of_a_command_are_handed_out(tmp_path: Path) -> None:
 
 def test_a_lease_says_who_is_at_work(prepared: Run) -> None:
     prepared.fold_dir(0).mkdir()
-    with lease.hold_lease(prepared, 0) as held:
+    with lease.hold_lease(prepared.state_file(0)) as held:
         held.note({"event": "step", "epoch": 1, "step": 3, "steps": 4, "rows_per_second": 9.5})
-        state = lease.read_state(prepared, 0)
+        state = lease.read_lease(prepared.state_file(0))
         assert (state["state"], state["pid"]) == ("running", os.getpid())
         shown = call("status", prepared.path).stdout
         assert shown == (
@@ -270,9 +270,9 @@ def test_a_lease_says_who_is_at_work(prepared: Run) -> None:
         )
         old = time.time() - 1000
         os.utime(prepared.state_file(0), (old, old))
-        assert lease.read_state(prepared, 0)["state"] == "lost"
+        assert lease.read_lease(prepared.state_file(0))["state"] == "lost"
     assert not prepared.state_file(0).exists()
-    with pytest.raises(KitError), lease.hold_lease(prepared, 0):
+    with pytest.raises(KitError), lease.hold_lease(prepared.state_file(0)):
         raise KitError("no memory is left.\nReally.")
     assert (
         call("status", prepared.path).stdout.splitlines()[0] == "fold 0: failed, no memory is left."
@@ -296,25 +296,25 @@ def test_a_lease_of_another_machine_is_honoured_until_it_is_stale(
     threading.Thread(target=beat, daemon=True).start()
     with (
         pytest.raises(BusyError, match="process 12 of node-7 is at work here"),
-        lease.hold_lease(prepared, 0),
+        lease.hold_lease(prepared.state_file(0)),
     ):
         pass
     assert "stop it there" in call("stop", prepared.path).output
     ended.set()
     monkeypatch.setattr(lease, "_STALE_SECONDS", 0.5)
-    with lease.hold_lease(prepared, 0):  # which waits for half a second
-        assert lease.read_state(prepared, 0)["pid"] == os.getpid()
+    with lease.hold_lease(prepared.state_file(0)):  # which waits for half a second
+        assert lease.read_lease(prepared.state_file(0))["pid"] == os.getpid()
     path.write_text('{"state": "running", "host": "node-7", "pid": 12}', encoding="utf-8")
     old = time.time() - 1000
     os.utime(path, (old, old))
-    with lease.hold_lease(prepared, 0):
+    with lease.hold_lease(prepared.state_file(0)):
         pass
     assert not path.exists()
     path.write_text(json.dumps({"state": "running", "host": socket.gethostname(), "pid": 2**22}))
-    assert lease.read_state(prepared, 0)["state"] == "lost"
+    assert lease.read_lease(prepared.state_file(0))["state"] == "lost"
     for damaged in ("", "[", "[]", "\0"):
         path.write_text(damaged, encoding="utf-8")
-        assert lease.read_state(prepared, 0) == {}
+        assert lease.read_lease(prepared.state_file(0)) == {}
 
 
 def test_stop_stops_this_runs_worker_and_nothing_else(prepared: Run) -> None:
