@@ -14,27 +14,9 @@ if TYPE_CHECKING:
     from semeval_kit.submission.upload import Upload
 
 
-VALIDATE_EXAMPLE = """\b
-Example:
-  semeval-kit validate my.zip --task semeval2025-task11-a --data FOLDER
-"""
-MERGE_EXAMPLE = """\b
-Example:
-  semeval-kit merge-zips submissions/nn/nn.zip submissions/pv/pv.zip --to task5.zip \\
-    --task semeval2027-task5-nn --task semeval2027-task5-pv
-"""
-SCORE_EXAMPLE = """\b
-Example:
-  semeval-kit score my.zip --task semeval2025-task11-a --gold GOLD_FOLDER
-"""
-UPLOAD_EXAMPLE = """\b
-Example:
-  export CODABENCH_USERNAME=... CODABENCH_PASSWORD=...
-  semeval-kit upload submissions/my-run
-"""
-
-
-@click.command(epilog=VALIDATE_EXAMPLE)
+@click.command(
+    epilog="\b\nExample:\n  semeval-kit validate my.zip --task semeval2025-task11-a --data FOLDER\n"
+)
 @click.argument("submission", type=PLACE)
 @click.option("--task", "task_name", required=True, help="Name of a task, or a path to its .toml.")
 @click.option("--data", type=PLACE, help="Folder with the organisers' test files.")
@@ -74,7 +56,12 @@ def validate(
         raise SystemExit(1)
 
 
-@click.command("merge-zips", epilog=MERGE_EXAMPLE)
+@click.command(
+    "merge-zips",
+    epilog="\b\nExample:\n"
+    "  semeval-kit merge-zips submissions/nn/nn.zip submissions/pv/pv.zip --to task5.zip \\\n"
+    "    --task semeval2027-task5-nn --task semeval2027-task5-pv\n",
+)
 @click.argument("zips", nargs=-1, required=True, type=THERE)
 @click.option("--to", "zip_path", required=True, type=PLACE, help="New zip.")
 @click.option("--task", "task_names", multiple=True, help="Check it as this task; repeatable.")
@@ -103,7 +90,10 @@ def merge_zips(
         raise SystemExit(1)
 
 
-@click.command(epilog=SCORE_EXAMPLE)
+@click.command(
+    epilog="\b\nExample:\n"
+    "  semeval-kit score my.zip --task semeval2025-task11-a --gold GOLD_FOLDER\n"
+)
 @click.argument("submission", type=PLACE)
 @click.option("--task", "task_name", required=True, help="Name of a task, or a path to its .toml.")
 @click.option(
@@ -137,7 +127,11 @@ def score(submission: Path, task_name: str, gold: Path, rules: str | None, as_js
         raise SystemExit(1)
 
 
-@click.command(epilog=UPLOAD_EXAMPLE)
+@click.command(
+    epilog="\b\nExample:\n"
+    "  export CODABENCH_USERNAME=... CODABENCH_PASSWORD=...\n"
+    "  semeval-kit upload submissions/my-run\n"
+)
 @run_argument
 @click.option("--phase", "phase_id", type=int, help="Id of the phase; default: the one open now.")
 @click.option("--site", help="Address of the competition; default: the task file's.")
@@ -208,6 +202,7 @@ def _read_valid_zip(run: Run) -> bytes:
 def _describe_upload(run: Run, sent: Upload) -> str:
     """The official score beside the estimate, or what became of the upload."""
     from semeval_kit.run.directory import read_json
+    from semeval_kit.show.tabulate import show_reading
 
     place = f"{sent.site}/competitions/{sent.competition}/"
     details = f" ({sent.details})" if sent.details else ""
@@ -231,9 +226,6 @@ def _describe_upload(run: Run, sent: Upload) -> str:
         )
     if run.estimate_file.is_file():
         estimate = read_json(run.estimate_file)
-        reading = estimate["cross_fitted"]
-        lines.append(
-            f"  estimated before: {estimate['metric']} {reading['score']:.4f} "
-            f"[{reading['low']:.4f}, {reading['high']:.4f}]"
-        )
+        reading = show_reading(estimate["cross_fitted"])
+        lines.append(f"  estimated before: {estimate['metric']} {reading}")
     return "\n".join(lines)

@@ -27,28 +27,7 @@ if TYPE_CHECKING:
     from semeval_kit.data.survey import CheckReport, FileReport
     from semeval_kit.task.task import Task
 
-_DEMO_EXAMPLE = """\b
-Example:
-  semeval-kit demo
-  semeval-kit demo --model roberta-base --epochs 5
-"""
-
 MAX_NAMED_FILES = 3
-DATA_EXAMPLE = "\b\nExample:\n  semeval-kit data check semeval2025-task11-a --data FOLDER\n"
-FETCH_EXAMPLE = (
-    "\b\nExample:\n"
-    "  semeval-kit data fetch semeval2025-task11-a --langs eng,deu --to data/official\n"
-    "  semeval-kit data fetch semeval2025-task11-a --from ~/Downloads/public_data\n"
-)
-CHECK_EXAMPLE = (
-    "\b\nExample:\n"
-    "  semeval-kit data check semeval2025-task11-a --data FOLDER\n"
-    "  semeval-kit data check semeval2025-task11-a semeval2025-task11-b --data FOLDER\n"
-)
-STATS_EXAMPLE = (
-    "\b\nExample:\n"
-    "  semeval-kit data stats semeval2025-task11-a --langs eng --data FOLDER --plot stats.png\n"
-)
 _DATA = click.option(
     "--data",
     "folder",
@@ -66,12 +45,16 @@ _LANGS = click.option(
 )
 
 
-@click.group(epilog=DATA_EXAMPLE)
+@click.group(epilog="\b\nExample:\n  semeval-kit data check semeval2025-task11-a --data FOLDER\n")
 def data() -> None:
     """Bring, check and describe the organisers' files."""
 
 
-@data.command(epilog=FETCH_EXAMPLE)
+@data.command(
+    epilog="\b\nExample:\n"
+    "  semeval-kit data fetch semeval2025-task11-a --langs eng,deu --to data/official\n"
+    "  semeval-kit data fetch semeval2025-task11-a --from ~/Downloads/public_data\n"
+)
 @click.argument("task")
 @click.option("--from", "source", type=PLACE, help="Copy from this folder.")
 @click.option(
@@ -114,7 +97,11 @@ def fetch(
         _show_fetched(done)
 
 
-@data.command(epilog=CHECK_EXAMPLE)
+@data.command(
+    epilog="\b\nExample:\n"
+    "  semeval-kit data check semeval2025-task11-a --data FOLDER\n"
+    "  semeval-kit data check semeval2025-task11-a semeval2025-task11-b --data FOLDER\n"
+)
 @click.argument("tasks", nargs=-1, required=True)
 @_DATA
 @_LANGS
@@ -155,7 +142,10 @@ def check(
         context.exit(1)
 
 
-@data.command(epilog=STATS_EXAMPLE)
+@data.command(
+    epilog="\b\nExample:\n"
+    "  semeval-kit data stats semeval2025-task11-a --langs eng --data FOLDER --plot stats.png\n"
+)
 @click.argument("task")
 @_DATA
 @_LANGS
@@ -189,7 +179,10 @@ def split_languages(langs: str) -> tuple[str, ...] | None:
     return None if codes in ((), ("all",)) else codes
 
 
-@click.command(context_settings={"ignore_unknown_options": True}, epilog=_DEMO_EXAMPLE)
+@click.command(
+    context_settings={"ignore_unknown_options": True},
+    epilog="\b\nExample:\n  semeval-kit demo\n  semeval-kit demo --model roberta-base --epochs 5\n",
+)
 @click.argument("flags", metavar="[FLAGS OF run]...", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def demo(context: click.Context, flags: tuple[str, ...]) -> None:

@@ -4,40 +4,43 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from semeval_kit.cli.options import FILE, WordsOption, data_option, open_run, run_argument, say
+from semeval_kit.cli.options import (
+    WordsOption,
+    data_option,
+    fold_option,
+    open_run,
+    run_argument,
+    say,
+    texts_option,
+)
 from semeval_kit.plurals import count_noun
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from semeval_kit.cli.predict import Row
     from semeval_kit.run.directory import Run
     from semeval_kit.run.members import RunModels
     from semeval_kit.show.explain.attributions import Attribution
     from semeval_kit.show.explain.page import Explanation, Heading
 
-_EPILOG = """\b
-Example:
-  semeval-kit explain submissions/my-run --text "What a day!"
-  semeval-kit explain submissions/my-run --split dev --rows 3,17-20 --method ig
-  semeval-kit explain submissions/my-run --split dev --global 100
-"""
 
-
-@click.command(epilog=_EPILOG)
+@click.command(
+    epilog="\b\nExample:\n"
+    '  semeval-kit explain submissions/my-run --text "What a day!"\n'
+    "  semeval-kit explain submissions/my-run --split dev --rows 3,17-20 --method ig\n"
+    "  semeval-kit explain submissions/my-run --split dev --global 100\n"
+)
 @run_argument
 @data_option
 @click.option("--text", "texts", multiple=True, help="A text to explain; may be repeated.")
-@click.option(
-    "--file",
-    type=FILE,
-    help="One text per line; or the organisers' layout, if it ends in .csv or .tsv.",
-)
+@texts_option
 @click.option(
     "--split", type=click.Choice(["train", "dev", "test"]), help="Rows of the run's data."
 )
@@ -52,7 +55,7 @@ Example:
     help="Sum up the strongest tokens over a sample of so many rows of --split (default dev).",
 )
 @click.option("--language", help="Rows and thresholds of this language only.")
-@click.option("--fold", type=click.IntRange(0), help="Only this fold's model. Default: the mean.")
+@fold_option
 @click.option(
     "--method",
     type=click.Choice(["shap", "ig"]),
@@ -133,67 +136,51 @@ def _write(
     from semeval_kit.show.explain.files import check_name, write_global, write_sentences
 
     check_name(given["name"])
-    names = models.target_names
-    with _attribute(models, rows, given) as attributions:
-        if given["sample"]:
-            paths = write_global(run.explain_dir, given["name"], attributions, names, heading)
-            clock.lap("explaining and writing")
-            return paths
-        explanations = [
-            _explain_row(models, row, attribution)
-            for row, attribution in zip(rows, attributions, strict=True)
-        ]
+    names, attributions = models.target_names, _attribute(models, rows, given)
+    if given["sample"]:
+        paths = write_global(run.explain_dir, given["name"], attributions, names, heading)
+        clock.lap("explaining and writing")
+        return paths
+    explanations = [
+        _explain_row(models, row, attribution)
+        for row, attribution in zip(rows, attributions, strict=True)
+    ]
     clock.lap("explaining")
     total = len(explanations) * len(names) if given["figures"] else 0
-    with _progress(total, "figure", shown=total > len(names)) as step:
+    with _progress(total, "figure", shown=total > len(names)) as bar:
         paths = write_sentences(
             run.explain_dir,
             given["name"],
             explanations,
             heading,
             figures=given["figures"],
-            on_figure=lambda: step(1),
+            on_figure=bar.update,
         )
     clock.lap("page and figures" if total else "page")
     return paths
 
 
-@contextmanager
 def _attribute(
     models: RunModels, rows: Sequence[Row], given: dict[str, Any]
-) -> Iterator[Iterator[Attribution]]:
+) -> Iterator[Attribution]:
     from semeval_kit.show.explain.attributions import count_evals, explain_texts
 
     n_models = len(models.models)
     per_text = n_models * count_evals(given["method"], n_models, given["max_evals"])
-    with _progress(len(rows) * per_text, "eval", shown=True) as step:
-        done = 0
-
-        def follow(found: Iterator[Attribution]) -> Iterator[Attribution]:
-            nonlocal done
-            for number, attribution in enumerate(found, start=1):
-                # A short text needs fewer evaluations than it may have.
-                step(number * per_text - done)
-                done = number * per_text
-                yield attribution
-
-        def count(evals: int) -> None:
-            nonlocal done
-            evals = min(evals, len(rows) * per_text - done)
-            done += evals
-            step(evals)
-
-        yield follow(
-            explain_texts(
-                models.models,
-                [text for _, text, _ in rows],
-                method=given["method"],
-                max_length=int(models.run.recipe["max_length"]),
-                max_evals=given["max_evals"],
-                seed=given["seed"],
-                on_evals=count,
-            )
+    with _progress(len(rows) * per_text, "eval", shown=True) as bar:
+        attributions = explain_texts(
+            models.models,
+            [text for _, text, _ in rows],
+            method=given["method"],
+            max_length=int(models.run.recipe["max_length"]),
+            max_evals=given["max_evals"],
+            seed=given["seed"],
+            on_evals=lambda evals: bar.update(min(evals, bar.total - bar.n)),
         )
+        for number, attribution in enumerate(attributions, start=1):
+            # A short text needs fewer evaluations than it may have.
+            bar.update(number * per_text - bar.n)
+            yield attribution
 
 
 def _explain_row(models: RunModels, row: Row, attribution: Attribution) -> Explanation:
@@ -213,11 +200,10 @@ def _explain_row(models: RunModels, row: Row, attribution: Attribution) -> Expla
     )
 
 
-@contextmanager
-def _progress(total: int, unit: str, *, shown: bool) -> Iterator[Callable[[int], None]]:
+def _progress(total: int, unit: str, *, shown: bool) -> tqdm[Any]:
     from tqdm import tqdm
 
-    with tqdm(
+    return tqdm(
         total=total,
         unit=unit,
         file=sys.stderr,
@@ -225,9 +211,4 @@ def _progress(total: int, unit: str, *, shown: bool) -> Iterator[Callable[[int],
         leave=False,
         dynamic_ncols=True,
         desc="explain" if unit == "eval" else "figures",
-    ) as bar:
-
-        def step(count: int) -> None:
-            bar.update(count)
-
-        yield step
+    )

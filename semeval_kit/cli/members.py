@@ -240,8 +240,8 @@ def describe_blend(path: Path) -> str:
     """What a blend weighs and what each member adds, in plain lines."""
     from semeval_kit.files import read_json
     from semeval_kit.run.directory import Run
-    from semeval_kit.show.wording import name_measure
-    from semeval_kit.task.metric_facts import NUMERIC
+    from semeval_kit.show.tabulate import show_interval
+    from semeval_kit.show.wording import find_wording, name_measure
 
     run = Run.open(path)
     judged, weights = read_json(run.blend_file), read_json(run.weights_file)
@@ -254,16 +254,16 @@ def describe_blend(path: Path) -> str:
         told += [(f"{label} ", columns[label]) for label in labels_apart]
         figures = "; ".join(what + " ".join(f"{value:.2f}" for value in row) for what, row in told)
         lines.append(f"  {language:<14} {figures}")
-    tuned = run.task.kind not in NUMERIC
+    measure, n_rows = name_measure(judged["metric"], run.task.kind), judged["n_examples"]
+    tuned = not find_wording(run.task).numeric
     lines += [
         "",
-        f"Out-of-fold {name_measure(judged['metric'])} on {count_noun(judged['n_examples'], 'row')}"
+        f"Out-of-fold {measure} on {count_noun(n_rows, 'row')}"
         f"{', tuned' * tuned}, cross-fitted (95%); what the blend gains over it:",
     ]
     for system in judged["systems"]:
-        low, high = system["interval"]
         gain, least, most = system["less"]
-        line = f"  {system['name']:<28} {system['score']:.4f} [{low:.4f}, {high:.4f}]"
+        line = f"  {system['name']:<28} {system['score']:.4f} {show_interval(system['interval'])}"
         if system["name"] != "blend":
             line += f"  {gain:+.4f} [{least:+.4f}, {most:+.4f}]"
         lines.append(line)

@@ -26,10 +26,6 @@ _MOST_NAMES = 5
 class RunFolder(click.Path):
     """A run's folder; one that is not there is told with the name that is near."""
 
-    def __init__(self) -> None:
-        """As a `click.Path` of a folder."""
-        super().__init__(exists=True, file_okay=False, path_type=Path)
-
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path, or a usage error."""
         path = Path(os.path.expanduser(value))
@@ -53,7 +49,6 @@ class WordsOption(click.Option):
     """A list with commas; given again it is joined, where else the last one would win."""
 
     def __init__(self, *names: Any, default: str | None = None, **given: Any) -> None:
-        """As a `click.Option` of one text."""
         given |= {"multiple": True, "default": None if default is None else (default,)}
         super().__init__(*names, **given)
 
@@ -70,7 +65,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 THERE = click.Path(exists=True, path_type=Path)
 FILE_THERE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER_THERE = click.Path(exists=True, file_okay=False, path_type=Path)
-RUN_FOLDER = RunFolder()
+RUN_FOLDER = RunFolder(exists=True, file_okay=False, path_type=Path)
 run_argument = click.argument("run_path", metavar="RUN", type=RUN_FOLDER)
 runs_argument = click.argument("paths", metavar="RUN...", nargs=-1, required=True, type=RUN_FOLDER)
 gold_option = click.option(
@@ -91,6 +86,14 @@ files_option = click.option(
 )
 report_option = click.option(
     "--report/--no-report", default=True, show_default=True, help="Write report.html and the card."
+)
+texts_option = click.option(
+    "--file",
+    type=FILE,
+    help="One text per line; or the organisers' layout, if it ends in .csv or .tsv.",
+)
+fold_option = click.option(
+    "--fold", type=click.IntRange(0), help="Only this fold's model. Default: the mean."
 )
 submissions_option = click.option(
     "--submissions",

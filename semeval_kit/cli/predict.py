@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from semeval_kit.cli.options import FILE, open_run, run_argument, say
+from semeval_kit.cli.options import fold_option, open_run, run_argument, say, texts_option
 from semeval_kit.errors import KitError
 from semeval_kit.plurals import count_noun
 
@@ -19,12 +19,6 @@ if TYPE_CHECKING:
     from semeval_kit.show.predictions import Prediction
 
 
-_EPILOG = """\b
-Example:
-  semeval-kit predict submissions/my-run "What a day!" "Who is there?"
-  semeval-kit predict submissions/my-run --file texts.txt --format csv > labels.csv
-  cat texts.txt | semeval-kit predict submissions/my-run - --format jsonl
-"""
 _NAMED = 3
 
 # Name and text.
@@ -35,14 +29,15 @@ Row = tuple[str, str, str]
 MOST_TEXTS = 200
 
 
-@click.command(epilog=_EPILOG)
+@click.command(
+    epilog="\b\nExample:\n"
+    '  semeval-kit predict submissions/my-run "What a day!" "Who is there?"\n'
+    "  semeval-kit predict submissions/my-run --file texts.txt --format csv > labels.csv\n"
+    "  cat texts.txt | semeval-kit predict submissions/my-run - --format jsonl\n"
+)
 @run_argument
 @click.argument("texts", metavar="[TEXT]...", nargs=-1)
-@click.option(
-    "--file",
-    type=FILE,
-    help="One text per line; or the organisers' layout, if it ends in .csv or .tsv.",
-)
+@texts_option
 @click.option(
     "--format",
     "format_",
@@ -52,7 +47,7 @@ MOST_TEXTS = 200
     help="csv is for spreadsheets and guards against formulas; jsonl keeps texts as they are.",
 )
 @click.option("--language", help="Whose thresholds decide. Default: the run's, if it has one.")
-@click.option("--fold", type=click.IntRange(0), help="Only this fold's model. Default: the mean.")
+@fold_option
 @click.option(
     "--batch-size",
     type=click.IntRange(1),

@@ -20,10 +20,8 @@ from semeval_kit.cli.options import (
     say,
 )
 from semeval_kit.plurals import count_noun
+from semeval_kit.show.wording import SORTS
 
-_SORTS = (
-    "score", "run", "encoder", "parameters", "train_loss", "val_loss", "seconds", "peak_rss_mb",
-)  # fmt: skip
 _BEFORE = click.option(
     "--before",
     type=RUN_FOLDER,
@@ -50,7 +48,7 @@ _LICENCE = click.option(
     show_default=True,
     help="Out-of-fold training rows, or the dev split.",
 )
-@click.option("--sort", type=click.Choice(_SORTS), default="score", show_default=True)
+@click.option("--sort", type=click.Choice(list(SORTS)), default="score", show_default=True)
 @click.option("--csv", "csv_path", type=FILE)
 @click.option("--markdown", "markdown_path", type=FILE)
 @click.option("--latex", "latex_path", type=FILE)

@@ -12,6 +12,7 @@ import click
 from semeval_kit.cli.options import align_rows
 from semeval_kit.decision.verdict import name_constant
 from semeval_kit.plurals import count_noun
+from semeval_kit.show.tabulate import show_reading
 from semeval_kit.show.wording import TUNED_RULES, find_wording, name_measure
 from semeval_kit.submission.score import LanguageScore, Score
 from semeval_kit.task.metric_facts import is_low
@@ -29,9 +30,10 @@ def summarise(run: Run) -> str:
     """Describe a finished run in plain lines."""
     from semeval_kit.run.directory import read_json
 
-    lines = [""]
+    lines, learnt = [""], True
     if run.estimate_file.is_file():
         estimate = read_json(run.estimate_file)
+        learnt = estimate.get("verdict", {"learnt": True})["learnt"]
         scores = estimate["cross_fitted"]["languages"]
         lines += [describe_estimate(run, estimate, in_full=not run.report_file.is_file())]
         foretold = (estimate.get("expected") or {}).get("languages") or {}
@@ -42,12 +44,17 @@ def summarise(run: Run) -> str:
     if run.before_dir.is_dir():
         lines += [_describe_before(run), ""]
     if run.score_file.is_file():
-        lines += [_describe_score(run, read_json(run.score_file)), ""]
+        stored = read_json(run.score_file)
+        score = describe_score(run.task, Score.from_json(stored))
+        lines += [f"Score on {stored['gold']}:", *score]
+        if run.task.practice:
+            lines.append("This is practice data: its score says nothing about any leaderboard.")
+        lines.append("")
     if run.report_file.is_file():
         lines.append(f"report:  {run.report_file}")
     if run.zip_file.is_file():
         lines.append(f"zip:     {run.zip_file}")
-    lines += ["", _next_step(run)]
+    lines += ["", _next_step(run, learnt)]
     return "\n".join(lines)
 
 
@@ -77,15 +84,13 @@ def describe_estimate(run: Run, estimate: dict[str, Any], *, in_full: bool = Tru
     n_rows = count_noun(estimate["n_examples"], "row")
     lines = [f"Out-of-fold {metric}{whose} on {n_rows} (95% interval):"]
     for name, reading, remark in rows:
-        interval = f"[{reading['low']:.4f}, {reading['high']:.4f}]"
-        lines.append(f"  {name:<24} {reading['score']:.4f} {interval}  {remark}".rstrip())
+        lines.append(f"  {name:<24} {show_reading(reading)}  {remark}".rstrip())
     if expected is not None and expected["withheld"]:
         lines.append(f"  uploaded: not foretold; {expected['withheld']}")
     for target in run.task.main_targets[1:] if others else ():
         figures = others[target.name]
-        reading, measure = figures["cross_fitted"], name_measure(figures["metric"], target.kind)
-        interval = f"[{reading['low']:.4f}, {reading['high']:.4f}]"
-        lines.append(f"  target {target.name}: {measure} {reading['score']:.4f} {interval}")
+        measure = name_measure(figures["metric"], target.kind)
+        lines.append(f"  target {target.name}: {measure} {show_reading(figures['cross_fitted'])}")
     floors = (estimate.get("verdict") or {}).get("floors") or ()
     if floors:
         shown = ", ".join(
@@ -256,20 +261,13 @@ def _describe_estimates(
     return lines
 
 
-def _describe_score(run: Run, stored: dict[str, Any]) -> str:
-    lines = [f"Score on {stored['gold']}:", *describe_score(run.task, Score.from_json(stored))]
-    if run.task.practice:
-        lines.append("This is practice data: its score says nothing about any leaderboard.")
-    return "\n".join(lines)
-
-
-def _next_step(run: Run) -> str:
+def _next_step(run: Run, learnt: bool) -> str:
     if run.task.practice:
         return (
             "Next: the real data. Put the organisers' CSV files into a folder and run\n"
             "  make submission TASK=semeval2025-task11-a LANGS=eng DATA=<folder> MODEL=<hub id>"
         )
-    if run.zip_file.is_file() and not _has_learnt(run):
+    if run.zip_file.is_file() and not learnt:
         from semeval_kit.show.findings import suggest_step
 
         return f"Next: {suggest_step(run)}; an upload would be wasted."
@@ -278,14 +276,6 @@ def _next_step(run: Run) -> str:
         where = f"at {url} (" if url else "to the competition (the task file has no url of it yet; "
         return f"Next: upload {run.zip_file.name} {where}see README, 'Upload by hand')."
     return "Next: put the test files beside the others and run the same command for the zip."
-
-
-def _has_learnt(run: Run) -> bool:
-    from semeval_kit.run.directory import read_json
-
-    if not run.estimate_file.is_file():
-        return True
-    return bool(read_json(run.estimate_file).get("verdict", {"learnt": True})["learnt"])
 
 
 def _show_languages(task: Task, score: Score) -> list[str]:
@@ -309,7 +299,7 @@ def _name_metric(task: Task, key: str) -> str:
 def _show_labels(result: LanguageScore) -> list[str]:
     intensity = any(label.pearson_r is not None for label in result.labels)
     head = [result.language, "support", "predicted", "precision", "recall", "F1"]
-    rows = [[*head, name_measure("pearson_r")] if intensity else head]
+    rows = [[*head, name_measure("pearson_r", "intensity")] if intensity else head]
     for label in result.labels:
         values = [label.precision, label.recall, label.f1]
         if label.pearson_r is not None:

@@ -15,20 +15,6 @@ if TYPE_CHECKING:
     from semeval_kit.task.task import Task
 
 
-TASKS_EXAMPLE = (
-    "\b\nExample:\n"
-    "  semeval-kit tasks\n"
-    "  semeval-kit tasks semeval2025-task11-a\n"
-    "  semeval-kit tasks new semeval2027-task5.toml\n"
-    "  semeval-kit tasks semeval2027-task5.toml --check\n"
-)
-SHOW_EXAMPLE = "\b\nExample:\n  semeval-kit tasks show semeval2025-task11-a --check\n"
-NEW_EXAMPLE = (
-    "\b\nExample:\n"
-    "  semeval-kit tasks new semeval2027-task5.toml\n"
-    "  semeval-kit tasks new relatedness.toml --kind regression --range 0,1 --labels Score \\\n"
-    "    --id PairID --text sentence1 --pair sentence2 --metric spearman\n"
-)
 KINDS = {
     "multilabel": "macro_f1",
     "singlelabel": "macro_f1",
@@ -52,7 +38,15 @@ class TaskGroup(click.Group):
         return super().parse_args(ctx, args)
 
 
-@click.group(cls=TaskGroup, invoke_without_command=True, epilog=TASKS_EXAMPLE)
+@click.group(
+    cls=TaskGroup,
+    invoke_without_command=True,
+    epilog="\b\nExample:\n"
+    "  semeval-kit tasks\n"
+    "  semeval-kit tasks semeval2025-task11-a\n"
+    "  semeval-kit tasks new semeval2027-task5.toml\n"
+    "  semeval-kit tasks semeval2027-task5.toml --check\n",
+)
 @click.option("--check", is_flag=True, help="Check the files of all tasks.")
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
 @click.pass_context
@@ -79,7 +73,7 @@ def tasks(context: click.Context, check: bool, as_json: bool) -> None:
         click.echo(f"    {task.url or 'no address'}")
 
 
-@tasks.command(epilog=SHOW_EXAMPLE)
+@tasks.command(epilog="\b\nExample:\n  semeval-kit tasks show semeval2025-task11-a --check\n")
 @click.argument("name")
 @click.option("--check", is_flag=True, help="Check the file; exit with 1 if it has an error.")
 @click.option("--json", "as_json", is_flag=True, help="Print the task as JSON.")
@@ -97,7 +91,12 @@ def show(context: click.Context, name: str, check: bool, as_json: bool) -> None:
         _show_task(task)
 
 
-@tasks.command(epilog=NEW_EXAMPLE)
+@tasks.command(
+    epilog="\b\nExample:\n"
+    "  semeval-kit tasks new semeval2027-task5.toml\n"
+    "  semeval-kit tasks new relatedness.toml --kind regression --range 0,1 --labels Score \\\n"
+    "    --id PairID --text sentence1 --pair sentence2 --metric spearman\n"
+)
 @click.argument("path", type=FILE)
 @click.option("--kind", type=click.Choice(list(KINDS)), help="What is predicted.")
 @click.option("--labels", cls=WordsOption, help="Names of the labels or numbers, joined by commas.")
@@ -227,7 +226,8 @@ def _show_findings(name: str) -> int:
 
 
 def _show_task(task: Task) -> None:
-    files, submission = task.data.files, task.submission
+    data, files, submission = task.data, task.data.files, task.submission
+    cut = f"what follows {data.pair_separator!r}" if data.pair_separator else ""
     counts = "counts 0" if task.scoring.missing_languages == "zero" else "does not count"
     missing = f"one that is left out {counts}"
     zip_name = f" in {submission.zip_name}" if submission.zip_name else ""
@@ -236,7 +236,10 @@ def _show_task(task: Task) -> None:
         ("competition", task.url or "none"),
         *(row for target in task.targets for row in _describe_target(target)),
         *((f"  {code}", ", ".join(labels)) for code, labels in task.labels.by_language.items()),
-        *_describe_inputs(task),
+        ("text", data.text or data.text_joiner.join(data.text_columns)),
+        ("second text", data.pair or cut),
+        ("context", data.context),
+        ("group", data.group_column or data.group_pattern),
         ("train on", " ".join(task.train_languages)),
         ("predict", " ".join(task.predict_languages)),
         ("cross-lingual", "yes: no row of a predicted language may be seen" * task.cross_lingual),
@@ -268,17 +271,6 @@ def _describe_target(target: Target) -> list[tuple[str, str]]:
     words += ", only learnt" * target.auxiliary
     title = "kind" if target.name == "main" else target.name
     return [(title, words), ("labels" if title == "kind" else "  labels", ", ".join(target.labels))]
-
-
-def _describe_inputs(task: Task) -> list[tuple[str, str]]:
-    data = task.data
-    cut = f"what follows {data.pair_separator!r}" if data.pair_separator else ""
-    return [
-        ("text", data.text or data.text_joiner.join(data.text_columns)),
-        ("second text", data.pair or cut),
-        ("context", data.context),
-        ("group", data.group_column or data.group_pattern),
-    ]
 
 
 def _summarise(task: Task) -> dict[str, Any]:

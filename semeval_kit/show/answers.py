@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from semeval_kit.data.examples import Examples, find_file, read_examples
 from semeval_kit.data.reference import Reference, find_references, read_reference
 from semeval_kit.data.texts import number_groups
-from semeval_kit.decision.oof import OofRows, read_oof_answers
+from semeval_kit.decision.oof import FloatArray, IntArray, OofRows, read_oof_answers
 from semeval_kit.decision.rule import Thresholds
 from semeval_kit.decision.targets import answers_of_probs, decide_labels, rules_from_json
 from semeval_kit.decision.tuning import untuned_rule
@@ -20,8 +21,6 @@ from semeval_kit.run.directory import Probs, Run, read_json
 from semeval_kit.task.codec import encode_labels
 from semeval_kit.task.task import Task
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 ANSWERED = ("oof", "dev", "test")
 
 
@@ -36,7 +35,6 @@ class Answers:
         half: preds `(n, L)` at threshold 0.5 (argmax for single-label tasks).
         tuned: preds `(n, L)` by tuned thresholds; for "oof" cross-fitted, so that no row is judged
             by a threshold that it helped to choose, as `tune` kept them.
-        groups: `(n,)`, the same number for copies of a text.
     """
 
     split: str
@@ -44,11 +42,14 @@ class Answers:
     probs: Probs
     half: IntArray
     tuned: IntArray
-    groups: tuple[int, ...]
 
     def __len__(self) -> int:
-        """Return the number of rows."""
         return len(self.examples)
+
+    @cached_property
+    def groups(self) -> tuple[int, ...]:
+        """The same number for copies of a text, `(n,)`."""
+        return tuple(number_groups(self.examples).tolist())
 
     @property
     def gold(self) -> FloatArray:
@@ -63,6 +64,9 @@ class Answers:
     def preds(self, rule: str) -> IntArray:
         """Preds `(n, L)` of the rule "half" or "tuned"."""
         return self.half if rule == "half" else self.tuned
+
+
+AnswersBySplit = Mapping[str, Answers | None]
 
 
 def read_answers(run: Run, split: str) -> Answers | None:
@@ -89,7 +93,7 @@ def read_answers(run: Run, split: str) -> Answers | None:
     half = decide_labels(
         run.task, _untuned_rules(run, probs, examples), probs.values, probs.languages
     )
-    return _narrow(run, Answers(split, examples, probs, half, tuned, _groups(examples)))
+    return _narrow(run, Answers(split, examples, probs, half, tuned))
 
 
 def shown_task(run: Run) -> Task:
@@ -133,7 +137,7 @@ def _read_oof(run: Run) -> Answers:
     half, tuned = (np.zeros((len(examples), width), v.dtype) for v in (kept.half, kept.tuned))
     columns = [run.task.label_names.index(label) for label in kept.labels]
     half[:, columns], tuned[:, columns] = kept.half, kept.tuned
-    return _narrow(run, Answers("oof", examples, probs, half, tuned, _groups(examples)))
+    return _narrow(run, Answers("oof", examples, probs, half, tuned))
 
 
 def read_gold(run: Run, split: str, language: str) -> Examples | None:
@@ -196,10 +200,6 @@ def _narrow(run: Run, answers: Answers) -> Answers:
     examples = narrow_examples(run, answers.examples)
     half, tuned = answers.half[:, labels], answers.tuned[:, labels]
     return replace(answers, examples=examples, probs=probs, half=half, tuned=tuned)
-
-
-def _groups(examples: Examples) -> tuple[int, ...]:
-    return tuple(number_groups(examples).tolist())
 
 
 def _align(run: Run, examples: Examples, probs: Probs) -> Examples:

@@ -13,18 +13,16 @@ from semeval_kit.decision.rule import Thresholds
 from semeval_kit.errors import import_extra
 from semeval_kit.run.directory import Run, write_atomic
 from semeval_kit.show.answers import read_rule
-from semeval_kit.show.citations import collect_citations
 from semeval_kit.show.folded_head import Layout, choose_layout
-from semeval_kit.show.pages import fill_template
-from semeval_kit.show.paper import collect_facts
+from semeval_kit.show.pages import fill_template, group_tables
+from semeval_kit.show.paper import collect_citations, collect_facts
 from semeval_kit.show.results import RunResults, read_results
+from semeval_kit.show.scores import N_RESAMPLES
 from semeval_kit.show.tables_of_scores import (
     describe_use,
-    tabulate_floors,
     tabulate_gains,
     tabulate_labels,
-    tabulate_main,
-    tabulate_measures,
+    tabulate_results,
 )
 from semeval_kit.show.tabulate import Markdown
 from semeval_kit.task.metric_facts import NUMERIC
@@ -120,32 +118,26 @@ def make_card(
     *,
     fold: int | None = None,
     licence: str = "",
-    results: RunResults | None = None,
-    n_resamples: int = 1000,
+    n_resamples: int = N_RESAMPLES,
 ) -> str:
-    """The card of a run, or of one fold's model for a folder that `export` makes.
+    """The card of a finished run, or of one fold's model for a folder that `export` makes.
 
     Args:
         run: finished.
         fold: the fold whose model the card lies beside; None for the run as a whole.
         licence: of the model, such as "cc-by-4.0"; empty: the card asks for it.
-        results: of the run, if they have been read already.
         n_resamples: bootstraps per interval.
 
     Raises:
         KitError: a stage has not run, or huggingface_hub or jinja2 is missing.
     """
     hub = import_extra("huggingface_hub", "analysis", "Model cards need")
-    results = results or read_results(run, n_resamples=n_resamples)
+    results = read_results(run, n_resamples=n_resamples)
     thresholds = read_rule(run)
     metadata = _describe_model(run, results, licence).to_yaml(line_break="\n")
-    tables = {
-        "main": [tabulate_main(results)],
-        "floors": [table for table in [tabulate_floors(results)] if table.rows],
-        "measures": [tabulate_measures(results)],
-        "labels": [tabulate_labels(results, [split]) for split in results.splits],
-        "thresholds": tabulate_gains(results, thresholds),
-    }
+    labels = [tabulate_labels(results, [split]) for split in results.splits]
+    tables = group_tables([*tabulate_results(results), *labels])
+    tables["thresholds"] = tabulate_gains(results, thresholds)
     facts = _collect_facts(run, results, thresholds, fold, licence)
     body = fill_template("card.md.j2", facts, tables)
     return str(hub.ModelCard(f"---\n{metadata}\n---\n\n{body}", ignore_metadata_errors=False))
@@ -190,11 +182,10 @@ def is_exportable(run: Run) -> bool:
 def python_snippet(run: Run, thresholds: Thresholds, layout: Layout = "pipeline") -> str:
     """Python that loads an exported folder and decides one text."""
     kind, rule = run.task.kind, thresholds.intensity
-    if kind == "intensity":
-        decide = _EXPECTED if rule and rule.method == "expected_value" else _EVENTS
-    else:
-        decide = {"multilabel": _MULTILABEL, "singlelabel": _SINGLELABEL}[kind]
-    if thresholds.offsets is not None:
+    decide = {"multilabel": _MULTILABEL, "singlelabel": _SINGLELABEL, "intensity": _EVENTS}[kind]
+    if rule is not None and rule.method == "expected_value":
+        decide = _EXPECTED
+    elif thresholds.offsets is not None:
         decide = _OFFSETS
     language = run.languages[0] if run.languages[0] in thresholds.values else "joint"
     load = _PIPELINE if layout == "pipeline" else _ENCODER_AND_HEAD

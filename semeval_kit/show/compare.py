@@ -16,22 +16,11 @@ from semeval_kit.show.answers import Answers, read_answers
 from semeval_kit.show.results import RunResults, read_results
 from semeval_kit.show.scores import SplitResult, score_answers
 from semeval_kit.show.tabulate import Table, show_number, spell_csv
-from semeval_kit.show.wording import find_wording
+from semeval_kit.show.wording import SORTS, find_wording
 
 COMPARED = ("oof", "dev")
 
-# What a table can be sorted by, and whether larger values come first.
-SORTS = {
-    "score": True,
-    "run": False,
-    "encoder": False,
-    "parameters": True,
-    "train_loss": False,
-    "val_loss": False,
-    "seconds": False,
-    "peak_rss_mb": False,
-}
-_FOLD_VALUES = ("train_loss", "val_loss", "macro_f1", "micro_f1", "subset_accuracy")
+FOLD_VALUES = ("train_loss", "val_loss", "macro_f1", "micro_f1", "subset_accuracy")
 
 
 @dataclass(frozen=True)
@@ -95,7 +84,7 @@ class Entry:
             "no_test_because": self.no_test_because,
             **self.tuned.measures,
         }
-        for name in _FOLD_VALUES:
+        for name in FOLD_VALUES:
             values = results.fold_values(name)
             cells[f"fold_{name}_mean"] = float(np.mean(values)) if values else None
             cells[f"fold_{name}_sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
@@ -228,7 +217,21 @@ def read_before(run: Run, oof: Answers, before: Run) -> Answers:
     Raises:
         KitError: `before` was trained, or has another task, encoder or rows.
     """
-    _require_before(run, before)
+    if int(before.recipe["epochs"]) != 0:
+        raise KitError(
+            f"{before.path}: was trained for {count_noun(before.recipe['epochs'], 'epoch')}, so it "
+            "does not show the encoder before fine-tuning. Make a run with --epochs 0 for that."
+        )
+    pairs = {
+        "task": (before.task.name, run.task.name),
+        "encoder": (before.recipe["encoder"], run.recipe["encoder"]),
+    }
+    for field, (theirs, ours) in pairs.items():
+        if theirs != ours:
+            raise KitError(
+                f"{before.path}: its {field} is {theirs}, that of {run.name} is {ours}. "
+                f"Make the run before fine-tuning with the same {field}."
+            )
     earlier = read_answers(before, "oof")
     if earlier is None or set(earlier.keys) != set(oof.keys):
         raise KitError(
@@ -325,7 +328,7 @@ def _enter(
 def _sort_key(entry: Entry, sort: str) -> tuple[Any, ...]:
     """Runs of one metric together; unknown values last; names decide ties."""
     cells = entry.cells()
-    value = cells[f"fold_{sort}_mean" if sort in _FOLD_VALUES else sort]
+    value = cells[f"fold_{sort}_mean" if sort in FOLD_VALUES else sort]
     high_first = not entry.results.low_is_better if sort == "score" else SORTS[sort]
     if isinstance(value, int | float) and high_first:
         value = -value
@@ -358,22 +361,3 @@ def _notes(entries: Sequence[Entry], split: str) -> tuple[str, ...]:
         if entry.no_test_because
     ]
     return tuple(notes)
-
-
-def _require_before(run: Run, before: Run) -> None:
-    """Raise an error unless the run is the same encoder on the same task without training."""
-    if int(before.recipe["epochs"]) != 0:
-        raise KitError(
-            f"{before.path}: was trained for {count_noun(before.recipe['epochs'], 'epoch')}, so it "
-            "does not show the encoder before fine-tuning. Make a run with --epochs 0 for that."
-        )
-    pairs = {
-        "task": (before.task.name, run.task.name),
-        "encoder": (before.recipe["encoder"], run.recipe["encoder"]),
-    }
-    for field, (theirs, ours) in pairs.items():
-        if theirs != ours:
-            raise KitError(
-                f"{before.path}: its {field} is {theirs}, that of {run.name} is {ours}. "
-                f"Make the run before fine-tuning with the same {field}."
-            )

@@ -8,7 +8,7 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from semeval_kit.show.answers import read_answers
 from semeval_kit.show.card import config_entries, make_card
 from semeval_kit.show.folded_head import choose_layout, fold_mean_head
 from semeval_kit.task.metric_facts import NUMERIC
+
+if TYPE_CHECKING:
+    from semeval_kit.training.head import Classifier
 
 # Weights are safetensors; whatever else could run code when it is loaded stays behind.
 _LEFT_BEHIND = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".py"}
@@ -146,8 +149,6 @@ def _lay_model(source: Path, target: Path) -> None:
         if file.is_file():
             shutil.copyfile(file, target / file.name)
     layout, has_mean_head = choose_layout(source)
-    from safetensors.torch import save_file
-
     from semeval_kit.training.encoder import load_model
 
     classifier = load_model(source)
@@ -162,11 +163,17 @@ def _lay_model(source: Path, target: Path) -> None:
             f"{source}: this model has several targets, or numbers without a range, which "
             "`pipeline()` cannot tell apart. Use `semeval-kit predict` with the run instead."
         )
-    if not has_mean_head:
-        return
-    if layout == "pipeline":
+    if has_mean_head and layout == "pipeline":
         fold_mean_head(classifier).save_pretrained(target)
-        return
+    elif has_mean_head:
+        _lay_head_beside(classifier, target)
+
+
+def _lay_head_beside(classifier: Classifier, target: Path) -> None:
+    """Lay a mean head beside its encoder, as sentence-transformers does."""
+    from safetensors.torch import save_file
+
+    targets = classifier.targets
     width = classifier.backbone.config.hidden_size
     write_json(
         target / "config.json",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from semeval_kit.decision.oof import FloatArray
 from semeval_kit.show.answers import Answers
 from semeval_kit.show.tabulate import Table, shorten
 from semeval_kit.show.wording import SPLIT_TITLES, find_wording
@@ -15,50 +16,53 @@ from semeval_kit.submission.metrics import count_labels
 from semeval_kit.task.codec import encode_labels
 from semeval_kit.task.task import Task
 
-FloatArray = NDArray[np.float64]
 _CLIP = 1e-7  # a prob of 0 or 1 would cost infinitely much
 _TEXT_LENGTH = 180
 _N_EXAMPLES = 5
 
 
 @dataclass(frozen=True)
-class HardExample:
+class Mistake:
+    """An example that was answered wrongly.
+
+    Attributes:
+        pair: the second text; empty where the task reads one.
+    """
+
+    id: str
+    language: str
+    text: str
+    pair: str
+
+
+@dataclass(frozen=True)
+class HardExample(Mistake):
     """An example that the model gets wrong as a whole.
 
     Attributes:
         gold: its labels in words, such as "anger, fear" or "anger 2".
         pred: the decided labels in words.
         loss: mean over annotated targets of the cross-entropy, in nats.
-        pair: the second text; empty where the task reads one.
     """
 
-    id: str
-    language: str
-    text: str
     gold: str
     pred: str
     loss: float
-    pair: str = ""
 
 
 @dataclass(frozen=True)
-class WrongAnswer:
+class WrongAnswer(Mistake):
     """One target of an example, answered with much confidence and wrongly.
 
     Attributes:
         target: a label, or an event such as "anger>=2".
         is_gold: whether the example has it.
         prob: what the model gives it.
-        pair: the second text; empty where the task reads one.
     """
 
-    id: str
-    language: str
-    text: str
     target: str
     is_gold: bool
     prob: float
-    pair: str = ""
 
 
 def measure_losses(task: Task, answers: Answers) -> FloatArray:
@@ -89,13 +93,10 @@ def find_hardest(task: Task, answers: Answers, n: int = 10) -> list[HardExample]
     rows = _take_one_per_text(answers, [row for row in worst_first if is_wrong[row]])
     return [
         HardExample(
-            answers.examples.ids[row],
-            answers.examples.languages[row],
-            answers.examples.texts[row],
+            *_identify(answers, row),
             name_labels(task, answers.gold[row]),
             name_labels(task, answers.tuned[row].astype(np.float64)),
             float(losses[row]),
-            _find_pair(answers, row),
         )
         for row in rows[:n]
     ]
@@ -109,7 +110,7 @@ def find_wrong(task: Task, answers: Answers, n: int = 10) -> list[WrongAnswer]:
     """
     if find_wording(task).numeric:
         return []
-    targets, examples = encode_labels(task, answers.gold), answers.examples
+    targets = encode_labels(task, answers.gold)
     distance = np.abs(targets - answers.probs.values)
     errors = _find_errors(answers)
     if task.kind == "singlelabel":
@@ -125,13 +126,10 @@ def find_wrong(task: Task, answers: Answers, n: int = 10) -> list[WrongAnswer]:
             column_of.setdefault(row, column)
     return [
         WrongAnswer(
-            examples.ids[row],
-            examples.languages[row],
-            examples.texts[row],
+            *_identify(answers, row),
             answers.probs.target_names[column_of[row]],
             bool(targets[row, column_of[row]] == 1),
             float(answers.probs.values[row, column_of[row]]),
-            _find_pair(answers, row),
         )
         for row in _take_one_per_text(answers, column_of)[:n]
     ]
@@ -201,11 +199,13 @@ def _find_errors(answers: Answers) -> NDArray[np.bool_]:
     return wrong
 
 
-def _find_pair(answers: Answers, row: int) -> str:
-    return answers.examples.pairs[row] if answers.examples.pairs else ""
+def _identify(answers: Answers, row: int) -> tuple[str, str, str, str]:
+    rows = answers.examples
+    pair = rows.pairs[row] if rows.pairs else ""
+    return rows.ids[row], rows.languages[row], rows.texts[row], pair
 
 
-def _shorten_both(example: HardExample | WrongAnswer) -> str:
+def _shorten_both(example: Mistake) -> str:
     texts = (text for text in (example.text, example.pair) if text)
     return " / ".join(shorten(text, _TEXT_LENGTH) for text in texts)
 

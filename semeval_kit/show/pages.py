@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
@@ -26,13 +26,8 @@ _DELIMITERS: dict[str, Any] = {
 def fill_page(template: str, style: str, script: str = "", /, **facts: Any) -> str:
     """A page of HTML that loads nothing from elsewhere; what has `__html__` is not escaped again.
 
-    The page's policy names the hashes of its style and script, so nothing else may run.
-
-    Args:
-        template: without its endings.
-        style: the file of its style, beside the colours.
-        script: the file of its script, if it has one.
-        facts: values by name.
+    The template is named without its endings, the style stands behind the colours. The page's
+    policy names the hashes of style and script, so nothing else may run.
 
     Raises:
         KitError: jinja2 is missing.
@@ -60,11 +55,8 @@ def fill_template(
 ) -> Markdown | Latex:
     """Fill a template of this package.
 
-    Args:
-        name: of the file under templates/.
-        facts: values by name; text is escaped unless it is `Latex` or `Markdown`.
-        tables: groups of tables by name, given to the template as `tables`.
-        latex: LaTeX instead of Markdown.
+    Text among the facts is escaped unless it is `Latex` or `Markdown`; the groups of tables are
+    given to it as `tables`.
 
     Raises:
         KitError: jinja2 is missing.
@@ -82,6 +74,14 @@ def fill_template(
     }
     text: str = environment.from_string(read_template(name)).render(**facts, tables=drawn)
     return markup(text)
+
+
+def group_tables(tables: Iterable[Table]) -> dict[str, list[Table]]:
+    """Tables that have rows by what they are about; a group may be empty."""
+    groups: dict[str, list[Table]] = {}
+    for table in tables:
+        groups.setdefault(table.group, []).extend([table] if table.rows else [])
+    return groups
 
 
 def _load_jinja(**options: Any) -> tuple[Any, Any]:

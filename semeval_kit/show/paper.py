@@ -2,47 +2,74 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from semeval_kit.data.examples import Examples
 from semeval_kit.data.texts import find_overlap
+from semeval_kit.decision.rule import Thresholds
 from semeval_kit.run.directory import Run, write_atomic
-from semeval_kit.show.answers import ANSWERED, Answers, narrow_examples, read_answers, read_rule
-from semeval_kit.show.citations import collect_citations
+from semeval_kit.show.answers import (
+    ANSWERED,
+    Answers,
+    AnswersBySplit,
+    narrow_examples,
+    read_answers,
+    read_rule,
+)
 from semeval_kit.show.compare import Resampling, compare_runs
 from semeval_kit.show.mistakes import tabulate_confusion, tabulate_errors
-from semeval_kit.show.pages import fill_template
+from semeval_kit.show.pages import fill_template, group_tables, read_template
 from semeval_kit.show.results import RunResults, read_results
 from semeval_kit.show.scores import N_RESAMPLES
 from semeval_kit.show.tables_of_comparisons import group_seeds, tabulate_ablations, tabulate_seeds
-from semeval_kit.show.tables_of_runs import (
-    show_field,
-    tabulate_data,
-    tabulate_folds,
-    tabulate_machine,
-    tabulate_recipe,
-    tabulate_weights,
-)
+from semeval_kit.show.tables_of_runs import show_field, tabulate_data, tabulate_recipe
 from semeval_kit.show.tables_of_scores import (
     describe_use,
     name_official_scores,
-    tabulate_baselines,
-    tabulate_floors,
     tabulate_gains,
     tabulate_labels,
-    tabulate_languages,
-    tabulate_main,
-    tabulate_measures,
-    tabulate_targets,
-    tabulate_uploads,
+    tabulate_results,
 )
-from semeval_kit.show.tabulate import Table, show_count, show_interval, show_number, show_seconds
+from semeval_kit.show.tabulate import (
+    Table,
+    show_count,
+    show_interval,
+    show_number,
+    show_reading,
+    show_seconds,
+)
 from semeval_kit.show.wording import TUNED_RULES, name_encoder
 
-AnswersBySplit = Mapping[str, Answers | None]
 Tables = dict[str, list[Table]]
+
+# Patterns of an encoder's name -> keys in templates/known.bib; the first that matches decides.
+_ENCODERS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    # Models further trained for African languages have papers of their own.
+    (r"afro|afri", ()),
+    (r"^embedded$|minilm", ("wang2020minilm", "reimers2019sentence")),
+    (r"sentence-transformers/.*mpnet|all-mpnet", ("song2020mpnet", "reimers2019sentence")),
+    (r"mpnet", ("song2020mpnet",)),
+    (r"mdeberta|deberta-?v3", ("he2021debertav3", "he2021deberta")),
+    (r"deberta", ("he2021deberta",)),
+    (r"modernbert", ("warner2024modernbert",)),
+    (r"bertweet", ("nguyen2020bertweet",)),
+    (r"twitter-roberta", ("barbieri2020tweeteval", "liu2019roberta")),
+    (r"xlm-?r", ("conneau2020unsupervised",)),
+    (r"distilroberta", ("sanh2019distilbert", "liu2019roberta")),
+    (r"roberta", ("liu2019roberta",)),
+    (r"distilbert", ("sanh2019distilbert",)),
+    (r"rembert", ("chung2021rethinking",)),
+    (r"labse", ("feng2022labse",)),
+    (r"albert", ("lan2020albert",)),
+    (r"electra", ("clark2020electra",)),
+    (r"(^|/)bert[-_](tiny|mini|small|medium)|bert_uncased_l-", ("turc2019well", "devlin2019bert")),
+    (r"^(google-bert/)?bert-(base|large)", ("devlin2019bert",)),
+)
+METHODS = ("wolf2020transformers", "efron1993introduction", "yeh2000more")
 
 
 def write_paper(
@@ -65,9 +92,12 @@ def write_paper(
     answers = {split: read_answers(run, split) for split in ANSWERED}
     results = read_results(run, answers=answers, n_resamples=resampling.n_resamples)
     other_results = [read_results(other, ["dev"], n_resamples=0) for other in others]
-    tables = _collect_tables(run, results, other_results, answers)
+    splits = _read_splits(run, answers)
+    judged = answers["oof"] if "dev" in run.learnt_splits else answers["dev"] or answers["oof"]
+    assert judged is not None
+    tables = _collect_tables(read_rule(run), [results, *other_results], splits, judged)
     tables["ablations"] = _tabulate_others(run, others, resampling, tell)
-    facts = _collect_facts(run, results, other_results, answers)
+    facts = _collect_facts(run, [results, *other_results], splits)
     written = {"references.bib": facts["bibliography"].to_bibtex()}
     for name, latex in (("paper.tex", True), ("paper.md", False)):
         body = fill_template("paper.j2", facts, tables, latex)
@@ -109,35 +139,27 @@ def collect_facts(run: Run, results: RunResults) -> dict[str, Any]:
 
 
 def _collect_tables(
-    run: Run, results: RunResults, others: Sequence[RunResults], answers: AnswersBySplit
+    rule: Thresholds,
+    runs: Sequence[RunResults],
+    splits: Mapping[str, Examples],
+    judged: Answers,
 ) -> Tables:
-    thresholds = read_rule(run)
-    judged = answers["oof"] if "dev" in run.learnt_splits else answers["dev"] or answers["oof"]
-    assert judged is not None
-    groups = group_seeds([results, *others])
-    return {
-        "data": tabulate_data(results.task, _read_splits(run, answers)).pages(),
-        "main": [tabulate_main(results)],
-        "uploads": _if_any(tabulate_uploads(results)),
-        "targets": _if_any(tabulate_targets(results)),
-        "floors": _if_any(tabulate_floors(results)),
-        "measures": [tabulate_measures(results)],
-        "labels": [tabulate_labels(results, [split]) for split in results.splits],
-        "languages": _if_any(tabulate_languages(results)),
-        "baselines": _if_any(tabulate_baselines(results)),
-        "thresholds": tabulate_gains(results, thresholds),
-        "weights": _if_any(tabulate_weights(results)),
-        "folds": [tabulate_folds(results)],
+    """The tables of the first run, beside the others, by what they are about."""
+    (results, *others), groups = runs, group_seeds(runs)
+    tables = group_tables(
+        [
+            *tabulate_results(results),
+            *tabulate_data(results.task, splits).pages(),
+            *(tabulate_labels(results, [split]) for split in results.splits),
+            tabulate_recipe(results, others),
+            tabulate_confusion(results.task, judged),
+        ]
+    )
+    return tables | {
+        "thresholds": tabulate_gains(results, rule),
         "seeds": [tabulate_seeds(groups)] if any(len(group) > 1 for group in groups) else [],
-        "recipe": [tabulate_recipe(results, others)],
-        "machine": [tabulate_machine(results)],
-        "confusion": _if_any(tabulate_confusion(results.task, judged)),
         "errors": [table for table in tabulate_errors(results.task, judged) if table.rows],
     }
-
-
-def _if_any(table: Table) -> list[Table]:
-    return [table] if table.rows else []
 
 
 def _tabulate_others(
@@ -170,16 +192,18 @@ def _read_splits(run: Run, answers: AnswersBySplit) -> dict[str, Examples]:
 
 
 def _collect_facts(
-    run: Run, results: RunResults, others: Sequence[RunResults], answers: AnswersBySplit
+    run: Run, runs: Sequence[RunResults], splits: Mapping[str, Examples]
 ) -> dict[str, Any]:
-    encoders = [one.encoder for one in (results, *others)]
-    seeds = next(group for group in group_seeds([results, *others]) if results in group)
+    results, encoders = runs[0], [one.encoder for one in runs]
+    seeds = next(group for group in group_seeds(runs) if results in group)
+    learnt, *_ = splits.values()
+    overlaps = {s: find_overlap(learnt, splits[s]) for s in ("dev", "test") if s in splits}
     readings = {
-        name: _show_reading(results.reading(name))
+        name: show_reading(results.reading(name))
         for name in ("at_half", "tuned_in_sample", "cross_fitted")
     }
     official = results.official if results.official.get("accepted") else {}
-    readings["expected"] = _show_reading(results.expected)
+    readings["expected"] = show_reading(results.expected)
     gain = results.estimate.get("gain") or [None, None, None]
     return {
         **collect_facts(run, results),
@@ -195,21 +219,78 @@ def _collect_facts(
             f"{name} {value}"
             for name, value in name_official_scores(official, results.task.kind).items()
         ),
-        "overlaps": _describe_overlaps(_read_splits(run, answers)),
-        "n_runs": 1 + len(others),
+        "overlaps": [
+            f"{len(o.rows)} of {o.n_second} {split} texts" for split, o in overlaps.items()
+        ],
+        "n_runs": len(runs),
         "n_seeds": len(seeds) * (run.n_models // run.n_folds),
     }
 
 
-def _describe_overlaps(splits: Mapping[str, Examples]) -> list[str]:
-    learnt, *_ = splits.values()
-    overlaps = {
-        split: find_overlap(learnt, splits[split]) for split in ("dev", "test") if split in splits
-    }
-    return [f"{len(o.rows)} of {o.n_second} {split} texts" for split, o in overlaps.items()]
+@dataclass(frozen=True)
+class Bibliography:
+    """Entries of a .bib file, and which of them stand for what.
+
+    Attributes:
+        task_keys: citation keys of the task and its data.
+        encoder_keys: encoder name -> its citation keys; none if the encoder is not known here.
+    """
+
+    entries: tuple[str, ...]
+    task_keys: tuple[str, ...]
+    encoder_keys: dict[str, tuple[str, ...]]
+
+    def to_bibtex(self) -> str:
+        """The .bib file; what is not known is a comment that begins with TODO."""
+        unknown = [" ".join(name.split()) for name in self.unknown_encoders]
+        missing = [f"% TODO: BibTeX of the encoder {name}" for name in unknown]
+        if not self.task_keys:
+            missing.insert(0, "% TODO: BibTeX of the task and its data (the task file has none)")
+        return "\n\n".join([*missing, *self.entries]) + "\n"
+
+    @property
+    def unknown_encoders(self) -> tuple[str, ...]:
+        """Encoders without an entry."""
+        return tuple(name for name, keys in self.encoder_keys.items() if not keys)
 
 
-def _show_reading(reading: Mapping[str, Any]) -> str:
-    if not reading:
-        return ""
-    return f"{show_number(reading['score'])} {show_interval((reading['low'], reading['high']))}"
+def collect_citations(task_citations: Sequence[str], encoders: Sequence[str]) -> Bibliography:
+    """Gather the entries that a system paper needs."""
+    known = {read_key(entry): entry for entry in split_entries(read_template("known.bib"))}
+    encoder_keys = {name: find_encoder_keys(name) for name in dict.fromkeys(encoders)}
+    task_entries = [entry.strip() for text in task_citations for entry in split_entries(text)]
+    task_keys = [key for entry in task_entries if (key := read_key(entry))]
+    wanted = dict.fromkeys([*(k for keys in encoder_keys.values() for k in keys), *METHODS])
+    entries = [*task_entries, *(known[key] for key in wanted if key not in task_keys)]
+    return Bibliography(tuple(entries), tuple(task_keys), encoder_keys)
+
+
+def find_encoder_keys(encoder: str) -> tuple[str, ...]:
+    """Citation keys of an encoder by its name; empty if it is not known here."""
+    name = encoder.casefold().rstrip("/")
+    # Of a folder only the last part says anything about the model.
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        name = name.rpartition("/")[2]
+    for pattern, keys in _ENCODERS:
+        if re.search(pattern, name):
+            return keys
+    return ()
+
+
+def split_entries(text: str) -> list[str]:
+    """BibTeX entries of a text, each from its @ to where its braces close."""
+    entries = []
+    for start in (match.start() for match in re.finditer(r"^\s*@", text, re.MULTILINE)):
+        depth = 0
+        for place in range(text.index("@", start), len(text)):
+            depth += {"{": 1, "}": -1}.get(text[place], 0)
+            if text[place] == "}" and depth == 0:
+                entries.append(text[start : place + 1].strip())
+                break
+    return entries
+
+
+def read_key(entry: str) -> str:
+    """The citation key of an entry; empty if there is none usable in a citation command."""
+    match = re.match(r"\s*@\w+\s*\{\s*([A-Za-z0-9:._+/-]+)\s*,", entry)
+    return match.group(1) if match else ""

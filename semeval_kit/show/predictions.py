@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
-from numpy.typing import NDArray
 
+from semeval_kit.decision.oof import FloatArray, IntArray
 from semeval_kit.show.tabulate import show_controls, spell_csv
 from semeval_kit.task.metric_facts import NUMERIC
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 FORMATS = ("table", "csv", "jsonl")
 
 
@@ -31,8 +28,8 @@ class Prediction:
 
     name: str
     text: str
-    probs: Floats | None
-    preds: Floats | Ints | None
+    probs: FloatArray | None
+    preds: FloatArray | IntArray | None
 
 
 @dataclass(frozen=True)
@@ -54,21 +51,28 @@ class Vocabulary:
         """Whether the answers are numbers."""
         return self.kind in NUMERIC
 
-    def name_labels(self, preds: Floats | Ints) -> list[str]:
+    @property
+    def graded(self) -> bool:
+        """Whether the answers are levels."""
+        return self.kind == "intensity"
+
+    def list_answers(self, preds: FloatArray | IntArray) -> dict[str, float]:
+        """The labels of one text with their levels, or all numbers by name."""
+        pairs = zip(self.label_names, preds.tolist(), strict=True)
+        return {name: value for name, value in pairs if self.numeric or value > 0}
+
+    def name_labels(self, preds: FloatArray | IntArray) -> list[str]:
         """The labels of one text; with its level or number where there is one, as `anger=2`."""
-        if self.numeric:
-            pairs = zip(self.label_names, preds, strict=True)
-            return [f"{name}={value:.6g}" for name, value in pairs]
-        chosen = [(n, int(p)) for n, p in zip(self.label_names, preds, strict=True) if p > 0]
-        if self.kind == "intensity":
-            return [f"{name}={level}" for name, level in chosen]
-        return [name for name, _ in chosen]
+        answers = self.list_answers(preds)
+        if self.numeric or self.graded:
+            return [f"{name}={value:.6g}" for name, value in answers.items()]
+        return list(answers)
 
 
 def predict_items(
     items: Iterable[tuple[str, str]],
-    probs_of: Callable[[list[str]], Floats],
-    decide: Callable[[Floats], Floats | Ints],
+    probs_of: Callable[[list[str]], FloatArray],
+    decide: Callable[[FloatArray], FloatArray | IntArray],
     batch_size: int = 64,
 ) -> Iterator[Prediction]:
     """Predict texts as they come, batch by batch, in their order.
@@ -78,16 +82,11 @@ def predict_items(
     """
     source = iter(items)
     while batch := list(islice(source, batch_size)):
-        worded = [row for row, (_, text) in enumerate(batch) if text.strip()]
-        probs = probs_of([batch[row][1] for row in worded]) if worded else np.empty((0, 0))
-        preds = decide(probs) if worded else np.empty((0, 0), dtype=np.int64)
-        place_of = {row: place for place, row in enumerate(worded)}
-        for row, (name, text) in enumerate(batch):
-            place = place_of.get(row)
-            if place is None:
-                yield Prediction(name, text, None, None)
-            else:
-                yield Prediction(name, text, probs[place], preds[place])
+        worded = [text for _, text in batch if text.strip()]
+        probs = probs_of(worded) if worded else np.empty((0, 0))
+        answers = iter(zip(probs, decide(probs), strict=True) if worded else ())
+        for name, text in batch:
+            yield Prediction(name, text, *(next(answers) if text.strip() else (None, None)))
 
 
 def spell_predictions(
@@ -97,12 +96,7 @@ def spell_predictions(
 
     Texts stay as they are in `jsonl`. In `csv`, which people open in spreadsheets, cells that would
     be formulas get an apostrophe; in `table`, control characters are named and long texts cut.
-
-    Args:
-        predictions: in order.
-        format_: table, csv or jsonl.
-        vocabulary: names of targets and labels.
-        width: columns of the terminal, for `table`.
+    `width` is how many columns the terminal has, for `table`.
     """
     if format_ == "jsonl":
         yield from (_spell_json(prediction, vocabulary) for prediction in predictions)
@@ -115,34 +109,27 @@ def spell_predictions(
 
 
 def _spell_json(prediction: Prediction, vocabulary: Vocabulary) -> str:
-    row: dict[str, object] = {"id": prediction.name, "text": prediction.text}
-    if prediction.probs is None or prediction.preds is None:
-        row |= {"labels": None, "probs": None}
-    else:
-        chosen = prediction.preds
-        if vocabulary.kind == "intensity":
-            names = vocabulary.label_names
-            row["labels"] = {n: int(p) for n, p in zip(names, chosen, strict=True) if p > 0}
-        elif vocabulary.numeric:
-            numbers = zip(vocabulary.label_names, chosen, strict=True)
-            row["labels"] = {name: round(float(value), 6) for name, value in numbers}
-        else:
-            row["labels"] = vocabulary.name_labels(chosen)
-        pairs = zip(vocabulary.target_names, prediction.probs, strict=True)
-        row["probs"] = {name: round(float(value), 6) for name, value in pairs}
+    labels: dict[str, float] | list[str] | None = None
+    probs = None
+    if prediction.probs is not None and prediction.preds is not None:
+        answers = vocabulary.list_answers(prediction.preds)
+        valued = vocabulary.numeric or vocabulary.graded
+        labels = {name: round(value, 6) for name, value in answers.items()}
+        labels = labels if valued else list(labels)
+        pairs = zip(vocabulary.target_names, prediction.probs.tolist(), strict=True)
+        probs = {name: round(value, 6) for name, value in pairs}
+    row = {"id": prediction.name, "text": prediction.text, "labels": labels, "probs": probs}
     # Line ends that are not ASCII end a line for some readers.
     line = json.dumps(row, ensure_ascii=False)
     return line.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029").replace("\x85", "\\u0085")
 
 
 def _spell_row(prediction: Prediction, vocabulary: Vocabulary) -> str:
-    cells = [prediction.name, prediction.text]
-    if prediction.probs is None or prediction.preds is None:
-        cells += [""] * (1 + len(vocabulary.target_names))
-    else:
-        cells.append("|".join(vocabulary.name_labels(prediction.preds)))
-        cells += [f"{value:.6f}" for value in prediction.probs]
-    return spell_csv(cells, []).removesuffix("\n")
+    cells = [""] * (1 + len(vocabulary.target_names))
+    if prediction.probs is not None and prediction.preds is not None:
+        labels = "|".join(vocabulary.name_labels(prediction.preds))
+        cells = [labels, *(f"{value:.6f}" for value in prediction.probs)]
+    return spell_csv([prediction.name, prediction.text, *cells], []).removesuffix("\n")
 
 
 def _spell_table(
@@ -155,33 +142,27 @@ def _spell_table(
     """
     names = vocabulary.label_names
     step = len(vocabulary.target_names) // len(names)
-    graded = vocabulary.kind == "intensity"
-    widths = [max(len(name), 7 if graded else 6) for name in names]
+    widths = [max(len(name), 7 if vocabulary.graded else 6) for name in names]
     room = max(20, width - sum(widths) - 2 * len(widths))
     yield "  ".join([*(n.rjust(w) for n, w in zip(names, widths, strict=True)), "text"])
     for prediction in predictions:
         cells = ["\u2013"] * len(names)
         if prediction.probs is not None and prediction.preds is not None:
-            shown = [f"{value:.3f}" for value in prediction.probs[::step]]
-            levels = prediction.preds.tolist()
-            if vocabulary.numeric:
-                shown = [f"{number:.3f}" for number in levels]
-            cells = [
-                f"{level} {prob}"
-                if graded
-                else prob + ("*" if level and not vocabulary.numeric else " ")
-                for prob, level in zip(shown, levels, strict=True)
-            ]
+            pairs = zip(prediction.probs[::step], prediction.preds.tolist(), strict=True)
+            cells = [_spell_cell(*pair, vocabulary) for pair in pairs]
         text = fit_text(show_controls(prediction.text), room) or "(empty)"
         yield "  ".join([*(c.rjust(w) for c, w in zip(cells, widths, strict=True)), text])
 
 
+def _spell_cell(prob: float, value: float, vocabulary: Vocabulary) -> str:
+    if vocabulary.numeric:
+        return f"{value:.3f} "
+    return f"{value} {prob:.3f}" if vocabulary.graded else f"{prob:.3f}{'*' if value else ' '}"
+
+
 def fit_text(text: str, width: int) -> str:
     """Cut a text to the columns of a terminal, in which Chinese and Japanese signs take two."""
-    taken = 0
-    for place, sign in enumerate(text):
-        size = 2 if unicodedata.east_asian_width(sign) in "WF" else 1
-        if taken + size > width - 1 and (place < len(text) - 1 or taken + size > width):
-            return f"{text[:place].rstrip()}\u2026"
-        taken += size
-    return text
+    from rich.cells import cell_len, set_cell_size
+
+    fits = cell_len(text) <= width
+    return text if fits else f"{set_cell_size(text, width - 1).rstrip()}\u2026"

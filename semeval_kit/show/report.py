@@ -20,30 +20,17 @@ from semeval_kit.show.findings import N_SHOWN, list_findings
 from semeval_kit.show.mistakes import find_hardest, find_wrong
 from semeval_kit.show.pages import fill_page
 from semeval_kit.show.results import RunResults, read_results
-from semeval_kit.show.tables_of_runs import (
-    tabulate_files,
-    tabulate_folds,
-    tabulate_machine,
-    tabulate_recipe,
-    tabulate_weights,
-)
+from semeval_kit.show.tables_of_runs import tabulate_files, tabulate_recipe
 from semeval_kit.show.tables_of_scores import (
     describe_use,
-    tabulate_baselines,
     tabulate_cuts,
-    tabulate_floors,
     tabulate_labels,
-    tabulate_languages,
-    tabulate_measures,
-    tabulate_official,
-    tabulate_targets,
-    tabulate_uploads,
+    tabulate_results,
 )
 from semeval_kit.show.tabulate import Table, shorten, show_interval, show_number
 from semeval_kit.show.wording import describe_member
 
 _MOST_NOTES = 8
-_LONG = 16
 _CROSS_ENTROPY = "Cross-entropy per target in nats"
 
 
@@ -92,7 +79,7 @@ def render_report(run: Run, before: Run | None = None) -> str:
         notes=results.estimate.get("notes", ()),
         zip=_describe_zip(run),
         most=_MOST_NOTES,
-        tables={table.key.partition("-")[0]: table for table in tables},
+        tables={table.group: table for table in tables},
         # In halves beside the machine, so that the three columns are about as long.
         recipe=[
             half for t in tables if t.key == "recipe" for half in t.pages(-(-len(t.rows) // 2))
@@ -110,27 +97,13 @@ def render_report(run: Run, before: Run | None = None) -> str:
     )
 
 
-def _halve(table: Table) -> list[Table]:
-    """A long table in halves, which stand side by side."""
-    return table.pages(max(-(-len(table.rows) // 2), _LONG))
-
-
 def list_tables(results: RunResults, thresholds: Thresholds) -> list[Table]:
     """The tables that have rows."""
     tables = (
-        tabulate_floors(results),
-        tabulate_targets(results),
-        tabulate_uploads(results),
-        tabulate_baselines(results),
+        *tabulate_results(results),
         tabulate_labels(results, ("oof", "dev", "test"), thresholds),
-        tabulate_languages(results),
         tabulate_cuts(results, thresholds),
-        tabulate_measures(results),
-        tabulate_official(results),
-        tabulate_weights(results),
-        tabulate_folds(results),
         tabulate_recipe(results),
-        tabulate_machine(results),
         tabulate_files(results),
     )
     return [table for table in tables if table.rows]
@@ -138,45 +111,24 @@ def list_tables(results: RunResults, thresholds: Thresholds) -> list[Table]:
 
 def list_tiles(results: RunResults) -> list[dict[str, str]]:
     """The headline figures, the one to believe first."""
-    metric = results.metric_name
-    readings = {
-        name: results.reading(name) for name in ("cross_fitted", "at_half", "tuned_in_sample")
-    }
-    tiles = []
-    foretold = results.estimate.get("expected")
-    if foretold is not None:
-        n_models, gain = foretold["n_models"], foretold["gain"]
-        gained = f"{gain:+.4f} by averaging" if foretold["n_rows"] else "what it gains unknown"
-        if set(foretold.get("at_chance") or ()) >= set(foretold["languages"] or ("",)):
-            gained = "no gain foretold: no better than chance"
-        detail = f"mean of {n_models} models, {gained}" if n_models > 1 else ""
-        title = f"Expected {metric} of the upload"
-        if not results.expected:
-            detail = f"not foretold: {foretold['withheld']}"
-        kind = "main" if results.expected else "doubtful"
-        tiles.append(_tile(title, results.expected, detail, kind=kind))
-    if readings["cross_fitted"]:
-        fitted = "cross-fitted " if results.wording.tuned else ""
+    metric, fitted = results.metric_name, results.reading("cross_fitted")
+    is_foretold = results.estimate.get("expected") is not None
+    tiles = [_tile_upload(results)] if is_foretold else []
+    if fitted:
+        rule = "cross-fitted " if results.wording.tuned else ""
         n_examples = results.estimate.get("n_examples", 0)
-        detail = f"{fitted}on {count_noun(n_examples, 'out-of-fold example')}"
+        detail = f"{rule}on {count_noun(n_examples, 'out-of-fold example')}"
         if not set(results.settings["languages"]) <= set(results.settings["train_languages"]):
             detail += "; of the languages learnt from, which are not all those predicted"
-        title = f"Expected {metric} on new texts" if foretold is None else f"Out of fold {metric}"
-        kind = "main" if foretold is None else ""
-        tiles.append(_tile(title, readings["cross_fitted"], detail, kind=kind))
-    if results.wording.tuned and readings["at_half"]:
+        title = f"Out of fold {metric}" if is_foretold else f"Expected {metric} on new texts"
+        tiles.append(_tile(title, fitted, detail, kind="" if is_foretold else "main"))
+    if results.wording.tuned and results.reading("at_half"):
         gain = results.estimate.get("gain") or (None, None, None)
         detail = "" if gain[0] is None else f"tuning gains {gain[0]:+.4f} {show_interval(gain[1:])}"
-        tiles.append(_tile("At threshold 0.5", readings["at_half"], detail))
-        tiles.append(
-            _tile(
-                "Tuned in-sample",
-                readings["tuned_in_sample"],
-                "scored on the rows that chose the thresholds",
-                kind="doubtful",
-                mark="optimistic",
-            )
-        )
+        tiles.append(_tile("At threshold 0.5", results.reading("at_half"), detail))
+        detail = "scored on the rows that chose the thresholds"
+        tile = _tile("Tuned in-sample", results.reading("tuned_in_sample"), detail, "doubtful")
+        tiles.append({**tile, "mark": "optimistic"})
     for split in ("dev", "test"):
         score = results.split_score(split)
         if score is not None and score.score == score.score:
@@ -191,6 +143,19 @@ def list_tiles(results: RunResults) -> list[dict[str, str]]:
             reading = {"score": score.score, "low": low, "high": high}
             tiles.append(_tile(f"{split.capitalize()} {metric}", reading, detail))
     return tiles
+
+
+def _tile_upload(results: RunResults) -> dict[str, str]:
+    """What the upload is foretold to score, or why nothing is."""
+    title, foretold = f"Expected {results.metric_name} of the upload", results.estimate["expected"]
+    if not results.expected:
+        return _tile(title, {}, f"not foretold: {foretold['withheld']}", kind="doubtful")
+    n_models, gain = foretold["n_models"], foretold["gain"]
+    gained = f"{gain:+.4f} by averaging" if foretold["n_rows"] else "what it gains unknown"
+    if set(foretold.get("at_chance") or ()) >= set(foretold["languages"] or ("",)):
+        gained = "no gain foretold: no better than chance"
+    detail = f"mean of {n_models} models, {gained}" if n_models > 1 else ""
+    return _tile(title, results.expected, detail, kind="main")
 
 
 def _describe_zip(run: Run) -> dict[str, str]:
@@ -220,9 +185,7 @@ def _summarize(run: Run, results: RunResults) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def _tile(
-    title: str, reading: Mapping[str, Any], detail: str, kind: str = "", mark: str = ""
-) -> dict[str, str]:
+def _tile(title: str, reading: Mapping[str, Any], detail: str, kind: str = "") -> dict[str, str]:
     interval = show_interval((reading.get("low"), reading.get("high")))
     parts = (f"95% interval {interval}" if interval else "", detail)
     return {
@@ -230,7 +193,7 @@ def _tile(
         "value": show_number(reading.get("score")) or "–",
         "detail": "; ".join(part for part in parts if part),
         "kind": kind,
-        "mark": mark,
+        "mark": "",
     }
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from semeval_kit.decision.estimate import choose_metric
 from semeval_kit.run.directory import Run, read_json
 from semeval_kit.run.layout import OPEN_FIELDS
-from semeval_kit.show.answers import ANSWERED, Answers, read_answers, shown_task
+from semeval_kit.show.answers import ANSWERED, AnswersBySplit, read_answers, shown_task
 from semeval_kit.show.scores import N_RESAMPLES, SplitResult, score_answers
 from semeval_kit.show.wording import Wording, find_wording, name_measure
 from semeval_kit.submission.upload import Upload, read_uploads
@@ -50,6 +50,7 @@ class RunResults:
         parameters: of one model; None if the folds do not say.
         trainable_parameters: those that training changes.
         target: of several the one that all this is about.
+        target_kinds: of every target that the run predicts.
         metric: the headline metric, as task files spell it.
         estimate: what estimate.json says; empty if there is none.
         splits: split -> rule -> score; splits without gold labels are missing.
@@ -71,6 +72,7 @@ class RunResults:
     parameters: int | None
     trainable_parameters: int | None
     target: str
+    target_kinds: Mapping[str, str]
     metric: str
     folds: tuple[FoldResult, ...]
     estimate: Mapping[str, Any] = field(default_factory=dict)
@@ -195,7 +197,7 @@ def read_results(
     run: Run,
     splits: Sequence[str] = ANSWERED,
     *,
-    answers: Mapping[str, Answers | None] | None = None,
+    answers: AnswersBySplit | None = None,
     n_resamples: int = N_RESAMPLES,
     by_label: bool = True,
 ) -> RunResults:
@@ -213,8 +215,8 @@ def read_results(
     """
     task, weights_file = shown_task(run), run.weights_file
     done = [run.read_done(model) for model in range(run.n_models)]
-    given = {split: answers[split] for split in splits if answers and split in answers}
-    given |= {split: read_answers(run, split) for split in splits if split not in given}
+    read = answers or {}
+    given = {split: read[split] if split in read else read_answers(run, split) for split in splits}
     scores = {
         split: {
             rule: score_answers(task, answered, rule, n_resamples=n_resamples, by_label=by_label)
@@ -243,6 +245,7 @@ def read_results(
         parameters=done[0].get("parameters"),
         trainable_parameters=done[0].get("trainable_parameters"),
         target=run.task.main_targets[0].name,
+        target_kinds={target.name: target.kind for target in run.task.main_targets},
         metric=metric,
         folds=tuple(_read_fold(run, model, done[model]) for model in range(run.n_models)),
         estimate=estimate,
@@ -263,7 +266,7 @@ def _find_constant(estimate: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _score_constants(
-    task: Task, estimate: Mapping[str, Any], given: Mapping[str, Answers | None]
+    task: Task, estimate: Mapping[str, Any], given: AnswersBySplit
 ) -> dict[str, float]:
     """What that answer scores on dev and test."""
     floor = _find_constant(estimate)

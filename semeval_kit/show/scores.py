@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semeval_kit.decision.estimate import choose_metric
-from semeval_kit.decision.oof import split_languages
+from semeval_kit.decision.oof import IntArray, split_languages
 from semeval_kit.decision.resampling import Board, find_interval
 from semeval_kit.show.answers import Answers
 from semeval_kit.show.wording import find_wording
@@ -114,12 +114,12 @@ class _Bench:
 
     task: Task
     answers: Answers
-    preds: NDArray[np.int64]
+    preds: IntArray
     n_resamples: int
     seed: int
     beside: Beside
 
-    def measure(self, name: str, rows: NDArray[np.int64], columns: NDArray[np.intp]) -> float:
+    def measure(self, name: str, rows: IntArray, columns: NDArray[np.intp]) -> float:
         cells = np.ix_(rows, columns)
         if name == "macro_auc":
             return macro_auc(self.answers.gold[cells], self.answers.probs.values[cells])
@@ -141,21 +141,16 @@ class _Bench:
         alone = np.arange(gold.shape[1]) == column
         metric = find_wording(self.task).label_metric
         interval = self.bootstrap(metric, alone, everything)
+        positives = None if find_wording(self.task).numeric else int((gold[:, column] > 0).sum())
         if metric != "macro_f1":
             score = float(np.mean([METRICS[metric](*pair) for pair in cells]))
-            return LabelResult(label, self.count_positives(column), score, interval)
+            return LabelResult(label, positives, score, interval)
         counts = [count_labels(*pair)[0] for pair in cells]
         f1, precision, recall = (
             float(np.mean([getattr(count, name) for count in counts]))
             for name in ("f1", "precision", "recall")
         )
-        positives = self.count_positives(column)
         return LabelResult(label, positives, f1, interval, precision, recall)
-
-    def count_positives(self, column: int) -> int | None:
-        if find_wording(self.task).numeric:
-            return None
-        return int((self.answers.gold[:, column] > 0).sum())
 
     def bootstrap(self, name: str, scored: NDArray[np.bool_], rows: NDArray[np.intp]) -> Interval:
         """The 95% interval of a metric on some rows, over groups of equal texts."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from os.path import commonprefix
 
-from semeval_kit.show.compare import Entry, RunComparison
+from semeval_kit.show.compare import FOLD_VALUES, Entry, RunComparison
 from semeval_kit.show.results import RunResults
 from semeval_kit.show.scores import SplitResult
 from semeval_kit.show.tables_of_runs import show_field, show_value
@@ -264,13 +265,12 @@ def _label_scores(score: SplitResult) -> dict[str, str]:
 
 
 def _tabulate_folds(entries: Sequence[Entry]) -> Table:
-    names = ("train_loss", "val_loss", "macro_f1", "micro_f1", "subset_accuracy")
     return Table(
         key="folds",
         title="Folds: mean ± sd of each fold's best epoch, at 0.5",
         columns=("run", "train loss", "val loss", "macro-F1", "micro-F1", "subset acc."),
         rows=tuple(
-            (e.results.name, *(show_spread(e.results.fold_values(name), 3) for name in names))
+            (e.results.name, *(show_spread(e.results.fold_values(name), 3) for name in FOLD_VALUES))
             for e in entries
         ),
     )
@@ -303,8 +303,8 @@ def _shorten_names(names: Sequence[str]) -> tuple[dict[str, str], str]:
     shortest = min(map(len, parts)) - 1
     if len(set(names)) < 2 or shortest < 1:
         return {name: name for name in names}, ""
-    head = _count_shared(parts, shortest)
-    tail = _count_shared([part[::-1] for part in parts], shortest - head)
+    head = min(len(commonprefix(parts)), shortest)
+    tail = min(len(commonprefix([part[::-1] for part in parts])), shortest - head)
     if not head + tail:
         return {name: name for name in names}, ""
     middles = {
@@ -313,11 +313,3 @@ def _shorten_names(names: Sequence[str]) -> tuple[dict[str, str], str]:
     }
     first = parts[0]
     return middles, "_".join([*first[:head], "…", *first[len(first) - tail :]])
-
-
-def _count_shared(parts: Sequence[Sequence[str]], most: int) -> int:
-    """How many of the first parts are the same in all, at most so many."""
-    for place in range(most):
-        if len({part[place] for part in parts}) > 1:
-            return place
-    return most

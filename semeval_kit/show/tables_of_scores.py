@@ -11,11 +11,29 @@ from semeval_kit.decision.oof import FloatArray
 from semeval_kit.decision.rule import Thresholds
 from semeval_kit.show.results import RunResults
 from semeval_kit.show.scores import Interval, SplitResult
+from semeval_kit.show.tables_of_runs import tabulate_folds, tabulate_machine, tabulate_weights
 from semeval_kit.show.tabulate import Table, show_interval, show_number
 from semeval_kit.show.wording import SPLIT_TITLES, TUNED_RULES, name_measure
 
 _N_BASELINES = 6
 _CROSS_FITTED = "Cross-fitted: each fold by thresholds tuned on the others."
+
+
+def tabulate_results(results: RunResults) -> list[Table]:
+    """The tables that every page about a run may show, also those that have no rows."""
+    return [
+        tabulate_main(results),
+        tabulate_floors(results),
+        tabulate_targets(results),
+        tabulate_uploads(results),
+        tabulate_baselines(results),
+        tabulate_languages(results),
+        tabulate_measures(results),
+        tabulate_official(results),
+        tabulate_weights(results),
+        tabulate_folds(results),
+        tabulate_machine(results),
+    ]
 
 
 def tabulate_main(results: RunResults) -> Table:
@@ -74,12 +92,9 @@ def describe_use(results: RunResults, split: str) -> str:
 def tabulate_labels(
     results: RunResults, splits: Sequence[str], thresholds: Thresholds | None = None
 ) -> Table:
-    """One row per label, the best first.
+    """One row per label, the best first: of the first split in full, of the others the score.
 
-    Args:
-        results: of the run.
-        splits: the first one in full, of the others the score.
-        thresholds: adds the label's threshold and its untuned score, where thresholds are tuned.
+    `thresholds` adds the label's threshold and its untuned score, where thresholds are tuned.
     """
     first = splits[0]
     score = results.split_score(first)
@@ -261,13 +276,12 @@ def tabulate_official(results: RunResults) -> Table:
 
 def tabulate_targets(results: RunResults) -> Table:
     """The targets that are predicted beside the one that the page is about."""
-    others = results.estimate.get("targets") or {}
     rows = []
-    for name, figures in others.items():
+    for name, figures in (results.estimate.get("targets") or {}).items():
         reading = figures["cross_fitted"]
         interval = show_interval((reading["low"], reading["high"]))
-        score = show_number(reading["score"])
-        rows.append((name, name_measure(figures["metric"]), score, interval))
+        measure = name_measure(figures["metric"], results.target_kinds[name])
+        rows.append((name, measure, show_number(reading["score"]), interval))
     return Table(
         "targets",
         "Other targets",

@@ -7,48 +7,51 @@ import io
 import re
 import shutil
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from semeval_kit.files import to_csv
 
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "$": r"\$",
-    "&": r"\&",
-    "#": r"\#",
-    "%": r"\%",
-    "_": r"\_",
-    "^": r"\textasciicircum{}",
-    "~": r"\textasciitilde{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
-    "`": r"\textasciigrave{}",
-    "±": r"\ensuremath{\pm}",
-    "−": r"\ensuremath{-}",
-    "≥": r"\ensuremath{\geq}",
-    "≤": r"\ensuremath{\leq}",
-    "Δ": r"\ensuremath{\Delta}",
-    "Σ": r"\ensuremath{\Sigma}",
-    "×": r"\ensuremath{\times}",
-    "→": r"\ensuremath{\rightarrow}",
-    "\u00a0": "~",
-}
+_BREAK = "\x00"
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "{": r"\{",
+        "}": r"\}",
+        "$": r"\$",
+        "&": r"\&",
+        "#": r"\#",
+        "%": r"\%",
+        "_": r"\_",
+        "^": r"\textasciicircum{}",
+        "~": r"\textasciitilde{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        '"': r"\textquotedbl{}",
+        "`": r"\textasciigrave{}",
+        "±": r"\ensuremath{\pm}",
+        "−": r"\ensuremath{-}",
+        "≥": r"\ensuremath{\geq}",
+        "≤": r"\ensuremath{\leq}",
+        "Δ": r"\ensuremath{\Delta}",
+        "Σ": r"\ensuremath{\Sigma}",
+        "×": r"\ensuremath{\times}",
+        "→": r"\ensuremath{\rightarrow}",
+        _BREAK: r"\allowbreak{}",
+    }
+)
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]#|!~$])")
 
-# What a T1 font of pdflatex can set beyond ASCII; the rest goes into \nonlatin{...}.
-_SETTABLE = re.compile(
-    r"[\u00a1-\u0125\u0128-\u0137\u0139-\u013e\u0141-\u0148\u014c-\u0165–—‘’“”…€]"
+# Words beyond ASCII and what a T1 font of pdflatex can set; they go into \nonlatin{...}.
+_FOREIGN = (
+    r"[^\x00-\u007f\u00a1-\u0125\u0128-\u0137\u0139-\u013e\u0141-\u0148\u014c-\u0165–—‘’“”…€]+"
 )
 _LONG_WORD = 30
 _HASH = re.compile("[0-9a-f]{64}")  # a sha256, which is read and copied as one word
-_BREAK = "\x00"
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,11 @@ class Table:
         for row in self.rows:
             if len(row) != len(self.columns):
                 raise ValueError(f"{self.key}: a row has {len(row)} cells, not {len(self.columns)}")
+
+    @property
+    def group(self) -> str:
+        """The first part of the key, which tables of one kind share."""
+        return self.key.partition("-")[0]
 
     def pages(self, n_rows: int = 40) -> list[Table]:
         """This table in pieces of at most `n_rows` rows."""
@@ -237,6 +245,14 @@ def show_interval(interval: Sequence[float | None] | None, digits: int = 4) -> s
     return f"[{low:.{digits}f}, {high:.{digits}f}]"
 
 
+def show_reading(reading: Mapping[str, Any]) -> str:
+    """A score with its interval, as estimates keep them; nothing for an empty one."""
+    if not reading:
+        return ""
+    interval = show_interval((reading["low"], reading["high"]))
+    return f"{show_number(reading['score'])} {interval}"
+
+
 def show_p(p_value: float) -> str:
     """A p-value with three digits; `<0.001` for smaller ones."""
     return "<0.001" if p_value < 0.001 else f"{p_value:.3f}"
@@ -309,20 +325,11 @@ def escape_latex(text: str) -> Latex:
     """
     if isinstance(text, Latex):
         return text
-    parts: list[str] = []
-    foreign = ""
     breakable = re.sub(rf"(\S{{{_LONG_WORD}}})(?=\S)", rf"\1{_BREAK}", show_controls(text))
-    for place, char in enumerate(breakable):
-        if char == _BREAK or char in _LATEX or char.isascii() or _SETTABLE.match(char):
-            if foreign and char == " ":
-                foreign += char
-                continue
-            parts += [_wrap_foreign(foreign), _escape_char(char, place)]
-            foreign = ""
-        else:
-            foreign += char
-    parts.append(_wrap_foreign(foreign))
-    return Latex("".join(parts))
+    escaped = breakable.translate(_LATEX)
+    # A row or cell that starts with [ would be read as an argument of the line break before it.
+    escaped = f"{{[}}{escaped[1:]}" if escaped.startswith("[") else escaped
+    return Latex(re.sub(f"{_FOREIGN}(?: {_FOREIGN})*", r"\\nonlatin{\g<0>}", escaped))
 
 
 def escape_markdown(text: str) -> Markdown:
@@ -359,19 +366,3 @@ def _pipe(cells: Sequence[str]) -> str:
 
 def _ampersand(cells: Sequence[str]) -> str:
     return " & ".join(escape_latex(cell) for cell in cells) + r" \\"
-
-
-def _escape_char(char: str, place: int) -> str:
-    if char == _BREAK:
-        return r"\allowbreak{}"
-    # A row or cell that starts with [ would be read as an argument of the line break before it.
-    if char == "[" and place == 0:
-        return "{[}"
-    return _LATEX.get(char, char)
-
-
-def _wrap_foreign(run: str) -> str:
-    if not run:
-        return ""
-    kept = run.rstrip(" ")
-    return rf"\nonlatin{{{kept}}}" + " " * (len(run) - len(kept))

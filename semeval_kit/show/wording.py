@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from semeval_kit.task.task import Task
+if TYPE_CHECKING:
+    from semeval_kit.task.task import Task
 
 SPLIT_TITLES = {"oof": "out of fold", "dev": "dev", "test": "test"}
+# What runs that are compared can be sorted by, and whether larger values come first.
+SORTS = {
+    "score": True,
+    "run": False,
+    "encoder": False,
+    "parameters": True,
+    "train_loss": False,
+    "val_loss": False,
+    "seconds": False,
+    "peak_rss_mb": False,
+}
 _MEASURES = {
     "macro_f1": "macro-F1",
     "micro_f1": "micro-F1",
@@ -63,6 +76,18 @@ class Wording:
     outputs: str = "probabilities"
 
 
+_NUMBERS = Wording(
+    measures=("spearman", "pearson", "rmse", "mae"),
+    label_score="RMSE",
+    label_metric="rmse",
+    tuned=False,
+    untuned="as predicted",
+    decision="The mean of the models' numbers is predicted.",
+    compared="RMSE per number",
+    numeric=True,
+    answer="number",
+    outputs="numbers",
+)
 _WORDINGS = {
     "multilabel": Wording(
         measures=("macro_f1", "micro_f1", "accuracy", "jaccard"),
@@ -112,33 +137,16 @@ _WORDINGS = {
             ("macro_auc", "AUC"),
         ),
     ),
-    "regression": Wording(
-        measures=("spearman", "pearson", "rmse", "mae"),
-        label_score="RMSE",
-        label_metric="rmse",
-        tuned=False,
-        untuned="as predicted",
-        decision="The mean of the models' numbers is predicted.",
-        compared="RMSE per number",
-        numeric=True,
-        answer="number",
-        outputs="numbers",
-    ),
-    "distribution": Wording(
+    "regression": _NUMBERS,
+    "distribution": replace(
+        _NUMBERS,
         measures=("jensen_shannon", "rmse", "mae"),
-        label_score="RMSE",
-        label_metric="rmse",
-        tuned=False,
-        untuned="as predicted",
         decision="The mean of the models' shares is predicted, made to sum to 1.",
         compared="RMSE per share",
-        numeric=True,
         answer="share",
         outputs="shares",
     ),
 }
-
-
 TUNED_RULES = {
     "offsets": "An offset per label, tuned on out-of-fold probabilities and shrunk toward a common "
     "one, is added to its log-probability; the label with the highest sum is predicted.",
@@ -153,7 +161,7 @@ def find_wording(task: Task) -> Wording:
     return _WORDINGS[task.kind]
 
 
-def name_measure(name: str, kind: str = "multilabel") -> str:
+def name_measure(name: str, kind: str) -> str:
     """A metric's name for people: "accuracy" of several labels is subset accuracy."""
     if name == "accuracy" and kind == "multilabel":
         return _MEASURES["subset_accuracy"]

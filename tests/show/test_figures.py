@@ -257,6 +257,14 @@ def test_the_mean_of_the_folds_stops_where_the_first_fold_stops():
     assert list(validation.get_xdata()) == [1, 2]
 
 
+def test_a_measure_is_named_as_the_kind_of_task_calls_it():
+    rows = [{"epoch": 1, "train_loss": 0.7, "val_loss": 0.5, "subset_accuracy": 0.4}]
+    for kind, name in (("multilabel", "subset acc."), ("singlelabel", "accuracy")):
+        figure = draw_training([rows], [1], "subset_accuracy", kind)
+        assert figure.axes[1].get_ylabel() == f"{name} (0 to 1)"
+        assert figure.axes[1].lines[0].get_label() == f"validation {name}"
+
+
 def test_two_scores_are_bars_and_three_a_radar():
     many = {f"emotion {n}": 0.5 for n in range(13)}
     assert draw_radar(many, many, ("a", "b")).axes[0].name == "rectilinear"

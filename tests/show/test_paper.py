@@ -8,14 +8,14 @@ import shutil
 import pytest
 
 from semeval_kit.run.directory import Run, read_json
-from semeval_kit.show.citations import (
+from semeval_kit.show.compare import Resampling
+from semeval_kit.show.paper import (
     collect_citations,
     find_encoder_keys,
     read_key,
     split_entries,
+    write_paper,
 )
-from semeval_kit.show.compare import Resampling
-from semeval_kit.show.paper import write_paper
 from semeval_kit.show.results import read_results
 from semeval_kit.show.tables_of_comparisons import describe_changes, group_seeds
 from semeval_kit.show.tabulate import Table, escape_latex, escape_markdown, shorten

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from semeval_kit.decision.oof import FloatArray
 from semeval_kit.errors import KitError, import_extra
 from semeval_kit.show.explain.pieces import (
     MaskedText,
@@ -20,8 +20,6 @@ from semeval_kit.show.explain.pieces import (
     cut_pieces,
     find_mask,
 )
-
-Floats = NDArray[np.float64]
 
 # Evaluations of a model per text: at most, of all models together, and at least. With fewer than
 # 200, `shap` lets half the words of a sentence share their contribution with a neighbour. With
@@ -55,9 +53,9 @@ class Attribution:
     pieces: tuple[str, ...]
     continued: tuple[bool, ...]
     rest: str
-    values: Floats
-    base: Floats
-    probs: Floats
+    values: FloatArray
+    base: FloatArray
+    probs: FloatArray
     n_tokens: int = 0
 
     @property
@@ -66,9 +64,9 @@ class Attribution:
         return "".join(self.pieces) + self.rest
 
     @property
-    def gaps(self) -> Floats:
+    def gaps(self) -> FloatArray:
         """What the contributions leave unexplained: probs - base - their sum, `(C,)`."""
-        gaps: Floats = self.probs - self.base - self.values.sum(axis=0)
+        gaps: FloatArray = self.probs - self.base - self.values.sum(axis=0)
         return gaps
 
 
@@ -137,7 +135,7 @@ def count_evals(method: str, n_models: int, max_evals: int | None) -> int:
 
 def integrate_gradients(
     member: TextModel, pieces: Pieces, mask_id: int, steps: int, tell: Callable[[int], None]
-) -> NDArray[np.float64]:
+) -> FloatArray:
     """Integrated gradients `(n_tokens, C)` of one model, from the masked text to the text.
 
     The integral over the straight path between the word embeddings is taken at the middles of
@@ -145,12 +143,7 @@ def integrate_gradients(
     the fewest points, so that it misses more on real texts for the same work. One forward pass
     serves all targets.
 
-    Args:
-        member: the model.
-        pieces: the text.
-        mask_id: token id of the base.
-        steps: equal ones along the path, each with one evaluation.
-        tell: is told of evaluations when they are done.
+    The base is all `mask_id`; each step is one evaluation, of which `tell` is told when it is done.
     """
     import torch
 
@@ -178,7 +171,7 @@ def integrate_gradients(
     return np.asarray(values[pieces.places], dtype=np.float64)
 
 
-def sum_owen(function: MaskedText, max_evals: int, seed: int) -> NDArray[np.float64]:
+def sum_owen(function: MaskedText, max_evals: int, seed: int) -> FloatArray:
     """Owen values `(n_tokens, C)`; they sum to the text's probability minus the base.
 
     Args:

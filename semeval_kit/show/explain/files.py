@@ -6,12 +6,13 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from semeval_kit.decision.oof import FloatArray, IntArray
 from semeval_kit.errors import KitError
 from semeval_kit.plurals import count_noun
 from semeval_kit.run.directory import remove_tree, write_atomic
@@ -49,7 +50,6 @@ _LONGEST = 22
 
 # Inches: two columns of panels with names and values need the width of a page.
 _WIDE = 7.0
-Floats = NDArray[np.float64]
 COLUMNS = ("label", "token", "occurrences", "texts", "per_sample_text", "per_occurrence")
 
 
@@ -179,21 +179,21 @@ class TokenEffects:
     """
 
     tokens: tuple[str, ...]
-    occurrences: NDArray[np.int64]
-    texts: NDArray[np.int64]
-    totals: Floats
+    occurrences: IntArray
+    texts: IntArray
+    totals: FloatArray
     n_texts: int
-    gap: Floats
+    gap: FloatArray
 
     @property
-    def per_text(self) -> Floats:
+    def per_text(self) -> FloatArray:
         """By how much each token moves the mean probability of the sample, `(n_tokens, C)`.
 
         Their sum is the mean probability minus the mean base, up to `gap`.
         """
         return self.totals / max(1, self.n_texts)
 
-    def strongest(self, target: int) -> NDArray[np.int64]:
+    def strongest(self, target: int) -> IntArray:
         """Tokens by how much they move a target, in either direction; ties by alphabet."""
         sizes = np.abs(self.totals[:, target])
         return np.array(
@@ -201,7 +201,7 @@ class TokenEffects:
             dtype=np.int64,
         )
 
-    def extremes(self, target: int, limit: int) -> NDArray[np.int64]:
+    def extremes(self, target: int, limit: int) -> IntArray:
         """The tokens that raise a target most, then those that lower it most, from high to low.
 
         Half of them each, or more of one kind where the other has too few.
@@ -215,32 +215,20 @@ class TokenEffects:
 
 def sum_effects(attributions: Iterable[Attribution], n_targets: int) -> TokenEffects:
     """Add up the contributions of texts by token."""
-    places: dict[str, int] = {}
-    occurrences: list[int] = []
-    texts: list[int] = []
-    totals: list[Floats] = []
-    n_texts, gap = 0, np.zeros(n_targets)
-    for attribution in attributions:
-        n_texts += 1
-        gap += attribution.gaps
-        seen = set()
-        for token, values in zip(name_tokens(attribution), attribution.values, strict=True):
-            place = places.setdefault(token, len(places))
-            if place == len(totals):
-                totals.append(np.zeros(n_targets))
-                occurrences.append(0)
-                texts.append(0)
-            totals[place] += values
-            occurrences[place] += 1
-            texts[place] += place not in seen
-            seen.add(place)
+    explained = list(attributions)
+    words = [name_tokens(attribution) for attribution in explained]
+    place_of = {token: n for n, token in enumerate(dict.fromkeys(chain.from_iterable(words)))}
+    places = np.array([place_of[token] for token in chain.from_iterable(words)], dtype=np.int64)
+    of_texts = [place_of[token] for tokens in words for token in set(tokens)]
+    totals = np.zeros((len(place_of), n_targets))
+    np.add.at(totals, places, np.concatenate([totals[:0], *(a.values for a in explained)]))
     return TokenEffects(
-        tokens=tuple(places),
-        occurrences=np.array(occurrences, dtype=np.int64),
-        texts=np.array(texts, dtype=np.int64),
-        totals=np.array(totals).reshape(len(places), n_targets),
-        n_texts=n_texts,
-        gap=gap / max(1, n_texts),
+        tokens=tuple(place_of),
+        occurrences=np.bincount(places, minlength=len(place_of)),
+        texts=np.bincount(np.array(of_texts, dtype=np.int64), minlength=len(place_of)),
+        totals=totals,
+        n_texts=len(explained),
+        gap=sum((a.gaps for a in explained), np.zeros(n_targets)) / max(1, len(explained)),
     )
 
 
@@ -298,27 +286,15 @@ def _draw_bars(
     axes: Axes, names: Sequence[str], bars: Sequence[float], values: Sequence[str], room: float
 ) -> None:
     """Draw signed bars from the top down, each with its value behind it."""
-    places = np.arange(len(bars))
     colours = [VERMILION if bar >= 0 else BLUE for bar in bars]
-    axes.barh(places, bars, height=0.72, color=colours)
+    drawn = axes.barh(range(len(bars)), bars, height=0.72, color=colours)
+    axes.bar_label(drawn, values, padding=3, fontsize=7, color=INK)
     axes.axvline(0, color=FAINT, linewidth=0.8)
-    axes.set_yticks(places, names)
+    axes.set_yticks(range(len(bars)), names)
     axes.set_ylim(max(2, len(bars)) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
     axes.locator_params(axis="x", nbins=4)
-    for place, bar, value in zip(places, bars, values, strict=True):
-        side = 1 if bar >= 0 else -1
-        axes.annotate(
-            value,
-            (bar, float(place)),
-            xytext=(3 * side, 0),
-            textcoords="offset points",
-            ha="left" if side > 0 else "right",
-            va="center",
-            fontsize=7,
-            color=INK,
-        )
     low, high = min([0.0, *bars]), max([0.0, *bars])
     sides = [low < 0, high > 0 or low == 0]
     pad = room * ((high - low) or 0.01) / (1 - room * sum(sides))

@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from semeval_kit.decision.oof import FloatArray
 from semeval_kit.show.explain.attributions import Attribution
 from semeval_kit.show.pages import fill_page
-
-Floats = NDArray[np.float64]
 
 METHOD_NAMES = {"shap": "SHAP (Owen values)", "ig": "integrated gradients"}
 # Above this the sum of the contributions is visibly off.
@@ -33,7 +31,7 @@ class Explanation:
     name: str
     attribution: Attribution
     target_names: tuple[str, ...]
-    thresholds: Floats
+    thresholds: FloatArray
     answer: tuple[str, ...]
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+
+from semeval_kit.decision.oof import FloatArray, IntArray
 
 Span = tuple[int, int]
 # Of one forward pass: rows, and tokens of all rows.
@@ -29,9 +30,9 @@ class Pieces:
     """
 
     text: str
-    ids: NDArray[np.int64]
-    places: NDArray[np.int64]
-    owners: NDArray[np.int64]
+    ids: IntArray
+    places: IntArray
+    owners: IntArray
     bounds: tuple[int, ...]
     cut: bool
 
@@ -52,7 +53,7 @@ class Pieces:
         """For each piece whether it goes on with the word of the piece before it."""
         return tuple(_continues(self.text, begin) for begin in self.bounds[:-1])
 
-    def sum_pieces(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    def sum_pieces(self, values: FloatArray) -> FloatArray:
         """Add up values of tokens `(n_tokens, C)` to values of pieces `(n_pieces, C)`."""
         total = np.zeros((len(self.bounds) - 1, values.shape[1]))
         np.add.at(total, self.owners, values)
@@ -110,7 +111,7 @@ class MaskedText:
         self.models, self.pieces, self.tell = models, pieces, tell
         self.mask_id = find_mask(models[0].tokenizer)
 
-    def __call__(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    def __call__(self, rows: IntArray) -> FloatArray:
         """Map token ids `(n, n_tokens)` to probabilities `(n, C)`."""
         import torch
 
@@ -140,9 +141,7 @@ def find_mask(tokenizer: Any) -> int:
     return 0
 
 
-def _join_spans(
-    text: str, spans: Sequence[Span], cut: bool
-) -> tuple[NDArray[np.int64], tuple[int, ...]]:
+def _join_spans(text: str, spans: Sequence[Span], cut: bool) -> tuple[IntArray, tuple[int, ...]]:
     """The piece of each token, and the bounds of the pieces."""
     if not spans:
         return np.zeros(0, dtype=np.int64), (0,)

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from semeval_kit.decision.oof import FloatArray
 from semeval_kit.errors import KitError, import_extra
 from semeval_kit.run.directory import write_atomic
 
@@ -90,7 +90,6 @@ STYLE: dict[str, Any] = {
 }
 _ATTRIBUTE = re.compile(r'\b(?:d|x|y|points|transform)="[^"]*"')
 _LONG = re.compile(r"-?\d+\.\d{3,}")
-FloatArray = NDArray[np.float64]
 MOST_NUMBERED = 14
 """Columns of a matrix, at most, whose cells have room for their numbers."""
 MOST_PAIRS = 15

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from semeval_kit.decision.oof import FloatArray
 from semeval_kit.errors import KitError
 from semeval_kit.show.figures.charts import (
     FAINT,
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from semeval_kit.data.stats import SplitStats
 
-FloatArray = NDArray[np.float64]
 
 MAX_LENGTH_LINES = 60
 MAX_OVERLAP_BARS = 20

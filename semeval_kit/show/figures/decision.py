@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semeval_kit.decision.oof import index_groups
+from semeval_kit.decision.oof import FloatArray, IntArray, index_groups
 from semeval_kit.decision.tallies import draw_counts
 from semeval_kit.show.figures.charts import (
     BAND_ALPHA,
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 _Z95 = 1.959964
 _N_CUTS = 99
@@ -210,7 +208,7 @@ def calibrate(scores: FloatArray, gold: FloatArray, n_bins: int = 10) -> Calibra
     return Calibration(means, rates, middle - half, middle + half, error)
 
 
-def _sum_steps(weights: FloatArray, steps: NDArray[np.int64], n_cuts: int) -> FloatArray:
+def _sum_steps(weights: FloatArray, steps: IntArray, n_cuts: int) -> FloatArray:
     counts = np.stack([np.bincount(steps, row, minlength=n_cuts + 1) for row in weights])
     return np.cumsum(counts[:, ::-1], axis=1)[:, ::-1][:, 1:].astype(np.float64)
 

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from semeval_kit.data.examples import Examples, find_file
 from semeval_kit.data.texts import whole_texts
-from semeval_kit.decision.oof import split_languages
+from semeval_kit.decision.oof import FloatArray, split_languages
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run
 from semeval_kit.show.answers import (
     ANSWERED,
     Answers,
+    AnswersBySplit,
     narrow_examples,
     read_answers,
     read_rule,
@@ -54,9 +54,6 @@ from semeval_kit.task.codec import encode_labels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-FloatArray = NDArray[np.float64]
-AnswersBySplit = Mapping[str, Answers | None]
 
 
 @dataclass(frozen=True)
@@ -137,7 +134,16 @@ def draw_figures(
         yield from _draw_decisions(run, oof)
         yield from _draw_mistakes(run, oof)
     if oof is not None and earlier is not None:
-        yield _draw_before(run, oof, earlier)
+        clipped = " (below 0 shown at 0)" if run.task.kind == "intensity" else ""
+        scores = score_axes(run, oof), score_axes(run, earlier)
+        yield Picture(
+            "before-after",
+            "Before and after fine-tuning",
+            f"{find_wording(run.task).compared}{clipped}, on out-of-fold rows, 0 in the centre to "
+            f"1 at the rim: {run.recipe['encoder']} as it came, with an untrained head, and "
+            "fine-tuned.",
+            draw_radar(*scores, ("fine-tuned", "before fine-tuning")),
+        )
 
 
 def _draw_data(run: Run, train: Examples, answers: AnswersBySplit) -> Iterator[Picture]:
@@ -175,23 +181,27 @@ def _draw_data(run: Run, train: Examples, answers: AnswersBySplit) -> Iterator[P
             ("with the label (n)", "also with the label (%)"),
             (shares, labels, counts),
         )
-    languages = list(dict.fromkeys(train.languages))
-    if len(languages) > 1:
-        table = []
-        for rows in split_languages(train.languages).values():
-            cells = gold["train"][rows]
-            annotated = (~np.isnan(cells)).sum(axis=0)
-            present = (cells > 0).sum(axis=0)
-            table.append(np.where(annotated > 0, present / np.maximum(annotated, 1), np.nan))
-        titles = ("language", "examples with the label (% of annotated)")
-        yield Picture(
-            "language-labels",
-            "Labels per language",
-            "Share of a language's training examples that have a label; a dash where the language "
-            "is not annotated for it.",
-            draw_matrix(np.array(table), languages, labels, titles),
-        )
+    rows_of = split_languages(train.languages)
+    if len(rows_of) > 1:
+        yield _draw_languages({code: gold["train"][rows] for code, rows in rows_of.items()}, labels)
     yield _draw_lengths(run, train)
+
+
+def _draw_languages(gold: Mapping[str, FloatArray], labels: Sequence[str]) -> Picture:
+    """How frequent each label is in each language, of its labels `(n, L)`."""
+    table = []
+    for cells in gold.values():
+        annotated = (~np.isnan(cells)).sum(axis=0)
+        present = (cells > 0).sum(axis=0)
+        table.append(np.where(annotated > 0, present / np.maximum(annotated, 1), np.nan))
+    titles = ("language", "examples with the label (% of annotated)")
+    return Picture(
+        "language-labels",
+        "Labels per language",
+        "Share of a language's training examples that have a label; a dash where the language "
+        "is not annotated for it.",
+        draw_matrix(np.array(table), list(gold), labels, titles),
+    )
 
 
 def _draw_square(
@@ -255,15 +265,15 @@ def _draw_training(run: Run) -> Iterator[Picture]:
         int(run.read_done(model).get("best_epoch", 0)) if run.is_done(model) else 0
         for model in range(run.n_models)
     ]
-    metric = find_history_metric(run.task, histories)
+    task, metric = shown_task(run), find_history_metric(run.task, histories)
     thin = "folds" if run.n_models == run.n_folds else "models, one per fold and seed"
     folds = f"Thin lines are {thin}, thick lines their mean. " if run.n_models > 1 else ""
     yield Picture(
         "training",
         "Training",
-        f"Loss and {name_measure(metric)} after each epoch; for validation on the rows held out, "
-        f"{find_wording(shown_task(run)).untuned}. {folds}Rings mark the epoch that was kept.",
-        draw_training(histories, best, metric),
+        f"Loss and {name_measure(metric, task.kind)} after each epoch; for validation on the rows "
+        f"held out, {find_wording(task).untuned}. {folds}Rings mark the epoch that was kept.",
+        draw_training(histories, best, metric, task.kind),
     )
 
 
@@ -346,16 +356,3 @@ def _draw_mistakes(run: Run, oof: Answers) -> Iterator[Picture]:
             ("gold label (n)", "also predicted (%)"),
             (shares, [*labels, "none"], counts),
         )
-
-
-def _draw_before(run: Run, oof: Answers, earlier: Answers) -> Picture:
-    clipped = " (below 0 shown at 0)" if run.task.kind == "intensity" else ""
-    return Picture(
-        "before-after",
-        "Before and after fine-tuning",
-        f"{find_wording(run.task).compared}{clipped}, on out-of-fold rows, 0 in the centre to 1 at "
-        f"the rim: {run.recipe['encoder']} as it came, with an untrained head, and fine-tuned.",
-        draw_radar(
-            score_axes(run, oof), score_axes(run, earlier), ("fine-tuned", "before fine-tuning")
-        ),
-    )

@@ -32,7 +32,10 @@ _SIDE = 1.2
 
 @styled
 def draw_training(
-    histories: Sequence[Epochs], best_epochs: Sequence[int], metric: str = "macro_f1"
+    histories: Sequence[Epochs],
+    best_epochs: Sequence[int],
+    metric: str = "macro_f1",
+    kind: str = "multilabel",
 ) -> Figure:
     """Training and validation loss, and the score, per epoch: thin per fold, thick the mean.
 
@@ -47,8 +50,9 @@ def draw_training(
     _draw_curves(panels[0], shown, "val_loss", VERMILION, "validation")
     panels[0].set_ylabel("loss (per example)")
     if with_score:
-        _draw_curves(panels[1], shown, metric, GREEN, f"validation {name_measure(metric)}")
-        panels[1].set_ylabel(f"{name_measure(metric)} (0 to 1)")
+        name = name_measure(metric, kind)
+        _draw_curves(panels[1], shown, metric, GREEN, f"validation {name}")
+        panels[1].set_ylabel(f"{name} (0 to 1)")
     _label_epochs(panels[-1], shown)
     panels[0].plot([], [], "o", markerfacecolor="none", color=INK, label="epoch kept")
     figure.legend(loc="outside upper left", ncols=2)
