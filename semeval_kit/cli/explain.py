@@ -167,7 +167,8 @@ def _attribute(
 
     n_models = len(models.models)
     per_text = n_models * count_evals(given["method"], n_models, given["max_evals"])
-    with _progress(len(rows) * per_text, "eval", shown=True) as bar:
+    total = len(rows) * per_text
+    with _progress(total, "eval", shown=True) as bar:
         attributions = explain_texts(
             models.models,
             [text for _, text, _ in rows],
@@ -175,7 +176,7 @@ def _attribute(
             max_length=int(models.run.recipe["max_length"]),
             max_evals=given["max_evals"],
             seed=given["seed"],
-            on_evals=lambda evals: bar.update(min(evals, bar.total - bar.n)),
+            on_evals=lambda evals: bar.update(min(evals, total - bar.n)),
         )
         for number, attribution in enumerate(attributions, start=1):
             # A short text needs fewer evaluations than it may have.

@@ -41,66 +41,6 @@ _HUB_METRICS = {
     "macro_auc": "roc_auc",
     "spearman": "spearmanr",
 }
-_PIPELINE = """from transformers import pipeline
-
-folder = "."  # where config.json lies, or the model's name on the hub
-classify = pipeline(
-    "text-classification", model=folder, top_k=None, truncation=True, max_length={max_length}
-)
-scores = {{answer["label"]: answer["score"] for answer in classify([{text}])[0]}}
-config = classify.model.config
-"""
-_ENCODER_AND_HEAD = """import torch
-from safetensors.torch import load_file
-from transformers import AutoModel, AutoTokenizer
-
-folder = "."  # where config.json lies
-tokenizer, encoder = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
-head, config = load_file(f"{{folder}}/2_Dense/model.safetensors"), encoder.config
-batch = tokenizer([{text}], truncation=True, max_length={max_length}, return_tensors="pt")
-with torch.no_grad():
-    mean = encoder(**batch).last_hidden_state.mean(dim=1)
-probs = (mean @ head["linear.weight"].T + head["linear.bias"]).{function}[0]
-scores = {{config.id2label[column]: float(prob) for column, prob in enumerate(probs)}}
-"""
-_LIMITS = {
-    "pipeline": (
-        "The head reads the mean of the tokens and is folded into one more layer of the encoder. "
-        "Load it in fp32 or bf16: fp16 and int8 cannot hold its constants and give nonsense."
-    ),
-    "encoder-and-head": (
-        "The head reads the mean of the tokens and lies beside the encoder, laid out as "
-        "sentence-transformers does; `pipeline()` would load the encoder without it. The encoder "
-        "may be loaded in fp16 or bf16, which moves probabilities by up to about 0.01."
-    ),
-}
-_MULTILABEL = """thresholds = config.thresholds[{language}]
-print([label for label, cut in thresholds.items() if scores[label] >= cut])
-"""
-_SINGLELABEL = """print(max(scores, key=scores.get))
-"""
-_OFFSETS = """weights = config.label_weights
-print(max(scores, key=lambda label: scores[label] * weights[label]))
-"""
-
-# The running AND: level m needs every event up to m.
-_EVENTS = """thresholds = config.thresholds[{language}]
-levels = {{}}
-for event, cut in thresholds.items():
-    label, level = event.rsplit(">=", 1)
-    if scores[event] >= cut and levels.get(label, 0) == int(level) - 1:
-        levels[label] = int(level)
-print(levels)
-"""
-
-# The expected level is the sum of the probabilities of y >= 1, y >= 2, ...
-_EXPECTED = """cuts = config.level_cuts[{language}]
-levels = {{}}
-for label, points in cuts.items():
-    expected = sum(scores[event] for event in scores if event.rsplit(">=", 1)[0] == label)
-    levels[label] = sum(expected >= point for point in points)
-print({{label: level for label, level in levels.items() if level}})
-"""
 _TEXT = "I never thought you would do this to me!"
 _PAIR = "You have done something that I did not expect."
 _CONTEXT = "They had been friends for years."
@@ -143,18 +83,6 @@ def make_card(
     return str(hub.ModelCard(f"---\n{metadata}\n---\n\n{body}", ignore_metadata_errors=False))
 
 
-def write_snippet(run: Run, thresholds: Thresholds, fold: int | None) -> str:
-    """Markdown with a code block: Python for an exported fold, commands for a run."""
-    if fold is None:
-        commands = list_commands(run)
-        if not commands:
-            return "The probabilities were made elsewhere; the run has no model that reads texts.\n"
-        return "```bash\n" + "\n".join(commands) + "\n```\n"
-    layout, has_mean_head = choose_layout(run.model_dir(fold))
-    limits = f"\n{_LIMITS[layout]}\n" if has_mean_head else ""
-    return f"```python\n{python_snippet(run, thresholds, layout)}```\n{limits}"
-
-
 def list_commands(run: Run) -> list[str]:
     """What a shell runs to use a run's models: those of its kind, its inputs and its task."""
     if run.member == "external":
@@ -181,20 +109,18 @@ def is_exportable(run: Run) -> bool:
 
 def python_snippet(run: Run, thresholds: Thresholds, layout: Layout = "pipeline") -> str:
     """Python that loads an exported folder and decides one text."""
-    kind, rule = run.task.kind, thresholds.intensity
-    decide = {"multilabel": _MULTILABEL, "singlelabel": _SINGLELABEL, "intensity": _EVENTS}[kind]
-    if rule is not None and rule.method == "expected_value":
-        decide = _EXPECTED
-    elif thresholds.offsets is not None:
-        decide = _OFFSETS
+    rule = thresholds.intensity
     language = run.languages[0] if run.languages[0] in thresholds.values else "joint"
-    load = _PIPELINE if layout == "pipeline" else _ENCODER_AND_HEAD
-    return (load + decide).format(
-        function="softmax(dim=-1)" if kind == "singlelabel" else "sigmoid()",
-        max_length=run.recipe["max_length"],
-        text=json.dumps(_TEXT),
-        language=json.dumps(language),
-    )
+    facts = {
+        "layout": layout,
+        "kind": run.task.kind,
+        "has_offsets": thresholds.offsets is not None,
+        "by_expected_level": rule is not None and rule.method == "expected_value",
+        "max_length": run.recipe["max_length"],
+        "text": Markdown(json.dumps(_TEXT)),
+        "language": Markdown(json.dumps(language)),
+    }
+    return str(fill_template("snippet.j2", facts, {}))
 
 
 def config_entries(run: Run, thresholds: Thresholds) -> dict[str, Any]:
@@ -307,9 +233,18 @@ def _collect_facts(
         "encoder_licence": _EMBEDDED_LICENCE if encoder == "embedded" else "",
         "data_licence": task.hub.licence if task.hub else "",
         "licence": licence,
-        "snippet": Markdown(write_snippet(run, thresholds, fold)),
+        **_collect_use(run, thresholds, fold),
         "bibtex": Markdown(_fence("bibtex", "\n\n".join(entries)) if entries else "None."),
     }
+
+
+def _collect_use(run: Run, thresholds: Thresholds, fold: int | None) -> dict[str, Any]:
+    """How a model is used: commands for a run, Python for an exported fold."""
+    if fold is None:
+        return {"commands": Markdown("\n".join(list_commands(run)))}
+    layout, has_mean_head = choose_layout(run.model_dir(fold))
+    snippet = Markdown(python_snippet(run, thresholds, layout))
+    return {"commands": "", "layout": layout, "has_mean_head": has_mean_head, "snippet": snippet}
 
 
 def _is_of_emotions(run: Run) -> bool:

@@ -78,7 +78,7 @@ def explain_texts(
     max_length: int = 128,
     max_evals: int | None = None,
     seed: int = 0,
-    on_evals: Callable[[int], None] | None = None,
+    on_evals: Callable[[int], object] | None = None,
 ) -> Iterator[Attribution]:
     """Explain the mean probability over the models, text after text.
 
@@ -134,7 +134,7 @@ def count_evals(method: str, n_models: int, max_evals: int | None) -> int:
 
 
 def integrate_gradients(
-    member: TextModel, pieces: Pieces, mask_id: int, steps: int, tell: Callable[[int], None]
+    member: TextModel, pieces: Pieces, mask_id: int, steps: int, tell: Callable[[int], object]
 ) -> FloatArray:
     """Integrated gradients `(n_tokens, C)` of one model, from the masked text to the text.
 
@@ -241,7 +241,7 @@ def _explain_one(
     method: str,
     max_evals: int | None,
     seed: int,
-    tell: Callable[[int], None],
+    tell: Callable[[int], object],
 ) -> Attribution:
     function = MaskedText(models, pieces, tell)
     mask = function.mask_id

@@ -60,7 +60,7 @@ def write_sentences(
     heading: Heading,
     *,
     figures: bool = True,
-    on_figure: Callable[[], None] | None = None,
+    on_figure: Callable[[], object] | None = None,
 ) -> list[Path]:
     """Write `<name>.html` and, in the folder `<name>`, a figure per text and target.
 

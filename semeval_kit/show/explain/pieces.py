@@ -106,7 +106,7 @@ class MaskedText:
     """Probabilities of one text with some of its tokens replaced, as a function of their ids."""
 
     def __init__(
-        self, models: Sequence[TextModel], pieces: Pieces, tell: Callable[[int], None]
+        self, models: Sequence[TextModel], pieces: Pieces, tell: Callable[[int], object]
     ) -> None:
         self.models, self.pieces, self.tell = models, pieces, tell
         self.mask_id = find_mask(models[0].tokenizer)
