@@ -74,12 +74,11 @@ def score_answers(
     *,
     n_resamples: int = N_RESAMPLES,
     by_label: bool = True,
-    seed: int = 0,
 ) -> SplitResult:
     """Score the answers of a run on a split."""
     scored = np.array(task.scoring.counted(task.all_labels))
     beside = find_beside_rows(task, task.main_targets[0], answers.examples)
-    bench = _Bench(task, answers, answers.preds(rule), n_resamples, seed, beside)
+    bench = _Bench(task, answers, answers.preds(rule), n_resamples, beside)
     metric = choose_metric(task)
     rows_of = split_languages(answers.examples.languages)
     columns = {  # those that a language has and that count
@@ -116,7 +115,6 @@ class _Bench:
     answers: Answers
     preds: IntArray
     n_resamples: int
-    seed: int
     beside: Beside
 
     def measure(self, name: str, rows: IntArray, columns: NDArray[np.intp]) -> float:
@@ -164,5 +162,5 @@ class _Bench:
             np.array(self.answers.groups, dtype=np.int64)[rows],
         )
         board = replace(board, beside=self.beside.take(rows))
-        drawn = board.resample([self.preds[rows]], self.n_resamples, self.seed)
+        drawn = board.resample([self.preds[rows]], self.n_resamples, seed=0)
         return find_interval(drawn[:, 0])

@@ -185,11 +185,11 @@ def render_svg(figure: Figure, name: str, transparent: bool = False) -> str:
     )
 
 
-def render_png(figure: Figure, dpi: int = DPI) -> bytes:
+def render_png(figure: Figure) -> bytes:
     """Return a figure as PNG, without the name of the program that drew it."""
     buffer = io.BytesIO()
     with _matplotlib().rc_context(STYLE):
-        figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+        figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     return buffer.getvalue()
 
 

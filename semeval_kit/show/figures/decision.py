@@ -73,7 +73,6 @@ def draw_f1_thresholds(
     thresholds: FloatArray,
     *,
     groups: Sequence[Hashable] | None = None,
-    seed: int = 0,
 ) -> Figure:
     """F1 against threshold per target, with a 95% bootstrap band and the chosen threshold.
 
@@ -81,8 +80,7 @@ def draw_f1_thresholds(
     none. Rows of one of the `groups` are drawn together.
     """
     curves = [
-        trace_f1(probs[:, place], targets[:, place], groups=groups, seed=seed)
-        for place in range(len(names))
+        trace_f1(probs[:, place], targets[:, place], groups=groups) for place in range(len(names))
     ]
     figure, panels = _panels(len(names))
     for axes, name, curve, cut in zip(panels, names, curves, thresholds, strict=True):
