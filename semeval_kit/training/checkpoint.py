@@ -20,8 +20,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from semeval_kit.errors import KitError
-from semeval_kit.files import sha256_file
-from semeval_kit.run.directory import remove_leftovers, remove_tree, sync_dir, write_atomic
+from semeval_kit.files import (
+    remove_leftovers,
+    remove_tree,
+    sha256_file,
+    sync_dir,
+    write_atomic,
+)
 
 _MANIFEST = "MANIFEST.json"
 _STATE = "state.json"
@@ -142,15 +147,15 @@ def find_fault(path: Path) -> str | None:
 
 def _read(path: Path) -> Checkpoint:
     state = json.loads((path / _STATE).read_text(encoding="utf-8"))
-    best, average = path / "best.safetensors", path / "average.safetensors"
+    tensors = {file.stem: load_file(file) for file in path.glob("*.safetensors")}
     return Checkpoint(
         epoch=int(state.pop("epoch")),
         step=int(state.pop("step")),
         state=state,
-        model=load_file(path / "model.safetensors"),
-        optimizer=load_file(path / "optimizer.safetensors"),
-        best=load_file(best) if best.is_file() else None,
-        average=load_file(average) if average.is_file() else {},
+        model=tensors["model"],
+        optimizer=tensors["optimizer"],
+        best=tensors.get("best"),
+        average=tensors.get("average", {}),
     )
 
 

@@ -18,8 +18,9 @@ from transformers import AutoTokenizer
 from semeval_kit.data.examples import Examples
 from semeval_kit.data.extra import ExtraRows, pair_keys
 from semeval_kit.errors import KitError
-from semeval_kit.files import sha256_file, write_kept
-from semeval_kit.run.directory import Probs, Run, remove_tree, write_json, write_probs
+from semeval_kit.files import remove_tree, sha256_file, write_json, write_kept
+from semeval_kit.probs import Probs, write_probs
+from semeval_kit.run.directory import Run
 from semeval_kit.task.task import Task
 from semeval_kit.training.batches import NO_BLOCKS, Rows, in_halves, pad_batch, plain_batches
 from semeval_kit.training.checkpoint import find_fault, staged_dir

@@ -17,9 +17,10 @@ from safetensors.numpy import load, save
 from semeval_kit.data.examples import Examples
 from semeval_kit.data.texts import number_groups
 from semeval_kit.errors import KitError
-from semeval_kit.files import keep_files, read_kept, sha256_file, write_kept
+from semeval_kit.files import keep_files, read_kept, sha256_file, write_json, write_kept
 from semeval_kit.plurals import count_noun
-from semeval_kit.run.directory import Probs, Run, write_json, write_probs
+from semeval_kit.probs import Probs, write_probs
+from semeval_kit.run.directory import Run
 from semeval_kit.task.codec import encode_labels, target_names
 from semeval_kit.training.features import PAIR, Features, FrozenReader, Ngrams, Scaled
 from semeval_kit.training.machine import peak_memory_mb

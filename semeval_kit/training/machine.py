@@ -160,10 +160,8 @@ def describe_machine() -> dict[str, Any]:
 
 def describe_versions() -> dict[str, str]:
     """Versions of what the numbers depend on."""
-    versions = {"python": sys.version.split()[0], "semeval-kit": __version__}
-    for name in _RECORDED:
-        versions[name] = metadata.version(name)
-    return versions
+    recorded = {name: metadata.version(name) for name in _RECORDED}
+    return {"python": sys.version.split()[0], "semeval-kit": __version__, **recorded}
 
 
 def fingerprint(threads: int, world_size: int, device_type: str, precision: str) -> dict[str, Any]:

@@ -26,7 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from semeval_kit.errors import KitError, explain_error
-from semeval_kit.run.directory import Probs, Run, hold_lock, remove_leftovers, write_probs
+from semeval_kit.files import hold_lock, remove_leftovers
+from semeval_kit.probs import Probs, write_probs
+from semeval_kit.run.directory import Run
 from semeval_kit.run.lease import Lease, hold_lease
 from semeval_kit.training.machine import grace_seconds, leave_when_told
 
@@ -97,15 +99,8 @@ def do_job(
     if job == "predict":
         predict_fold(run, fold, splits, emit)
         return
-    if run.member in _LINEAR:
-        from semeval_kit.training import linear
-
-        linear.train_fold(run, fold, emit)
-        return
-    from semeval_kit.training.fold import train_fold
-
-    trainer = train_fold(run, fold, emit)
-    if trainer.accelerator.num_processes > 1:
+    trainer = _find_code(run).train_fold(run, fold, emit)
+    if trainer is not None and trainer.accelerator.num_processes > 1:
         # Tearing down a gloo group can wait for a thread that waits for Python's lock, for ever.
         # All is written and every process has come this far: just leave.
         sys.stdout.flush()
@@ -114,8 +109,7 @@ def do_job(
 
 def predict_fold(run: Run, fold: int, splits: Sequence[str], emit: Callable[[Event], None]) -> None:
     """Write one fold's probabilities of splits that have none yet."""
-    code = import_module(f"semeval_kit.training.{'linear' if run.member in _LINEAR else 'fold'}")
-    model = code.load_fold(run, fold)
+    model = _find_code(run).load_fold(run, fold)
     for split in splits:
         if run.fold_probs_file(fold, split).is_file():
             continue
@@ -214,6 +208,11 @@ def tracking(
     finally:
         for tracker in trackers:
             tracker.finish()
+
+
+def _find_code(run: Run) -> Any:
+    """The module that trains and loads folds of the run's member."""
+    return import_module(f"semeval_kit.training.{'linear' if run.member in _LINEAR else 'fold'}")
 
 
 def _end_with_parent() -> None:
