@@ -78,13 +78,15 @@ def explain(run_path: Path, **given: Any) -> None:
     Writes into explain/ in the run's folder. Contributions are in units of probability and add up
     to it, from the base on, which is the probability when every token is masked.
     """
+    import numpy as np
+
     from semeval_kit.cli.predict import find_rows
     from semeval_kit.errors import KitError
     from semeval_kit.run.members import check_language, load_models
     from semeval_kit.show.explain.attributions import import_method, name_mask
     from semeval_kit.show.explain.page import Heading
 
-    clock = _Clock()
+    began, laps = time.monotonic(), dict[str, float]()
     run = open_run(run_path, given["data"])
     if run.member != "encoder":
         raise KitError(
@@ -100,29 +102,14 @@ def explain(run_path: Path, **given: Any) -> None:
     rows, name = find_rows(run, given, language)
     import_method(given["method"])
     models = load_models(run, given["fold"], say)
-    clock.lap("loading")
+    laps["loading"] = time.monotonic()
     mask = name_mask(models.models[0].tokenizer)
     heading = Heading(run.name, run.task.title, models.words, given["method"], given["seed"], mask)
-    for path in _write(run, models, rows, heading, {**given, "name": name}, clock):
+    for path in _write(run, models, rows, heading, {**given, "name": name}, laps):
         click.echo(path)
-    say(f"{count_noun(len(rows), 'text')}, {models.words}: {clock.words}")
-
-
-class _Clock:
-    """What took how long, for a person who waits."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._last = time.monotonic()
-
-    def lap(self, name: str) -> None:
-        now = time.monotonic()
-        self.laps[name] = now - self._last
-        self._last = now
-
-    @property
-    def words(self) -> str:
-        return ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.laps.items())
+    lasted = np.diff([began, *laps.values()])
+    told = (f"{what} {seconds:.1f} s" for what, seconds in zip(laps, lasted, strict=True))
+    say(f"{count_noun(len(rows), 'text')}, {models.words}: {', '.join(told)}")
 
 
 def _write(
@@ -131,21 +118,22 @@ def _write(
     rows: Sequence[Row],
     heading: Heading,
     given: dict[str, Any],
-    clock: _Clock,
+    laps: dict[str, float],
 ) -> list[Path]:
+    """Write the files; `laps` keeps when each part of the work was done."""
     from semeval_kit.show.explain.files import check_name, write_global, write_sentences
 
     check_name(given["name"])
     names, attributions = models.target_names, _attribute(models, rows, given)
     if given["sample"]:
         paths = write_global(run.explain_dir, given["name"], attributions, names, heading)
-        clock.lap("explaining and writing")
+        laps["explaining and writing"] = time.monotonic()
         return paths
     explanations = [
         _explain_row(models, row, attribution)
         for row, attribution in zip(rows, attributions, strict=True)
     ]
-    clock.lap("explaining")
+    laps["explaining"] = time.monotonic()
     total = len(explanations) * len(names) if given["figures"] else 0
     with _progress(total, "figure", shown=total > len(names)) as bar:
         paths = write_sentences(
@@ -156,7 +144,7 @@ def _write(
             figures=given["figures"],
             on_figure=bar.update,
         )
-    clock.lap("page and figures" if total else "page")
+    laps["page and figures" if total else "page"] = time.monotonic()
     return paths
 
 

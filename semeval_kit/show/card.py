@@ -25,6 +25,7 @@ from semeval_kit.show.tables_of_scores import (
     tabulate_results,
 )
 from semeval_kit.show.tabulate import Markdown
+from semeval_kit.show.wording import find_wording
 from semeval_kit.task.metric_facts import NUMERIC
 
 # The organisers' codes that are not ISO 639.
@@ -130,33 +131,24 @@ def config_entries(run: Run, thresholds: Thresholds) -> dict[str, Any]:
     level) the cut points of each label, `label_weights` (single labels with offsets) what each prob
     is multiplied by; a target that a language does not have is left out.
     """
-    if run.task.kind == "singlelabel":
-        if thresholds.offsets is None:
-            return {}
+    if thresholds.offsets is not None:
         factors = np.exp(thresholds.offsets).tolist()
         return {"label_weights": dict(zip(thresholds.target_names, factors, strict=True))}
+    if not find_wording(run.task).tuned:
+        return {}
+    key, names = "thresholds", thresholds.target_names
+    cuts = {**thresholds.values, "joint": thresholds.joint}
     rule = thresholds.intensity
     if rule is not None and rule.method == "expected_value":
-        cuts = {**rule.cuts, "joint": rule.joint}
-        return {
-            "level_cuts": {
-                language: {
-                    label: [float(point) for point in row]
-                    for label, row in zip(rule.label_names, table, strict=True)
-                    if not np.isnan(row).any()
-                }
-                for language, table in cuts.items()
-            }
-        }
-    values = {**thresholds.values, "joint": thresholds.joint}
+        key, names, cuts = "level_cuts", rule.label_names, {**rule.cuts, "joint": rule.joint}
     return {
-        "thresholds": {
+        key: {
             language: {
-                name: float(value)
-                for name, value in zip(thresholds.target_names, row, strict=True)
-                if not np.isnan(value)
+                name: value.tolist()
+                for name, value in zip(names, np.asarray(row), strict=True)
+                if not np.isnan(value).any()
             }
-            for language, row in values.items()
+            for language, row in cuts.items()
         }
     }
 

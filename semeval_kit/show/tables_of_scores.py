@@ -280,7 +280,7 @@ def tabulate_targets(results: RunResults) -> Table:
     for name, figures in (results.estimate.get("targets") or {}).items():
         reading = figures["cross_fitted"]
         interval = show_interval((reading["low"], reading["high"]))
-        measure = name_measure(figures["metric"], results.target_kinds[name])
+        measure = name_measure(figures["metric"], results.target_kinds.get(name, results.task.kind))
         rows.append((name, measure, show_number(reading["score"]), interval))
     return Table(
         "targets",
