@@ -8,6 +8,7 @@ it (an export, a table for a person) keeps nothing, and its files are read as th
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import io
 import json
@@ -29,6 +30,10 @@ except ImportError:  # not a POSIX system: nothing keeps two commands off one ru
 # Names of what is being written or removed: `write_atomic`, `staged_dir`, zips, `remove_tree`.
 _HIDDEN = (".*.tmp", ".*.tmp.zip", ".*.tmp.csv", ".*.removed-*")
 
+
+# How a shared or mounted file system says that it has no such call: a folder's fsync on CIFS, some
+# FUSE mounts and old NFS; locks on Lustre without `flock`, or NFS without its lock daemon.
+_NOT_OFFERED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 
 SUMS = "SHA256SUMS"
 AGAIN = "Remove it and run the same command again."
@@ -180,6 +185,9 @@ def sync_dir(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _NOT_OFFERED:
+            raise
     finally:
         os.close(handle)
 
@@ -201,14 +209,21 @@ def remove_tree(path: Path) -> None:
     refuse_link(path.parent)
     hidden = path.with_name(f".{path.name}.removed-{os.getpid()}")
     os.replace(path, hidden)
-    shutil.rmtree(hidden)
+    try:
+        shutil.rmtree(hidden)
+    except OSError as error:
+        # NFS and FUSE keep what a process has open as .nfs* or .fuse_hidden*: `remove_leftovers`
+        # takes the hidden folder away later.
+        if error.errno not in (errno.ENOTEMPTY, errno.EBUSY):
+            raise
 
 
 @contextmanager
 def hold_lock(folder: Path, seconds: float = 0.0) -> Iterator[None]:
     """Hold a folder for this process alone; the system lets go when the process ends.
 
-    Waits so many seconds for another process.
+    Waits so many seconds for another process. Where the file system has no locks, as where the
+    system has none, nothing is held: folds still have their leases.
 
     Raises:
         BusyError: another process holds it.
@@ -229,6 +244,10 @@ def hold_lock(folder: Path, seconds: float = 0.0) -> Iterator[None]:
                         f"{folder}: another process is at work here. Wait for it or stop it."
                     ) from error
                 time.sleep(0.1)
+            except OSError as error:
+                if error.errno not in _NOT_OFFERED:
+                    raise
+                break
         yield
     finally:
         os.close(handle)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import shutil
+import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from semeval_kit.errors import BusyError
 from semeval_kit.files import (
     hold_lock,
+    keep_files,
     read_json,
     remove_leftovers,
     remove_tree,
@@ -86,3 +91,72 @@ def test_a_folder_is_held_by_one(tmp_path: Path) -> None:
         pass
     with hold_lock(tmp_path):
         pass
+
+
+def refuse(number: int) -> OSError:
+    return OSError(number, os.strerror(number))
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK])
+def test_a_mounted_drive_without_locks_and_without_fsync_of_folders_will_do(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync = os.fsync
+
+    def sync_files(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise refuse(number)
+        sync(handle)
+
+    def lock(*_: Any) -> None:
+        raise refuse(number)
+
+    monkeypatch.setattr(os, "fsync", sync_files)
+    monkeypatch.setattr(fcntl, "flock", lock)
+    with hold_lock(tmp_path):
+        keep_files(tmp_path)
+        write_json(tmp_path / "run.json", {"a": 1})
+    assert read_json(tmp_path / "run.json") == {"a": 1}
+
+
+def test_a_drive_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise refuse(errno.EIO)
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with pytest.raises(OSError, match="Input/output"), hold_lock(tmp_path):
+        pass
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        write_atomic(tmp_path / "a.txt", "a")
+
+
+@pytest.mark.parametrize("number", [errno.ENOTEMPTY, errno.EBUSY])
+def test_what_nfs_keeps_of_an_open_file_is_removed_later(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def remove(path: Path, **_: Any) -> None:
+        (path / "model.safetensors").rename(path / ".nfs0000000000c122")
+        raise refuse(number)
+
+    folder = tmp_path / "epoch-0001"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"open somewhere")
+    monkeypatch.setattr(shutil, "rmtree", remove)
+    remove_tree(folder)
+    monkeypatch.undo()
+    assert not folder.exists()
+    remove_leftovers(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_may_not_be_removed_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def remove(path: Path, **_: Any) -> None:
+        raise refuse(errno.EACCES)
+
+    (tmp_path / "model").mkdir()
+    monkeypatch.setattr(shutil, "rmtree", remove)
+    with pytest.raises(PermissionError):
+        remove_tree(tmp_path / "model")

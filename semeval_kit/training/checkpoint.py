@@ -147,7 +147,9 @@ def find_fault(path: Path) -> str | None:
 
 def _read(path: Path) -> Checkpoint:
     state = json.loads((path / _STATE).read_text(encoding="utf-8"))
-    tensors = {file.stem: load_file(file) for file in path.glob("*.safetensors")}
+    # Not mapped into memory: NFS and FUSE cannot remove what is, and weights outlive the files.
+    files = path.glob("*.safetensors")
+    tensors = {file.stem: load_file(file, backend="pread") for file in files}
     return Checkpoint(
         epoch=int(state.pop("epoch")),
         step=int(state.pop("step")),

@@ -82,6 +82,17 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
         assert all(torch.equal(a[name], b[name]) for name in a)
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").is_file(), reason="only Linux lists its mappings")
+def test_weights_that_were_read_do_not_hang_on_their_files(two: Path) -> None:
+    """A network drive cannot remove a file that is mapped into memory."""
+    kept = load_newest(two, pytest.fail)
+    assert kept is not None
+    assert kept.best is not None
+    assert str(two) not in Path("/proc/self/maps").read_text(encoding="utf-8")
+    shutil.rmtree(two / "epoch-0002")
+    assert kept.best["weight"].tolist() == [[0.5] * 4] * 3
+
+
 def test_the_best_weights_are_left_out_where_they_are_the_last(tmp_path: Path) -> None:
     folder = save_checkpoint(tmp_path, make(1, best=False))
     assert not (folder / "best.safetensors").exists()
