@@ -27,6 +27,21 @@ _REMEDIES = {
 }
 
 
+# What a GPU's own failures say, and what can be done about them.
+_GPU_REMEDIES = {
+    "no kernel image": "the installed torch has no code for this GPU. Install one that has, or set "
+    "CUDA_VISIBLE_DEVICES to nothing: the processor computes then.",
+    "busy or unavailable": "the GPU takes one process at a time. Train fewer folds at a time "
+    "(--jobs 1), or wait for the process that has it.",
+    "NCCL": "the processes of a fold do not reach each other. Try NCCL_P2P_DISABLE=1 in the "
+    "environment, or --processes 1.",
+    "CUDA error": "the GPU or its driver failed. Run the same command again: it goes on from the "
+    "last checkpoint.",
+}
+# Only torch's own allocator has a class of its own for it.
+_NO_GPU_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+
+
 class KitError(click.ClickException):
     """An error with a remedy; click prints it without a traceback and exits with 1."""
 
@@ -55,15 +70,31 @@ def explain_error(error: Exception) -> KitError:
         return KitError("a file is nested too deeply. Check that it is the right file.")
     if isinstance(error, MemoryError):
         return KitError("out of memory. Close other programs, or give smaller batches or files.")
-    if type(error).__name__ == "OutOfMemoryError":  # torch's, which not every command imports
+    if is_gpu_out_of_memory(error):
         return KitError(
             "the GPU's memory does not suffice. Lower batch_size (with more accumulation) or "
             "max_length, or train fewer folds at a time (--jobs)."
         )
     told = " ".join(str(error).split())
+    if isinstance(error, RuntimeError) and "device-side assert" not in told:
+        for words, remedy in _GPU_REMEDIES.items():
+            if words in told:
+                return KitError(f"{_shorten(told)}\nThat is: {remedy}")
     return KitError(
         f"{type(error).__name__}: {_shorten(told)}\nThis is a fault of semeval-kit. Please report "
         f"it with what `{DEBUG}=1` before the same command shows."
+    )
+
+
+def is_gpu_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that a GPU's memory does not suffice.
+
+    torch's allocator on CUDA has a class for it (whose name is asked, since not every command
+    imports torch); a kernel that cannot begin, cuBLAS and MPS say it in words.
+    """
+    said_by_class = type(error).__name__ == "OutOfMemoryError"
+    return said_by_class or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_GPU_MEMORY)
     )
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
+import signal
 import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +43,30 @@ def test_the_notebook_is_one_without_outputs() -> None:
     ids = [cell["id"] for cell in NOTEBOOK["cells"]]
     assert len(set(ids)) == len(ids)
     assert all(not c.get("outputs") and not c.get("execution_count") for c in NOTEBOOK["cells"])
+
+
+def test_an_interrupted_cell_ends_its_command_and_waits_for_it(tmp_path: Path) -> None:
+    """Else the same cell would meet a process that is at work on the run."""
+    (cell,) = [cell for cell in CELLS if "def call(" in cell]
+    tree = ast.parse(cell)
+    (call,) = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    ended = tmp_path / "ended"
+    child = "import signal, sys, time\n"
+    child += f"signal.signal(15, lambda *_: (open({str(ended)!r}, 'w').close(), sys.exit()))\n"
+    child += "signal.signal(2, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(60)"
+    source = "import subprocess, sys\n" + ast.unparse(call).replace("end=''", "end='', flush=True")
+    notebook = subprocess.Popen(
+        [sys.executable, "-c", f"{source}\ncall(sys.executable, '-c', {child!r})"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert notebook.stdout is not None
+    assert notebook.stdout.readline() == "up\n"
+    notebook.send_signal(signal.SIGINT)
+    _, told = notebook.communicate(timeout=60)
+    assert told.strip().endswith("KeyboardInterrupt")
+    assert ended.is_file()
 
 
 @pytest.mark.slow

@@ -14,10 +14,11 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from accelerate.utils.memory import clear_device_cache
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semeval_kit.errors import KitError
+from semeval_kit.errors import KitError, is_gpu_out_of_memory
 from semeval_kit.training.tokens import Tokens
 
 Array = NDArray[np.float64]
@@ -102,8 +103,8 @@ class Gold:
 
     def on(self, device: torch.device) -> Gold:
         """The same on the device."""
-        blocks = None if self.blocks is None else self.blocks.to(device, non_blocking=True)
-        return Gold(self.targets.to(device, non_blocking=True), self.weights, blocks)
+        blocks = None if self.blocks is None else send(self.blocks, device)
+        return Gold(send(self.targets, device), self.weights, blocks)
 
     def split(self, logits: Tensor) -> Iterator[tuple[float, Tensor, Gold]]:
         """The rows that weigh alike together: their weight, their logits, their gold.
@@ -116,7 +117,8 @@ class Gold:
             return
         copies = logits.view(-1, len(self.targets), logits.shape[1])
         for weight in sorted(set(self.weights.tolist())):
-            rows = (self.weights == weight).nonzero().flatten().to(logits.device)
+            rows = (self.weights == weight).nonzero().flatten()
+            rows = send(pin(rows, logits.device), logits.device)
             blocks = None if self.blocks is None else self.blocks[rows]
             yield weight, copies[:, rows].flatten(0, 1), Gold(self.targets[rows], None, blocks)
 
@@ -199,8 +201,18 @@ def pad_rows(rows: Rows, numbers: list[int], pad_id: int, device: torch.device) 
 
 
 def place(inputs: Inputs, device: torch.device) -> Inputs:
-    """The tensors on the device, without waiting for them."""
-    return {name: value.to(device, non_blocking=True) for name, value in inputs.items()}
+    """The tensors on the device, see `send`."""
+    return {name: send(value, device) for name, value in inputs.items()}
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on the device; nobody waits for a CUDA device that fetches it.
+
+    CUDA keeps what it fetches alive until it has it. MPS does not: without waiting it may read
+    memory that was given back, and compute with whatever lies there
+    (https://github.com/pytorch/pytorch/issues/189690).
+    """
+    return tensor.to(device, non_blocking=device.type == "cuda")
 
 
 def pin(tensor: Tensor, device: torch.device) -> Tensor:
@@ -241,12 +253,14 @@ def in_halves(rows: list[int], compute: Callable[[list[int]], Tensor]) -> Tensor
     """
     try:
         return compute(rows)
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not is_gpu_out_of_memory(error):
+            raise
         if len(rows) == 1:
             raise KitError(
                 "the GPU's memory does not suffice for one row. Lower max_length, take a smaller "
                 "encoder, or train fewer folds at a time (--jobs)."
             ) from error
-    torch.cuda.empty_cache()
+    clear_device_cache(garbage_collection=True)
     middle = len(rows) // 2
     return torch.cat([in_halves(part, compute) for part in (rows[:middle], rows[middle:])])

@@ -240,6 +240,10 @@ def _environment(slots: Slots, job: FoldJob) -> dict[str, str]:
     if slots.devices:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
         devices = slots.devices[job.slot]
+        if slots.processes == 1:
+            # accelerate refuses several RTX 40 with an older driver unless these are set, as its
+            # launcher does; a fold of one process has nobody to talk to.
+            env = {"NCCL_P2P_DISABLE": "1", "NCCL_IB_DISABLE": "1", **env}
         env["CUDA_VISIBLE_DEVICES"] = ",".join(
             visible[device] if any(visible) else str(device) for device in devices
         )

@@ -200,24 +200,28 @@ class FrozenReader:
     def _compute(self, texts: Sequence[str], tell: Callable[[int], None] | None) -> Array:
         import torch
 
-        from semeval_kit.training.batches import pad_batch, plain_batches
+        from semeval_kit.training.batches import in_halves, pad_batch, place, plain_batches
         from semeval_kit.training.tokens import encode_texts
 
         tokenizer, model = self.loaded
         tokens = encode_texts(tokenizer, texts, self.max_length)
         vectors: list[Any] = [None] * len(texts)
         done = 0
-        for rows in plain_batches(tokens.lengths, _BATCH):
+
+        def mean_layers(rows: list[int]) -> torch.Tensor:
             batch = pad_batch(tokens.take(rows), int(tokenizer.pad_token_id or 0))
-            batch = {name: value.to(model.device) for name, value in batch.items()}
-            with torch.no_grad():
-                layers = model(**batch, output_hidden_states=True).hidden_states
+            batch = place(batch, model.device)
+            layers = model(**batch, output_hidden_states=True).hidden_states
             mask = batch["attention_mask"].unsqueeze(-1).to(layers[-1].dtype)
             means = [
                 (layer * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
                 for layer in (layers[-1], layers[len(layers) // 2])
             ]
-            values = torch.cat(means, dim=1).float().cpu().numpy()
+            return torch.cat(means, dim=1).float()
+
+        for rows in plain_batches(tokens.lengths, _BATCH):
+            with torch.no_grad():
+                values = in_halves(rows, mean_layers).cpu().numpy()
             for row, vector in zip(rows, values, strict=True):
                 vectors[row] = vector
             done += len(rows)

@@ -113,6 +113,7 @@ def train_fold(run: Run, fold: int, emit: Callable[[Event], None]) -> FoldTraine
         facts = {
             **({"mlm": read} if read else {}),
             "process_seconds": round(time.monotonic() - started, 1),
+            "threads": torch.get_num_threads(),
             **_describe_training(trainer, progress),
             **stamp,
         }

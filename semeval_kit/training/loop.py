@@ -4,9 +4,9 @@ Data order is seeded from (seed, fold, epoch) and dropout from (seed, fold, epoc
 does not depend on how the process came to it: resuming needs weights, optimizer state and the best
 epoch, no more.
 
-On a GPU nothing in a step waits for it: batches are laid out ahead by a thread, and losses are
-looked at twice a second. Where its memory does not suffice, batches are halved and the step is done
-again.
+On a GPU batches are laid out ahead by a thread, and losses are looked at twice a second: of what is
+written here nothing in a step waits for it (transformers asks it before each pass whether anything
+is padded). Where its memory does not suffice, batches are halved and the step is done again.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object, set_seed
+from accelerate.utils.memory import clear_device_cache
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semeval_kit.errors import KitError
+from semeval_kit.errors import KitError, is_gpu_out_of_memory
 from semeval_kit.plurals import count_noun
 from semeval_kit.training.batches import (
     Gold,
@@ -37,8 +38,10 @@ from semeval_kit.training.batches import (
     in_halves,
     lay_out_ahead,
     pad_rows,
+    pin,
     place,
     plain_batches,
+    send,
     training_batches,
 )
 from semeval_kit.training.checkpoint import Checkpoint, load_newest, save_checkpoint
@@ -132,7 +135,7 @@ class FoldTrainer:
         self.model = self.steps.model
         options = LossOptions(recipe.label_smoothing, recipe.asymmetric)
         weighing = (self.targets, train.targets, recipe.positive_weight)
-        self.loss = TargetLoss(*weighing, options, train.blocks)
+        self.loss = TargetLoss(*weighing, options, train.blocks).to(accelerator.device)
         self.valid_loss = TargetLoss(*weighing, blocks=train.blocks)
         self.adversary = Adversary(self.classifier.network.get_input_embeddings(), recipe.fgm)
         self.average = WeightAverage(
@@ -236,7 +239,9 @@ class FoldTrainer:
             try:
                 taken = self._gather_gradients(ready)
                 break
-            except torch.OutOfMemoryError as error:
+            except RuntimeError as error:
+                if not is_gpu_out_of_memory(error):
+                    raise
                 self._halve(ready, error)
                 ready = self._lay_out([micro.rows for micro in ready], train)
         if self.accelerator.device.type == "cpu":
@@ -248,17 +253,18 @@ class FoldTrainer:
     def _gather_gradients(self, ready: list[MicroBatch]) -> _Taken:
         accelerator, device = self.accelerator, self.accelerator.device
         terms = torch.stack([self._count_terms(micro.gold) for micro in ready]).sum(dim=0)
+        counts = send(pin(terms, device), device)
         sums, total = torch.zeros(len(terms), device=device), torch.zeros((), device=device)
         for position, micro in enumerate(ready):
             last = position == len(ready) - 1
             with nullcontext() if last else accelerator.no_sync(self.model):
                 batch, cells = place(micro.inputs, device), micro.gold.on(device)
                 with self.adversary.watch() if self.recipe.fgm else nullcontext():
-                    loss, added = self._loss(batch, cells, terms)
+                    loss, added = self._loss(batch, cells, counts)
                 accelerator.backward(loss)
                 if self.recipe.fgm:
                     with self.adversary.attack():
-                        harder, _ = self._loss(batch, cells, terms)
+                        harder, _ = self._loss(batch, cells, counts)
                     accelerator.backward(harder)
             sums += added.detach()
             total += loss.detach()
@@ -281,7 +287,7 @@ class FoldTrainer:
             ) from error
         self.rows_at_once = math.ceil(most / 2)
         self.classifier.zero_grad()
-        torch.cuda.empty_cache()
+        clear_device_cache(garbage_collection=True)
         text = (
             f"the GPU's memory does not suffice for {most} rows at once: "
             f"{count_noun(self.rows_at_once, 'is', 'are')} read at a time, and as many as before "

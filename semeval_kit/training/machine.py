@@ -68,7 +68,8 @@ def plan_slots(
     On a CPU folds run side by side with one thread each, as far as cores and memory go: for
     small batches that gave 1.4 to 1.65 times the rows per second of one fold with all threads.
     Folds that are left over at the end share all cores: the last of five on two cores has both.
-    On GPUs small encoders, which do not fill one, share it as far as its memory goes.
+    On GPUs small encoders, which do not fill one, share it as far as its memory goes and there is a
+    core for each fold: what feeds a GPU keeps one busy.
 
     Args:
         n_folds: folds of the run, whichever of them are to be trained now.
@@ -78,7 +79,7 @@ def plan_slots(
         processes: per fold.
 
     Raises:
-        KitError: a fold is to have more processes than there are GPUs.
+        KitError: a fold is to have more processes than there are GPUs; a Mac has one.
     """
     import torch
 
@@ -91,7 +92,8 @@ def plan_slots(
                 f"{n_devices}. Use --processes {n_devices} or fewer."
             )
         groups = n_devices // processes
-        at_a_time = min(jobs or groups * _count_sharing(model_bytes), n_folds)
+        sharing = min(_count_sharing(model_bytes), max(1, cores // (groups * processes)))
+        at_a_time = min(jobs or groups * sharing, n_folds)
         devices = tuple(
             tuple(slot % groups * processes + process for process in range(processes))
             for slot in range(at_a_time)
@@ -99,8 +101,13 @@ def plan_slots(
         each = threads or max(1, cores // (at_a_time * processes))
         return Slots(at_a_time, (each,) * n_folds, devices, processes)
     if torch.backends.mps.is_available():
+        if processes > 1:
+            raise KitError(
+                f"--processes {processes}: a process needs a GPU of its own, and a Mac has one. "
+                "Leave it out."
+            )
         at_a_time = jobs or 1
-        return Slots(at_a_time, (threads or max(1, cores // at_a_time),) * n_folds, (), processes)
+        return Slots(at_a_time, (threads or max(1, cores // at_a_time),) * n_folds)
     per_job = processes * (1_000_000_000 + 6 * model_bytes)
     fitting = max(1, int(psutil.virtual_memory().total * 0.8 // per_job))
     at_a_time = jobs or max(1, min(n_folds, cores // processes, fitting))
@@ -131,7 +138,16 @@ def find_device_type() -> str:
 
 
 def choose_precision(asked: str, device_type: str) -> str:
-    """Turn `auto` into bf16 where the device is fast at it, else fp32."""
+    """Turn `auto` into bf16 where the device is fast at it, else fp32.
+
+    Raises:
+        KitError: fp16 is asked for and there is no GPU: `accelerate` would compute in fp32 then.
+    """
+    if asked == "fp16" and device_type == "cpu":
+        raise KitError(
+            "precision = 'fp16' needs a GPU, and this machine has none that torch sees. Choose one "
+            "with a GPU, or set precision = 'auto'."
+        )
     if asked != "auto":
         return asked
     import torch
@@ -165,16 +181,24 @@ def describe_versions() -> dict[str, str]:
 
 
 def fingerprint(threads: int, world_size: int, device_type: str, precision: str) -> dict[str, Any]:
-    """All that decides the bits of a result besides the recipe and the data."""
+    """All that decides the bits of a result besides the recipe and the data.
+
+    On a GPU the processor beside it has no say: a session that is lost comes back with another one.
+    """
     import torch
 
-    return {
+    stamp = {
         "torch": torch.__version__,
         "device": _name_device(device_type),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "threads": threads,
         "processes": world_size,
         "precision": precision,
+    }
+    if device_type != "cpu":
+        return stamp
+    return {
+        **stamp,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": threads,
         **{name: os.environ[name] for name in _NUMERIC_ENV if name in os.environ},
     }
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import set_seed
+from accelerate.utils import release_memory, set_seed
 from torch import Tensor
 from torch.nn import functional
 from transformers import DataCollatorForLanguageModeling
@@ -23,7 +23,14 @@ from transformers import DataCollatorForLanguageModeling
 from semeval_kit.errors import KitError
 from semeval_kit.files import remove_tree
 from semeval_kit.plurals import count_noun
-from semeval_kit.training.batches import lay_out_ahead, pad_batch, pin, place, training_batches
+from semeval_kit.training.batches import (
+    lay_out_ahead,
+    pad_batch,
+    pin,
+    place,
+    send,
+    training_batches,
+)
 from semeval_kit.training.checkpoint import (
     Checkpoint,
     find_fault,
@@ -99,7 +106,9 @@ def adapt_encoder(
             (staging / _TOLD).write_text(content, encoding="utf-8")
         remove_tree(folder.with_name("reading"))
     accelerator.wait_for_everyone()
-    accelerator.free_memory()
+    del trainer
+    accelerator.free_memory()  # forgets the model
+    release_memory()  # collects what it held: a wrapped forward pass holds its own model
     return said
 
 
@@ -203,7 +212,7 @@ class _MaskedTrainer:
             logits = self.steps.model(**place(inputs, device)).logits
             loss = functional.cross_entropy(
                 logits.float().flatten(0, 1),
-                labels.to(device, non_blocking=True).flatten(),
+                send(labels, device).flatten(),
                 ignore_index=_NOT_ASKED,
                 reduction="sum",
             )

@@ -176,7 +176,6 @@ class Steps:
 
     Attributes:
         model: the prepared model, to be called in training.
-        taken: how many steps the schedule has gone.
     """
 
     def __init__(
@@ -212,8 +211,9 @@ class Steps:
         if self.max_norm:
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.max_norm)
         self._prepared.step()
-        if not self.accelerator.optimizer_step_was_skipped:
-            self._schedule.step()
+        # Also where fp16 overflowed and the weights stayed as they were: a fused optimizer does not
+        # say so unless it is waited for.
+        self._schedule.step()
         self._prepared.zero_grad()
 
     @property

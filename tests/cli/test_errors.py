@@ -47,6 +47,18 @@ def copied(trained_run: Path, tmp_path: Path) -> Path:
         (MemoryError(), "out of memory"),
         (ZeroDivisionError("division by zero"), "ZeroDivisionError: division by zero\nThis is a"),
         (KitError("as it is"), "as it is"),
+        (
+            RuntimeError("CUDA error: no kernel image is available for execution on the device"),
+            "That is: the installed torch has no code for this GPU.",
+        ),
+        (
+            RuntimeError("CUDA error: CUDA-capable device(s) is/are busy or unavailable"),
+            "That is: the GPU takes one process at a time. Train fewer folds",
+        ),
+        (RuntimeError("NCCL error in: x.cpp:12"), "Try NCCL_P2P_DISABLE=1"),
+        (RuntimeError("CUDA error: unspecified launch failure"), "goes on from the last"),
+        (RuntimeError("CUDA error: out of memory"), "Lower batch_size"),
+        (RuntimeError("CUDA error: device-side assert triggered"), "a fault of semeval-kit"),
     ],
 )
 def test_what_nobody_foresaw_says_what_to_do(error: Exception, told: str) -> None:

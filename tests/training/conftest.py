@@ -24,6 +24,16 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
+def fresh_accelerate() -> Iterator[None]:
+    """Let a test choose device and precision, of which accelerate knows one per process."""
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture
 def make_rows() -> Callable[..., Any]:
     """Make tokenised rows whose targets can be learnt: one token per target."""
     from semeval_kit.training.batches import Rows

@@ -22,6 +22,12 @@ from semeval_kit.training.batches import (
 )
 from semeval_kit.training.tokens import Tokens
 
+# A kernel that cannot begin, cuBLAS, and a Mac: none of them has torch's class for it.
+NO_MEMORY = (
+    "CUDA error: out of memory",
+    "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    "MPS backend out of memory (MPS allocated: 8.89 GB, other allocations: 172.98 MB)",
+)
 NO_DROPOUT = {"hidden_dropout": 0.0, "attention_dropout": 0.0, "head_dropout": 0.0}
 
 
@@ -83,13 +89,18 @@ def weights(trainer: Any) -> dict[str, torch.Tensor]:
     return {name: p.detach().clone() for name, p in trainer.classifier.named_parameters()}
 
 
-def limit_memory(trainer: Any, most: int, patch: pytest.MonkeyPatch) -> list[int]:
+def limit_memory(
+    trainer: Any,
+    most: int,
+    patch: pytest.MonkeyPatch,
+    told: str = "",
+) -> list[int]:
     """Let no more than so many rows be read at once; gives how many were."""
     forward, read = trainer.classifier.forward, []
 
     def limited(input_ids: torch.Tensor, *args: Any, **inputs: Any) -> Any:
         if len(input_ids) > most:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB")
+            raise RuntimeError(told) if told else torch.OutOfMemoryError("CUDA out of memory.")
         read.append(len(input_ids))
         return forward(input_ids, *args, **inputs)
 
@@ -176,6 +187,40 @@ def test_rows_come_back_in_order_however_memory_cuts_them() -> None:
 
     with pytest.raises(KitError, match="does not suffice for one row"):
         in_halves([1, 2, 3], never)
+
+
+@pytest.mark.parametrize("told", NO_MEMORY)
+def test_memory_may_be_short_in_other_words_than_those_of_the_allocator(told: str) -> None:
+    def compute(rows: list[int]) -> torch.Tensor:
+        if len(rows) > 1:
+            raise RuntimeError(told)
+        return torch.tensor(rows)[:, None]
+
+    assert in_halves([5, 3, 9], compute).flatten().tolist() == [5, 3, 9]
+    assert "Lower batch_size" in explain_error(RuntimeError(told)).message
+
+
+def test_what_is_not_short_memory_is_not_tried_again() -> None:
+    def compute(rows: list[int]) -> torch.Tensor:
+        raise RuntimeError("The size of tensor a (3) must match the size of tensor b (4)")
+
+    with pytest.raises(RuntimeError, match="size of tensor a"):
+        in_halves([5, 3, 9], compute)
+
+
+def test_a_step_is_done_again_where_cublas_has_no_memory(
+    make_trainer: Any, make_rows: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, short = (
+        make_trainer(batch_size=8, **NO_DROPOUT),
+        make_trainer(batch_size=8, **NO_DROPOUT),
+    )
+    fit(plain, make_rows, tmp_path / "plain")
+    limit_memory(short, 4, monkeypatch, NO_MEMORY[1])
+    fit(short, make_rows, tmp_path / "short")
+    assert short.rows_at_once == 4
+    for name, value in weights(short).items():
+        assert torch.allclose(value, weights(plain)[name], atol=2e-4), name
 
 
 def test_a_thread_lays_out_ahead_of_a_gpu_and_ends_with_it() -> None:

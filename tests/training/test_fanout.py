@@ -36,6 +36,7 @@ plan = json.load(open(os.path.join(run, "plan.json"))).get(f"{job} {fold}", {})
 note = {"job": job, "fold": int(fold), "rest": rest, "began": time.time(), "pid": os.getpid()}
 note["threads"] = os.environ["OMP_NUM_THREADS"]
 note["device"] = os.environ.get("CUDA_VISIBLE_DEVICES")
+note["alone"] = os.environ.get("NCCL_P2P_DISABLE"), os.environ.get("NCCL_IB_DISABLE")
 print("a line that is no event", flush=True)
 for event in plan.get("events", []):
     print(json.dumps({"fold": int(fold), **event}), flush=True)
@@ -108,12 +109,19 @@ def test_a_fold_is_predicted_with_when_it_is_trained_and_a_slot_is_free(
 
 @pytest.mark.usefixtures("plan_workers")
 def test_each_slot_has_its_device(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    for name in ("NCCL_P2P_DISABLE", "NCCL_IB_DISABLE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-8932f937,MIG-5c89e3f2")
     run_folds(run, Slots(2, (1,) * 4, ((0,), (1,))), train=[0, 1], say=print)
     found = notes(run)
-    assert {found["train", fold]["device"] for fold in (0, 1)} == {"4", "6"}
+    devices = {found["train", fold]["device"] for fold in (0, 1)}
+    assert devices == {"GPU-8932f937", "MIG-5c89e3f2"}
+    # Without these accelerate refuses several RTX 40 with an older driver.
+    assert found["train", 0]["alone"] == ["1", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
     run_folds(run, Slots(1, (1,) * 4, ((0, 1),), 2), train=[2], say=print)
     assert notes(run)["train", 2]["device"] == "4,6"
+    assert notes(run)["train", 2]["alone"] == [None, None]  # its launcher sets them where it must
 
 
 @pytest.mark.usefixtures("plan_workers")

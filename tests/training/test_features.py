@@ -52,6 +52,24 @@ def test_a_text_is_computed_once(reader: FrozenReader, monkeypatch: pytest.Monke
     np.testing.assert_array_equal(again[:3], values)
 
 
+def test_short_memory_cuts_what_is_read_at_once(
+    reader: FrozenReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, model = reader._load()
+    forward, read = model.forward, []
+
+    def limited(input_ids: torch.Tensor, **inputs: Any) -> Any:
+        if len(input_ids) > 1:
+            raise torch.OutOfMemoryError
+        read.append(len(input_ids))
+        return forward(input_ids, **inputs)
+
+    whole = FrozenReader(reader.encoder, "", 32, None).read(TEXTS)
+    monkeypatch.setattr(model, "forward", limited)
+    np.testing.assert_allclose(reader.read(TEXTS), whole, atol=1e-5)
+    assert read == [1, 1, 1]
+
+
 def test_kept_features_that_were_changed_are_refused(reader: FrozenReader) -> None:
     reader.read(TEXTS)
     (path,) = reader.folder.glob("*.safetensors")  # type: ignore[union-attr]

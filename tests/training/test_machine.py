@@ -96,6 +96,25 @@ def test_small_encoders_share_a_gpu_as_far_as_its_memory_goes(on_cpu: pytest.Mon
     assert plan_slots(5, None, None, MINILM).jobs == 1
 
 
+def test_a_fold_that_feeds_a_gpu_has_a_core(on_cpu: pytest.MonkeyPatch) -> None:
+    on_cpu.setattr(machine, "count_cores", lambda: 2)  # as on Colab
+    pretend_gpus(on_cpu, 1, gigabytes=16)
+    assert plan_slots(10, None, None, MINILM) == Slots(2, (1,) * 10, ((0,),) * 2)
+    assert plan_slots(10, 4, None, MINILM).jobs == 4
+    on_cpu.setattr(machine, "count_cores", lambda: 4)  # as on Kaggle, with two GPUs
+    pretend_gpus(on_cpu, 2, gigabytes=16)
+    assert plan_slots(10, None, None, MINILM).devices == ((0,), (1,), (0,), (1,))
+    on_cpu.setattr(machine, "count_cores", lambda: 1)
+    assert plan_slots(10, None, None, MINILM).devices == ((0,), (1,))
+
+
+def test_a_mac_has_one_gpu(on_cpu: pytest.MonkeyPatch) -> None:
+    on_cpu.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert plan_slots(5, None, None, MINILM) == Slots(1, (8,) * 5)
+    with pytest.raises(KitError, match="--processes 2: .* a Mac has one"):
+        plan_slots(5, None, None, MINILM, 2)
+
+
 def test_one_fold_of_a_large_encoder_per_gpu(on_cpu: pytest.MonkeyPatch) -> None:
     pretend_gpus(on_cpu, 4)
     assert plan_slots(5, None, None, LARGE) == Slots(4, (2,) * 5, ((0,), (1,), (2,), (3,)))
@@ -105,7 +124,11 @@ def test_one_fold_of_a_large_encoder_per_gpu(on_cpu: pytest.MonkeyPatch) -> None
 
 def test_precision_is_the_fast_one_unless_it_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     for asked in ("fp32", "bf16", "fp16"):
-        assert choose_precision(asked, "cpu") == asked
+        assert choose_precision(asked, "cuda") == asked
+    assert choose_precision("bf16", "cpu") == "bf16"
+    # accelerate would compute in fp32, and done.json would not say so.
+    with pytest.raises(KitError, match="'fp16' needs a GPU, and this machine has none"):
+        choose_precision("fp16", "cpu")
     fast = {"amx": False, "avx": False}
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: fast["amx"])
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: fast["avx"])
@@ -137,6 +160,21 @@ def test_the_fingerprint_holds_what_decides_bits(monkeypatch: pytest.MonkeyPatch
         "precision": "bf16",
         "ATEN_CPU_CAPABILITY": "default",
     }
+
+
+def test_beside_a_gpu_the_processor_decides_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session that is lost comes back on another processor, and its fold goes on."""
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Tesla T4")
+    found = fingerprint(2, 1, "cuda", "fp16")
+    assert found == {
+        "torch": torch.__version__,
+        "device": "Tesla T4",
+        "processes": 1,
+        "precision": "fp16",
+    }
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    monkeypatch.setenv("MKL_CBWR", "AVX2")
+    assert fingerprint(1, 1, "cuda", "fp16") == found
 
 
 def test_what_readers_need_is_recorded() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,8 @@ import torch
 from semeval_kit.errors import KitError
 from semeval_kit.run import stages
 from semeval_kit.run.directory import Run
-from semeval_kit.training.encoder import load_bare, load_tokenizer
+from semeval_kit.training import masking
+from semeval_kit.training.encoder import load_bare, load_masked, load_tokenizer
 from semeval_kit.training.masking import adapt_encoder
 from semeval_kit.training.recipe import Recipe, make_recipe
 from semeval_kit.training.steps import Workplace, make_accelerator
@@ -51,7 +54,12 @@ def texts() -> Tokens:
     return Tokens.of(rows)
 
 
-def adapt(config: Recipe, folder: Path, events: list[dict[str, Any]] | None = None) -> Any:
+def adapt(
+    config: Recipe,
+    folder: Path,
+    events: list[dict[str, Any]] | None = None,
+    precision: str = "fp32",
+) -> Any:
     def emit(event: dict[str, Any]) -> None:
         if events is not None:
             events.append(event)
@@ -62,7 +70,7 @@ def adapt(config: Recipe, folder: Path, events: list[dict[str, Any]] | None = No
         load_tokenizer(config),
         texts(),
         folder / "adapted",
-        Workplace(make_accelerator("fp32", 0), {"threads": 1}, emit),
+        Workplace(make_accelerator(precision, 0), {"threads": 1}, emit),
     )
 
 
@@ -91,6 +99,26 @@ def test_an_encoder_of_any_family_learns_what_masked_tokens_are(
     # What is there is taken as it is.
     assert adapt(config, tmp_path) == said
     assert not (tmp_path / "reading").exists()
+
+
+@pytest.mark.usefixtures("fresh_accelerate")
+def test_what_read_masked_tokens_takes_no_memory_while_labels_are_learnt(
+    masked_encoder: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers: list[weakref.ref[Any]] = []
+
+    def load(config: Recipe) -> Any:
+        network = load_masked(config)
+        readers.append(weakref.ref(network))
+        return network
+
+    monkeypatch.setattr(masking, "load_masked", load)
+    gc.disable()  # which would come by and by, and on a GPU too late
+    try:
+        adapt(recipe(masked_encoder("bert"), mlm_epochs=1), tmp_path, precision="bf16")
+        assert [reader() for reader in readers] == [None]
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("after", [5, 8, 17])
