@@ -54,7 +54,11 @@ def test_an_interrupted_cell_ends_its_command_and_waits_for_it(tmp_path: Path) -
     child = "import signal, sys, time\n"
     child += f"signal.signal(15, lambda *_: (open({str(ended)!r}, 'w').close(), sys.exit()))\n"
     child += "signal.signal(2, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(60)"
-    source = "import subprocess, sys\n" + ast.unparse(call).replace("end=''", "end='', flush=True")
+    source = "import signal, subprocess, sys\n"
+    source += (
+        "signal.signal(2, signal.default_int_handler)\n"  # which a shell may have switched off
+    )
+    source += ast.unparse(call).replace("end=''", "end='', flush=True")
     notebook = subprocess.Popen(
         [sys.executable, "-c", f"{source}\ncall(sys.executable, '-c', {child!r})"],
         stdout=subprocess.PIPE,

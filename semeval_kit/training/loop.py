@@ -234,6 +234,8 @@ class FoldTrainer:
 
     def _step(self, ready: list[MicroBatch], train: Rows, seed: int) -> _Taken:
         """One optimizer step over the micro-batches of a group; each cell weighs the same."""
+        if max(len(micro.rows) for micro in ready) > self.rows_at_once:  # laid out before a halving
+            ready = self._lay_out([micro.rows for micro in ready], train)
         while True:
             torch.manual_seed(seed)
             try:

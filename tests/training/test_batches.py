@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from semeval_kit.errors import KitError, explain_error
+from semeval_kit.training import loop
 from semeval_kit.training import steps as steps_module
 from semeval_kit.training.batches import (
     in_halves,
@@ -132,6 +133,26 @@ def test_short_memory_halves_what_is_read_and_not_what_is_learnt(
         assert torch.allclose(value, weights(plain)[name], atol=2e-4), name
     for one, other in zip(progress.history, found.history, strict=True):
         assert one["train_loss"] == pytest.approx(other["train_loss"], rel=1e-3)
+
+
+def test_what_was_laid_out_ahead_is_cut_as_memory_allows(
+    make_trainer: Any, make_rows: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields = {"batch_size": 8, "eval_batch_size": 7}
+    at_once = make_trainer(**fields)
+    limit_memory(at_once, 3, monkeypatch)
+    fit(at_once, make_rows, tmp_path / "at-once")
+    # As on a GPU: a thread has laid out the next steps when memory falls short.
+    monkeypatch.setattr(
+        loop, "lay_out_ahead", lambda *given: lay_out_ahead(*given[:2], torch.device("cuda"))
+    )
+    events: list[dict[str, Any]] = []
+    ahead = make_trainer(events, **fields)
+    limit_memory(ahead, 3, monkeypatch)
+    fit(ahead, make_rows, tmp_path / "ahead")
+    assert ahead.rows_at_once == 2
+    assert [e["event"] for e in events].count("note") == 2
+    assert all(torch.equal(value, weights(ahead)[name]) for name, value in weights(at_once).items())
 
 
 def test_after_a_kill_as_many_rows_are_read_at_once_as_before(

@@ -181,7 +181,7 @@ def test_fp16_learns_and_its_loss_scale_survives_a_kill_to_the_bit(
     make_half: Callable[..., Any], make_rows: Any, tmp_path: Path
 ) -> None:
     # A scale that overflows at first, falls until it fits, and grows again.
-    fields = {"checkpoint_minutes": 1e-9, "accumulation": 1, "fgm": 0.5}
+    fields = {"checkpoint_minutes": 1e-9, "select_by": "last", "fgm": 0.5}
     whole = make_half(2.0**26, **fields)
     before = weights(whole)
     fit(whole, make_rows, tmp_path / "whole")
