@@ -101,6 +101,10 @@ class FoldTrainer:
         if adapted is not None:
             start = recipe.model_copy(update={"encoder": str(adapted), "revision": ""})
         self.classifier = load_classifier(start, targets)
+        if accelerator.device.type == "mps":
+            # Its fused attention gave wrong values for padded texts of up to 8 tokens, unseen:
+            # https://github.com/pytorch/pytorch/pull/184180, /issues/181133.
+            self.classifier.network.set_attn_implementation("eager")
 
     def fit(
         self,

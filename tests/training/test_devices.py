@@ -146,6 +146,14 @@ def test_only_cuda_is_not_waited_for() -> None:
     assert asked == {"cpu": False, "mps": False, "cuda": True}
 
 
+@pytest.mark.parametrize(("kind", "attention"), [("mps", "eager"), ("cuda", "sdpa")])
+def test_a_mac_computes_attention_step_by_step(kind: str, attention: str, tiny_bert: Path) -> None:
+    accelerator: Any = SimpleNamespace(device=torch.device(kind))
+    recipe = make_recipe({"encoder": str(tiny_bert)}, "a test")
+    trainer = FoldTrainer(recipe, KINDS, 0, 0, accelerator=accelerator, emit=lambda _: None)
+    assert trainer.classifier.network.config._attn_implementation == attention
+
+
 @pytest.fixture
 def make_half(
     fresh_accelerate: None, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch
