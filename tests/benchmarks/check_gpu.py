@@ -179,8 +179,8 @@ class Check:
         texts = list(self.train("fp32").read_train().texts[:100])
         reader = FrozenReader(f"frozen:{self.encoder}", "", 64, None)
         here = reader.read(texts)
-        device = reader._load()[1].device.type
-        reader._load()[1].cpu()
+        device = reader.loaded[1].device.type
+        reader.loaded[1].cpu()
         apart = float(np.abs(here - reader.read(texts)).max())
         assert apart < _NEAR, f"{apart:.2g} apart from the processor"
         return f"on {device}, {apart:.1g} apart from the processor"

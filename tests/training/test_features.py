@@ -55,7 +55,7 @@ def test_a_text_is_computed_once(reader: FrozenReader, monkeypatch: pytest.Monke
 def test_short_memory_cuts_what_is_read_at_once(
     reader: FrozenReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, model = reader._load()
+    _, model = reader.loaded
     forward, read = model.forward, []
 
     def limited(input_ids: torch.Tensor, **inputs: Any) -> Any:
