@@ -85,16 +85,13 @@ def train_fold(run: Run, fold: int, emit: Callable[[Event], None]) -> FoldTraine
         "recipe_sha256": sha256_file(run.recipe_file),
         "folds_sha256": sha256_file(run.find_folds(further)),
     }
-    adapted, read = run.checkpoint_dir(fold) / "adapted", {}
-    if recipe.mlm_epochs:
-        place = Workplace(accelerator, stamp, emit)
-        tokens = _gather_tokens(run, rows, tokenizer, recipe)
-        read = adapt_encoder(recipe, held_out_fold, tokenizer, tokens, adapted, place)
+    place = Workplace(accelerator, stamp, emit)
+    adapted, read = _adapt(run, fold, recipe, tokenizer, rows, place)
     trainer = FoldTrainer(
         *(recipe, targets, held_out_fold, int(tokenizer.pad_token_id or 0)),
         accelerator=accelerator,
         emit=emit,
-        adapted=adapted if read else None,
+        adapted=adapted,
     )
     progress = trainer.fit(
         rows.train,
@@ -276,12 +273,17 @@ def _finish_fold(run: Run, fold: int, rows: _FoldRows, probs: NDArray[Any], fact
     remove_tree(run.checkpoint_dir(fold))
 
 
-def _gather_tokens(run: Run, rows: _FoldRows, tokenizer: Any, recipe: Recipe) -> Tokens:
-    """The texts whose masked tokens are learnt: the fold's own, or all that are at hand."""
-    if not recipe.transductive:
-        return rows.train.tokens
-    unlabelled = [_encode(tokenizer, examples, recipe) for examples in run.read_unlabelled()]
-    return Tokens.join([rows.train.tokens, rows.valid.tokens, *unlabelled])
+def _adapt(
+    run: Run, fold: int, recipe: Recipe, tokenizer: Any, rows: _FoldRows, place: Workplace
+) -> tuple[Path | None, Event]:
+    """Where the encoder lies that has read the fold's texts, if it does, and what that came to."""
+    if not recipe.mlm_epochs:
+        return None, {}
+    tokens, folder = rows.train.tokens, run.checkpoint_dir(fold) / "adapted"
+    if recipe.transductive:  # then all texts that are at hand
+        unlabelled = [_encode(tokenizer, examples, recipe) for examples in run.read_unlabelled()]
+        tokens = Tokens.join([tokens, rows.valid.tokens, *unlabelled])
+    return folder, adapt_encoder(recipe, fold % run.n_folds, tokenizer, tokens, folder, place)
 
 
 @dataclass(frozen=True)
