@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from semeval_kit.decision.estimate import make_board
 from semeval_kit.decision.oof import FloatArray, IntArray, OofRows, Spelled, split_languages
-from semeval_kit.decision.resampling import Board, find_interval, part_rows
+from semeval_kit.decision.resampling import find_interval, part_rows
 from semeval_kit.decision.tallies import draw_counts
 from semeval_kit.decision.thresholds import Tuning
 from semeval_kit.decision.tuning import cross_fit
@@ -28,6 +29,8 @@ from semeval_kit.errors import KitError
 _MANY_ROWS = 10_000
 _WIN_BAGS = 3  # whether a label's own weights win needs no final ones
 _WIN_DRAWS = 40
+_JUDGE_BAGS = 20  # for so many systems fewer than for the one uploaded
+_N_RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -170,17 +173,26 @@ def judge_blend(
     blended: FloatArray,
     rows: OofRows,
     names: Sequence[str],
-    judge: BlendJudge,
+    target_rows: Callable[[FloatArray], OofRows],
+    tuning: Tuning,
+    blending: Blending,
 ) -> dict[str, Any]:
     """Score the blend beside plainer ones: the uniform mean, each member, and without each member.
 
-    Members and the cross-fitted blend are probs `(n, C)`.
+    Args:
+        members: probs `(n, C)` of each.
+        blended: probs `(n, C)`, cross-fitted.
+        rows: of all targets.
+        names: of the members.
+        target_rows: probs `(n, C)` as the out-of-fold rows of the one target that is judged.
+        tuning: of its rule.
+        blending: of the weights of "without ...".
 
     Returns:
         JSON-able: the metric, and under "systems" one entry each with name, score, low, high (95%)
         and `less`, the blend's score minus this one's with its paired interval.
     """
-    parted = replace(rows, folds=part_rows(rows, [judge.blending.seed, 3, 0]))
+    parted = replace(rows, folds=part_rows(rows, [blending.seed, 3, 0]))
     systems: dict[str, FloatArray] = {"blend": blended}
     if len(members) > 1:
         systems["uniform mean"] = np.mean(np.stack(members), axis=0)
@@ -189,18 +201,19 @@ def judge_blend(
         for left_out, name in enumerate(names):
             remaining = [m for number, m in enumerate(members) if number != left_out]
             others = [n for n in names if n != name]
-            plain = replace(judge.blending, by_label=False)
+            plain = replace(blending, by_label=False)
             systems[f"without {name}"] = cross_fit_blend(remaining, parted, others, plain)
-    quick = replace(judge.tuning, n_bags=min(judge.tuning.n_bags, judge.n_bags))
+    quick = replace(tuning, n_bags=min(tuning.n_bags, _JUDGE_BAGS))
     answers = [
-        cross_fit(replace(judge.target_rows(probs), folds=parted.folds), quick)
+        cross_fit(replace(target_rows(probs), folds=parted.folds), quick)
         for probs in systems.values()
     ]
-    drawn = judge.board.resample(answers, judge.n_resamples, judge.blending.seed)
+    board = make_board(target_rows(blended), tuning)
+    drawn = board.resample(answers, _N_RESAMPLES, blending.seed)
     entries = []
     for number, (name, preds) in enumerate(zip(systems, answers, strict=True)):
-        score = judge.board.score(preds)
-        less = judge.board.score(answers[0]) - score
+        score = board.score(preds)
+        less = board.score(answers[0]) - score
         entries.append(
             {
                 "name": name,
@@ -209,28 +222,7 @@ def judge_blend(
                 "less": [less, *find_interval(drawn[:, 0] - drawn[:, number])],
             }
         )
-    return {"metric": judge.board.metric, "n_examples": len(rows), "systems": entries}
-
-
-@dataclass(frozen=True)
-class BlendJudge:
-    """How a blend is judged.
-
-    Attributes:
-        board: gold labels and metric of one target.
-        target_rows: probs `(n, C)` of all targets as the out-of-fold rows of that one.
-        tuning: of the thresholds.
-        blending: of the weights of "without ...".
-        n_bags: bootstraps per threshold, for so many systems fewer than for the one uploaded.
-        n_resamples: bootstraps of the intervals.
-    """
-
-    board: Board
-    target_rows: Callable[[FloatArray], OofRows]
-    tuning: Tuning
-    blending: Blending
-    n_bags: int = 20
-    n_resamples: int = 1000
+    return {"metric": board.metric, "n_examples": len(rows), "systems": entries}
 
 
 class _Bench:

@@ -72,16 +72,10 @@ class OofRows:
         folds: Sequence[int] | IntArray | None = None,
         beside: Beside = NOTHING,
     ) -> OofRows:
-        """Rows from plain sequences.
+        """Rows from plain sequences of the same shapes.
 
-        Args:
-            probs: `(n, C)`.
-            targets: `(n, C)`.
-            languages: `(n,)`.
-            target_names: the C names.
-            groups: `(n,)`, any equal values for rows that belong together; None: each row alone.
-            folds: `(n,)`; None: one model gave all probs.
-            beside: what a metric needs of each row.
+        Groups are any equal values for rows that belong together; None: each row alone. Without
+        folds one model gave all probs.
 
         Raises:
             KitError: shapes do not fit.

@@ -84,15 +84,10 @@ class Board:
         groups: Sequence[Hashable] | IntArray | None = None,
         beside: Beside = NOTHING,
     ) -> Board:
-        """A board from plain sequences.
+        """A board from plain sequences of the same shapes.
 
-        Args:
-            metric: as above.
-            gold: `(n, L)`.
-            languages: `(n,)`.
-            scored: `(L,)`; None: all labels count.
-            groups: `(n,)`, any equal values for rows that belong together; None: each row alone.
-            beside: what the metric needs of each row.
+        Groups are any equal values for rows that belong together; None: each row alone. Without
+        `scored` all labels count.
 
         Raises:
             KitError: the metric is unknown.
@@ -154,15 +149,10 @@ class Board:
     def resample(
         self, systems: Sequence[IntArray | FloatArray], n_resamples: int, seed: int
     ) -> FloatArray:
-        """Scores `(n_resamples, S)` of S systems on the same bootstraps of groups.
+        """Scores `(n_resamples, S)` of S answers `(n, L)` on the same bootstraps of groups.
 
         Groups are drawn within each language, as many as it has; a score is the mean over
         languages.
-
-        Args:
-            systems: S answers `(n, L)`.
-            n_resamples: number of bootstraps.
-            seed: of the bootstraps.
         """
         drawn = self.resample_languages(systems, n_resamples, seed)
         total = np.zeros((n_resamples, len(systems)))
@@ -291,14 +281,8 @@ def split_groups(
 ) -> IntArray:
     """A random part 0..n_parts-1 for every row `(n,)`.
 
-    Groups are dealt out in random order within the language of their first row, so every part holds
-    its share of every language and no group is in two parts.
-
-    Args:
-        groups: `(n,)`, the group of each row, 0 or more.
-        languages: `(n,)`.
-        n_parts: number of parts.
-        rng: the source of the order.
+    Groups `(n,)` are dealt out in random order within the language of their first row, so every
+    part holds its share of every language and no group is in two parts.
     """
     numbers, first_rows = np.unique(groups, return_index=True)
     first_languages = np.array([languages[row] for row in first_rows])
@@ -310,12 +294,7 @@ def split_groups(
 
 
 def part_rows(rows: OofRows, seed: int | Sequence[int]) -> IntArray:
-    """The parts `(n,)` of a cross-fit: the folds, or five random parts by group where there is one.
-
-    Args:
-        rows: out-of-fold.
-        seed: of the random parts.
-    """
+    """The parts `(n,)` of a cross-fit: the folds; of a single one five random parts by group."""
     if len(np.unique(rows.folds)) > 1:
         return rows.folds
     return split_groups(rows.groups, rows.languages, N_PARTS, np.random.default_rng(seed))

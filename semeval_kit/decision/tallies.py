@@ -72,12 +72,7 @@ def score_rows(
 ) -> float:
     """One score by the official arithmetic of `submission.metrics`; shapes as for `Metric`.
 
-    Args:
-        name: of the metric.
-        gold: `(n, L)`, NaN for not annotated.
-        preds: `(n, L)`.
-        scored: `(L,)`, which labels count; metrics of whole rows pass over it.
-        beside: what the metric needs of each row.
+    Metrics of whole rows pass over `scored` `(L,)`, which says which labels count.
 
     Raises:
         KitError: the name is unknown.
@@ -211,12 +206,9 @@ def find_middles(upper: FloatArray, lower: FloatArray) -> FloatArray:
 
 
 def draw_counts(n_draws: int, units: IntArray, rng: np.random.Generator) -> NDArray[np.int32]:
-    """How often each of `n_draws` bootstraps of the units draws each row, `(n_draws, n)`.
+    """How often each of `n_draws` bootstraps draws each row, `(n_draws, n)`.
 
-    Args:
-        n_draws: B, the number of bootstraps.
-        units: `(n,)`, the unit (group of rows drawn together) of every row, 0..U-1.
-        rng: the source of the draws.
+    Units `(n,)`, 0..U-1, say which rows are drawn together.
     """
     n_units = int(units.max()) + 1 if len(units) else 0
     counts = np.empty((n_draws, len(units)), dtype=np.int32)

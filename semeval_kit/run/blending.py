@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from semeval_kit.data.examples import hash_files, pack_rows
 from semeval_kit.decision.blend import (
     Blending,
-    BlendJudge,
     BlendWeights,
     choose_weights,
     cross_fit_blend,
@@ -23,7 +22,6 @@ from semeval_kit.decision.blend import (
     judge_blend,
     mix_members,
 )
-from semeval_kit.decision.estimate import make_board
 from semeval_kit.decision.oof import OofRows
 from semeval_kit.errors import KitError
 from semeval_kit.files import is_noted
@@ -301,8 +299,6 @@ def _judge(run: Run, team: Team, mixed: Floats, blending: Blending) -> dict[str,
         oof = Probs(team.judged.ids, team.judged.languages, names, probs)
         return target_rows(task, target, oof, team.judged, team.rows.folds)
 
+    names, members = list(team.probs), list(team.probs.values())
     tuning = plan_tuning(run, target)
-    board = make_board(target_rows_of(mixed), tuning)
-    judge = BlendJudge(board, target_rows_of, tuning, blending)
-    names = list(team.probs)
-    return judge_blend([team.probs[name] for name in names], mixed, team.rows, names, judge)
+    return judge_blend(members, mixed, team.rows, names, target_rows_of, tuning, blending)

@@ -287,7 +287,7 @@ class _Work:
         except KitError as error:
             if trial.number == 0:
                 raise  # nothing is wrong with its params: the same command tries it again
-            self.trials.fail(trial, error.message)
+            self.trials.end(trial, error.message, failed=True)
             self.say(f"{trial.name}: failed: {error.message}")
             return False
         return True
@@ -330,7 +330,7 @@ class _Work:
             f"{standing.gap:.3f} lower, {standing.gap / max(standing.error, 1e-12):.1f} standard "
             "errors, and below the median"
         )
-        self.trials.stop(trial, why)
+        self.trials.end(trial, why)
         self.say(f"{trial.name}: stopped {why}")
         return True
 

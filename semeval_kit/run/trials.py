@@ -168,13 +168,12 @@ class Trials:
         with self._explained():
             self._study.tell(trial.number, value)
 
-    def stop(self, trial: Trial, why: str) -> None:
-        """End a trial that is clearly behind."""
-        self._end(trial, why, "PRUNED")
-
-    def fail(self, trial: Trial, why: str) -> None:
-        """End a trial that cannot be trained."""
-        self._end(trial, why, "FAIL")
+    def end(self, trial: Trial, why: str, *, failed: bool = False) -> None:
+        """End a trial that is clearly behind, or that cannot be trained."""
+        states = self._optuna.trial.TrialState
+        with self._explained():
+            self._storage.set_trial_user_attr(self._id(trial.number), "why", why)
+            self._study.tell(trial.number, state=states.FAIL if failed else states.PRUNED)
 
     def take_over(self, trial: Trial, other: Trial) -> None:
         """End a trial with the figures of one with the same params that is done or stopped."""
@@ -185,11 +184,10 @@ class Trials:
             for number in range(len(other.cells)):
                 name = f"fold-{number}"
                 self._storage.set_trial_user_attr(id_, name, {**attrs[name], "seconds": 0.0})
-        why = f"the same as {other.name}"
         if other.state == "done" and other.value is not None:
             self.finish(trial, other.value)
         else:
-            self.stop(trial, f"{why}: {other.why}")
+            self.end(trial, f"the same as {other.name}: {other.why}")
 
     def rank_fields(self, values: Mapping[int, float]) -> dict[str, float]:
         """How much each field mattered, in shares of 1, by fANOVA over the given trials."""
@@ -218,7 +216,8 @@ class Trials:
                 continue
             beginnings = int(self._attrs(trial.number).get("beginnings", 1))
             if beginnings >= _MOST_BEGINNINGS:
-                self.fail(trial, f"begun {beginnings} times, and its process ended each time")
+                why = f"begun {beginnings} times, and its process ended each time"
+                self.end(trial, why, failed=True)
                 say(
                     f"{trial.name}: {count_noun(beginnings, 'process', 'processes')} ended at work "
                     "on it: given up"
@@ -253,11 +252,6 @@ class Trials:
             owner = {"host": socket.gethostname(), "pid": os.getpid()}
             self._storage.set_trial_user_attr(id_, "owner", owner)
             self._storage.set_trial_user_attr(id_, "beginnings", beginnings)
-
-    def _end(self, trial: Trial, why: str, state: str) -> None:
-        with self._explained():
-            self._storage.set_trial_user_attr(self._id(trial.number), "why", why)
-            self._study.tell(trial.number, state=self._optuna.trial.TrialState[state])
 
     def _attrs(self, number: int) -> dict[str, Any]:
         return dict(self._storage.get_trial(self._id(number)).user_attrs)

@@ -10,7 +10,6 @@ import pytest
 
 from semeval_kit.decision.blend import (
     Blending,
-    BlendJudge,
     BlendWeights,
     choose_weights,
     cross_fit_blend,
@@ -19,7 +18,6 @@ from semeval_kit.decision.blend import (
     mix_members,
 )
 from semeval_kit.decision.oof import OofRows
-from semeval_kit.decision.resampling import Board
 from semeval_kit.decision.thresholds import Tuning
 from semeval_kit.errors import KitError
 
@@ -128,11 +126,10 @@ def test_the_blend_is_judged_beside_plainer_ones() -> None:
     members, rows = draw()
     blending = Blending(n_bags=3)
     blended = cross_fit_blend(members, rows, NAMES, blending)
-    board = Board.of("macro_f1", rows.targets, rows.languages, None, rows.groups)
-    judge = BlendJudge(
-        board, lambda probs: replace(rows, probs=probs), Tuning("multilabel"), blending, 5, 200
+    tuning = Tuning("multilabel", n_bags=5)
+    judged = judge_blend(
+        members, blended, rows, NAMES, lambda probs: replace(rows, probs=probs), tuning, blending
     )
-    judged = judge_blend(members, blended, rows, NAMES, judge)
     systems = {system["name"]: system for system in judged["systems"]}
     assert list(systems) == [
         "blend", "uniform mean", "a", "b", "c", "without a", "without b", "without c",
