@@ -10,13 +10,17 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = json.loads((ROOT / "notebooks" / "semeval_kit.ipynb").read_text(encoding="utf-8"))
 CELLS = ["".join(c["source"]) for c in NOTEBOOK["cells"] if c["cell_type"] == "code"]
+MODULES = {"metadata": metadata, "sys": sys}
 # Runs the cells that it reads, each with the names of those before it, and shows the last values.
 RUNNER = """
 import ast, json, sys
@@ -71,6 +75,27 @@ def test_an_interrupted_cell_ends_its_command_and_waits_for_it(tmp_path: Path) -
     _, told = notebook.communicate(timeout=60)
     assert told.strip().endswith("KeyboardInterrupt")
     assert ended.is_file()
+
+
+@pytest.mark.parametrize(("numpy", "is_kept"), [("1.26.4", 0), ("2.0.2", 0), ("2.1.0", 1)])
+def test_a_numpy_that_is_too_old_is_not_kept(
+    numpy: str, is_kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pip would refuse to install the kit beside it."""
+    requires = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert '"numpy>=2.1"' in requires
+    (cell,) = [cell for cell in CELLS if "def call(" in cell]
+    here = [("torch", "2.12.0+cu130"), ("numpy", numpy), ("scipy", "1.16.3")]
+    machine = [SimpleNamespace(metadata={"Name": n}, version=version) for n, version in here]
+    monkeypatch.setattr(metadata, "distributions", lambda: machine)
+    called: list[Any] = []
+    install = cell[cell.index("installed = ") :]
+    exec(
+        install, {"WORK": tmp_path, "SOURCE": "kit", "call": lambda *w: called.append(w)} | MODULES
+    )
+    lines = (tmp_path / "keep.txt").read_text(encoding="utf-8").splitlines()
+    assert lines == ["torch==2.12.0+cu130"] + [f"numpy=={numpy}"] * is_kept
+    assert "kit[analysis,explain,encoders]" in called[0]
 
 
 @pytest.mark.slow

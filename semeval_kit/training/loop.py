@@ -288,7 +288,8 @@ class FoldTrainer:
             raise KitError(
                 f"fold {self.fold}: the GPU's memory does not suffice for "
                 f"{count_noun(most, 'row')} at once. "
-                "Lower max_length or batch_size (with more accumulation), set precision = 'bf16', "
+                "Lower max_length or batch_size (with more accumulation), set precision = 'bf16' "
+                "(or 'fp16' where the GPU has no bf16), "
                 "train fewer folds at a time (--jobs), or take a smaller encoder."
             ) from error
         self.rows_at_once = math.ceil(most / 2)

@@ -6,6 +6,8 @@ computed on the CPU. `tests/benchmarks/check_gpu.py` is for a machine that has a
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -144,6 +146,15 @@ def test_only_cuda_is_not_waited_for() -> None:
     for kind in ("cpu", "mps", "cuda"):
         send(tensor, torch.device(kind))
     assert asked == {"cpu": False, "mps": False, "cuda": True}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU: run the script itself")
+def test_the_script_for_a_machine_with_a_gpu_says_that_there_is_none() -> None:
+    script = Path(__file__).parents[1] / "benchmarks" / "check_gpu.py"
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no GPU: torch sees none on this machine, so nothing was checked." in done.stderr
 
 
 @pytest.mark.parametrize(("kind", "attention"), [("mps", "eager"), ("cuda", "sdpa")])
