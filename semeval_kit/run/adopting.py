@@ -55,7 +55,8 @@ def adopt_files(path: Path, plan: AdoptPlan, gold: Path | None, say: Say) -> Run
 
     Training rows count as out-of-fold: that no model behind them has learnt them is their origin's
     word. Without them dev rows are the ones that are judged; without both nothing is, and the run
-    can only be blended with a weight set by hand.
+    can only be blended with a weight set by hand. A split that the task lets nobody learn from in a
+    language that is predicted is not judged, because thresholds would be learnt from it.
 
     Raises:
         KitError: a file cannot be read, has no split, lacks rows, or has what is no probability.
@@ -66,7 +67,8 @@ def adopt_files(path: Path, plan: AdoptPlan, gold: Path | None, say: Say) -> Run
     given: dict[str, dict[Key, NDArray[np.float64]]] = {}
     for split, file in plan.files:
         _read_file(task, plan.languages, split, file, given)
-    judged = next((split for split in ("train", "dev") if split in given), "")
+    known = [split for split in ("train", "dev") if split in given]
+    judged = next(filter(task.may_teach, known), "")
     examples = {
         split: read_examples(task, data, split, plan.languages, labelled=split == judged)
         for split in given
@@ -86,9 +88,13 @@ def adopt_files(path: Path, plan: AdoptPlan, gold: Path | None, say: Say) -> Run
                 run.keep_split(split, examples[split], hashes)
                 run.write_split(split, probs[split])
         if not judged:
+            why = "neither training nor dev rows"
+            if known:
+                why = f"task {task.name} lets nothing be learnt from {' and '.join(known)} of "
+                why += ", ".join(plan.languages)
             say(
-                f"{path}: neither training nor dev rows, so it cannot be judged. Blend it with a "
-                f"weight set by hand: --weight {run.name}=0.3."
+                f"{path}: {why}, so it cannot be judged. Blend it with a weight set by hand: "
+                f"--weight {run.name}=0.3."
             )
             return run
         tune(run, say)
@@ -102,6 +108,7 @@ def _create(
 ) -> Run:
     text = read_task_source(plan.task)[1]
     splits = [judged] if judged else []
+    learnt = () if task.cross_lingual and not judged else plan.languages
     recipe = {
         "encoder": "external",
         "folds": _FOLDS,
@@ -113,7 +120,7 @@ def _create(
         path,
         task,
         data,
-        {"languages": plan.languages, "train_languages": plan.languages, "train_splits": splits},
+        {"languages": plan.languages, "train_languages": learnt, "train_splits": splits},
         data_sha256=hash_files(task, data, splits, plan.languages),
         member="external",
         members={

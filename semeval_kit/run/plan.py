@@ -180,7 +180,8 @@ def hash_unlabelled(
         raise KitError("only encoders that are trained read masked tokens. Set mlm_epochs = 0.")
     if not (config.mlm_epochs and config.transductive):
         return {}
-    return {"texts_sha256": hash_files(task, data, NEW_SPLITS, languages)}
+    splits = list(filter(task.may_teach, NEW_SPLITS))
+    return {"texts_sha256": hash_files(task, data, splits, languages)}
 
 
 def spell_settings(

@@ -148,15 +148,15 @@ def _choose_extra(
         say(note)
     for split in NEW_SPLITS:
         others = [g for g in task.predict_languages if find_file(task, data, split, g) is not None]
-        if config.transductive or not others:
+        may_teach = task.may_teach(split)
+        if (config.transductive and may_teach) or not others:
             continue
         texts = set(pair_keys(read_examples(task, data, split, others, labelled=False)))
         kept = extra.without(texts)
         if n_left := len(extra) - len(kept):
-            say(
-                f"warning: {count_noun(n_left, *_LEFT_OUT)} in {split}. --transductive true learns "
-                "from them."
-            )
+            way = "--transductive true learns from them."
+            way = way if may_teach else f"Task {task.name} lets nothing be learnt from them."
+            say(f"warning: {count_noun(n_left, *_LEFT_OUT)} in {split}. {way}")
         extra = kept
     if not len(extra):
         raise KitError("no extra row is left. Give other files, or leave --extra out.")

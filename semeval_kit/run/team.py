@@ -62,9 +62,10 @@ class Team:
                 f"no member {', '.join(sorted(unknown))} to weigh; they are {', '.join(named)}."
             )
         predicted = _share_languages(named, "languages", languages)
-        train = _share_languages(named, "train_languages", ())
         _require_unseen_languages(named, predicted)
         dumb = {name for name, run in named.items() if not _has_rows(run, "train")}
+        speaking = {name: run for name, run in named.items() if name not in dumb} or named
+        train = _share_languages(speaking, "train_languages", ())
         basis = "dev" if dumb - set(fixed) or len(dumb) == len(named) else "train"
         if basis == "dev":
             _require_unlearnt_dev(named)
@@ -164,10 +165,19 @@ class Team:
     def align(self, name: str, probs: Probs, keys: tuple[Key, ...]) -> Floats:
         """A member's probs of given rows and of the blend's targets, `(n, C)`.
 
+        What a silent member does not know is 0 where no language that is predicted has it.
+
         Raises:
             KitError: a row or a target is missing, or targets have another order.
         """
         run, wanted = self.runs[name], target_names(self.task)
+        if name in self.silent:
+            asked = set(target_names(self.task.narrowed(self.languages, self.languages)))
+            spared = [t for t in wanted if t not in asked and t not in probs.target_names]
+            if spared and [t for t in wanted if t not in spared] == list(probs.target_names):
+                values = np.zeros((len(probs), len(wanted)))
+                values[:, [t not in spared for t in wanted]] = probs.values
+                probs = Probs(probs.ids, probs.languages, tuple(wanted), values)
         missing = [target for target in wanted if target not in probs.target_names]
         shared = [target for target in probs.target_names if target in wanted]
         if missing or shared != list(wanted):
@@ -284,6 +294,12 @@ def _require_unseen_languages(named: Mapping[str, Run], predicted: Sequence[str]
 
 def _require_unlearnt_dev(named: Mapping[str, Run]) -> None:
     for name, run in named.items():
+        if not run.task.may_teach("dev"):
+            raise KitError(
+                f"task {run.task.name} lets nothing be learnt from dev, so only out-of-fold rows "
+                "may say how to blend. Give members that have them; any other takes a weight set "
+                "by hand: --weight NAME=0.3."
+            )
         if "dev" in run.learnt_splits:
             raise KitError(
                 f"{run.path}: has learnt from dev, on which this blend is judged. "

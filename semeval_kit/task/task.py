@@ -89,6 +89,10 @@ class Task(Section):
         """Every language of the task, those for training first."""
         return tuple(dict.fromkeys((*self.train_languages, *self.predict_languages)))
 
+    def may_teach(self, split: str) -> bool:
+        """Whether rows of a predicted language may be learnt from, labelled or not."""
+        return not (self.cross_lingual and split in self.seen_splits)
+
     def narrowed(self, train: Iterable[str], predict: Iterable[str]) -> Task:
         """The same task in fewer languages, so that `all_labels` holds only what these have."""
         languages = {"train_languages": tuple(train), "predict_languages": tuple(predict)}

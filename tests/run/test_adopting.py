@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,33 @@ def test_without_training_rows_the_blend_is_judged_on_dev(
     assert both.held_out_split == "dev"
     assert ON_DEV in read_json(both.estimate_file)["notes"]
     assert read_json(both.estimate_file)["n_examples"] == 10
+    assert both.zip_file.is_file()
+
+
+def test_a_cross_lingual_task_lets_nothing_be_learnt_from_dev(
+    answers: Callable[..., Path],
+    make_plan: Callable[..., Any],
+    tiny_data: Path,
+    tmp_path: Path,
+    in_process: list[Any],
+) -> None:
+    task, data = "semeval2025-task11-c", tmp_path / "data"
+    shutil.copytree(tiny_data, data)
+    for split in ("dev", "test"):
+        shutil.copytree(data / "track_a" / split, data / "track_c" / split)
+    files = (("dev", answers("dev")), ("test", answers("test")))
+    said: list[str] = []
+    llm = adopt_files(tmp_path / "llm", AdoptPlan(task, data, ("eng",), files), None, said.append)
+    assert f"task {task} lets nothing be learnt from dev of eng, so it cannot be judged" in said[-1]
+    assert not llm.thresholds_file.exists()
+    assert llm.probs_file("dev", "eng").is_file()
+    plan = make_plan(("eng",), task=task, data=data, train_languages=("deu",), encoder="tfidf")
+    words = stages.run_all(tmp_path / "words", plan, Engine(1, 1), None, lambda _: None)
+    with pytest.raises(KitError, match="lets nothing be learnt from dev, so only out-of-fold rows"):
+        blend_runs(tmp_path / "both", [words, llm], BlendPlan(), None, lambda _: None)
+    by_hand = BlendPlan(weights={"llm": 0.3})
+    both = blend_runs(tmp_path / "both", [words, llm], by_hand, None, lambda _: None)
+    assert both.held_out_split == ""
     assert both.zip_file.is_file()
 
 

@@ -14,10 +14,12 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import psutil
 import pytest
 
@@ -428,6 +430,30 @@ def test_a_cross_lingual_run_never_sees_what_it_predicts(
     plan = track_c("eng", "deu", learnt=("eng",))
     with pytest.raises(KitError, match="cannot be learnt from eng"):
         stages.run_each_language(tmp_path / "whole", plan, Engine(), None, lambda _: None)
+
+
+def test_a_cross_lingual_run_reads_no_text_of_dev_even_without_labels(
+    track_c: Callable[..., Plan], data: Path, tmp_path: Path
+) -> None:
+    plan = track_c("eng", learnt=("deu",))
+    table = pandas.read_csv(data / "track_c" / "dev" / "eng.csv")
+    labels = ("anger", "disgust", "fear", "joy", "sadness", "surprise")
+    row = {"language": "deu", "id": "x1", "text": table["text"][0], **dict.fromkeys(labels, 0.5)}
+    extra = tmp_path / "soft.csv"
+    pandas.DataFrame([row, {**row, "id": "x2", "text": "anderswo gefunden"}]).to_csv(
+        extra, index=False
+    )
+    said: list[str] = []
+    fields = {"extra": (str(extra),), "transductive": True, "mlm_epochs": 1}
+    config = plan.config.model_copy(update=fields)
+    run = stages.prepare(tmp_path / "run", replace(plan, config=config), said.append)
+    found = run.read_extra()
+    assert found is not None
+    assert found.examples.texts == ("anderswo gefunden",)
+    assert any("Task semeval2025-task11-c lets nothing be learnt from them." in s for s in said)
+    (unlabelled,) = run.read_unlabelled()
+    assert {text.partition("_")[0] for text in unlabelled.ids} == {"eng"}
+    assert all("_test_" in id_ for id_ in unlabelled.ids)
 
 
 @pytest.mark.usefixtures("in_process")
