@@ -47,6 +47,7 @@ def true_score(rule, new: NewRows, gold: np.ndarray) -> float:
     return Board.of("macro_f1", gold, new.languages).score(mean)
 
 
+@pytest.mark.slow
 def test_nine_of_ten_intervals_hold_what_the_mean_scores() -> None:
     errors, held, naive = [], 0, []
     for seed in range(20):
