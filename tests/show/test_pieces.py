@@ -196,6 +196,15 @@ def test_a_text_that_is_too_long_is_cut_and_its_rest_kept():
     assert pieces.rest == " " + "happy " * 22
 
 
+def test_a_text_is_cut_where_the_encoder_ends_though_the_recipe_asks_for_more() -> None:
+    """Else the encoder is asked for a position that it does not have."""
+    short = make_bytes_bpe()
+    short.model_max_length = 10
+    pieces = cut_pieces(short, "happy " * 30, 64)
+    assert len(pieces.ids) == 10
+    assert pieces.rest
+
+
 def test_a_special_token_in_a_text_belongs_to_the_text():
     pieces = cut_pieces(find_tokenizer("wordpiece"), "so </s> happy", 64)
     assert "".join(pieces.strings) == "so </s> happy"

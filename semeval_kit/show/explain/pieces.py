@@ -66,6 +66,8 @@ def cut_pieces(tokenizer: Any, text: str, max_length: int) -> Pieces:
     Tokens that share a character (the bytes of an emoji) or that stand for none (a lone word-start
     mark) make one piece with their neighbour, so a piece is never empty.
     """
+    # As in `encode_texts`: an encoder may read less than the recipe asks for.
+    max_length = min(max_length, int(getattr(tokenizer, "model_max_length", max_length)))
     fast = bool(getattr(tokenizer, "is_fast", False))
     coded = tokenizer(
         text,
