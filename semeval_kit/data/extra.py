@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semeval_kit.data.examples import Examples, pack_rows, read_file, unpack_rows
+from semeval_kit.data.labels import Wanted
+from semeval_kit.data.rows import read_columns
 from semeval_kit.data.texts import Note, normalize_text
 from semeval_kit.errors import KitError
 from semeval_kit.files import to_csv
@@ -150,8 +152,39 @@ def _read_one(task: Task, path: Path, code: str, languages: Sequence[str]) -> Ex
             f"{path}: of which language are its rows? {', '.join(languages)} are learnt from. "
             "Give a file per language, with {lang} in its path."
         )
-    examples = read_file(task, path, code, "train", labelled=True)
+    reading, note = _take_other_labels(task, path, code)
+    examples = read_file(reading, path, code, "train", labelled=True)
+    if note:
+        examples = replace(examples, notes=(*examples.notes, Note(note).at(path)))
     return ExtraRows(examples, encode_labels(task, examples.labels), {str(path): len(examples)})
+
+
+def _take_other_labels(task: Task, path: Path, code: str) -> tuple[Task, str]:
+    """The task as a file of another language may have it, and what its labels are read as.
+
+    Labels that the file lacks are not annotated, as long as it has one; labels that only other
+    languages of the task have are left out.
+    """
+    (target, *others), labels = task.main_targets, task.labels
+    if target.layout != "columns" or others:
+        return task, ""
+    there = read_columns(task, path, Wanted(code, "train", labels=None))
+    column_of = dict(zip(target.labels, target.columns, strict=True))
+    usual = [label for label in task.labels_for(code) if label in column_of]
+    lacking = [label for label in usual if column_of[label] not in there]
+    of_others = {name for names in (labels.default, *labels.by_language.values()) for name in names}
+    strange = [name for name in there if name in of_others and name not in usual]
+    if len(lacking) == len(usual) or not (lacking or strange):
+        return task, ""
+    update = {
+        "labels": labels.model_copy(update={"optional": {**labels.optional, code: tuple(lacking)}}),
+        "data": task.data.model_copy(
+            update={"ignored_columns": (*task.data.ignored_columns, *strange)}
+        ),
+    }
+    told = [f"without {', '.join(lacking)}, which count as not annotated"] if lacking else []
+    told += [f"{', '.join(strange)} left out"] if strange else []
+    return task.model_copy(update=update), f"labels of another language: {'; '.join(told)}"
 
 
 def _is_soft(task: Task, path: Path) -> bool:

@@ -94,6 +94,29 @@ def test_texts_of_test_are_learnt_only_if_asked_for(
         prepare("none", extra=(str(only),))
 
 
+def test_files_of_a_language_with_other_labels_may_be_learnt_from(
+    prepare: Callable[..., tuple[Run, str]], tiny_data: Path, tmp_path: Path
+) -> None:
+    of_eng, of_deu = (tiny_data / "track_a" / "train" / f"{code}.csv" for code in ("eng", "deu"))
+    run, said = prepare("german", ("deu",), extra=(str(of_eng),))
+    extra = run.read_extra()
+    assert extra is not None
+    assert f"{of_eng}: labels of another language: without disgust, which count as not" in said
+    unknown = np.isnan(extra.targets)
+    names = run.task.label_names
+    assert [names[i] for i in np.flatnonzero(unknown.all(axis=0))] == ["disgust"]
+    assert not unknown[:, [name != "disgust" for name in names]].any()
+    run, said = prepare("english", ("eng",), extra=(str(of_deu),))
+    extra = run.read_extra()
+    assert extra is not None
+    assert f"{of_deu}: labels of another language: disgust left out" in said
+    assert extra.targets.shape[1] == len(run.task.label_names) == 5
+    none = tmp_path / "none.csv"
+    none.write_text("id,text\nx,a text\n", encoding="utf-8")
+    with pytest.raises(KitError, match="column 'anger' is missing"):
+        prepare("none", ("eng",), extra=(str(none),))
+
+
 def test_extra_rows_are_known_by_their_bytes(
     prepare: Callable[..., tuple[Run, str]], tmp_path: Path
 ) -> None:
