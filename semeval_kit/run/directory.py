@@ -51,8 +51,15 @@ from semeval_kit.probs import write_probs as write_probs
 from semeval_kit.run.layout import FLEETING, RESTORE, Frozen, Layout, Row, list_differences
 from semeval_kit.task.codec import target_names
 from semeval_kit.task.metric_facts import NUMERIC
+from semeval_kit.task.task import Task
 
 NEW_SPLITS = ("dev", "test")  # that are predicted
+
+
+def unlabelled_splits(task: Task) -> list[str]:
+    """The splits whose texts encoders may read without labels, see `Task.may_teach`."""
+    return [split for split in NEW_SPLITS if task.may_teach(split)]
+
 
 # What `create` writes before run.json: a kill in between leaves them alone in the folder.
 _FROZEN_FILES = {"task.toml", "recipe.toml", "rows.json", "folds.csv", "extra.json", "SHA256SUMS"}
@@ -229,7 +236,7 @@ class Run(Layout):
             KitError: a file has changed since the run was made.
         """
         task, data = self.task, self.data
-        splits = list(filter(task.may_teach, NEW_SPLITS))
+        splits = unlabelled_splits(task)
         if hash_files(task, data, splits, self.languages) != self.settings["texts_sha256"]:
             raise KitError(
                 f"{data}: files of dev or test have changed since the run was made, and its "

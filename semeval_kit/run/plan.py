@@ -12,7 +12,7 @@ from semeval_kit.data.examples import hash_files
 from semeval_kit.errors import KitError
 from semeval_kit.files import sha256_file
 from semeval_kit.run.directory import NEW_SPLITS as NEW_SPLITS
-from semeval_kit.run.directory import Run
+from semeval_kit.run.directory import Run, unlabelled_splits
 from semeval_kit.run.layout import Frozen
 from semeval_kit.task.schema import fill_language
 from semeval_kit.task.task import Task, read_task_source
@@ -180,8 +180,7 @@ def hash_unlabelled(
         raise KitError("only encoders that are trained read masked tokens. Set mlm_epochs = 0.")
     if not (config.mlm_epochs and config.transductive):
         return {}
-    splits = list(filter(task.may_teach, NEW_SPLITS))
-    return {"texts_sha256": hash_files(task, data, splits, languages)}
+    return {"texts_sha256": hash_files(task, data, unlabelled_splits(task), languages)}
 
 
 def spell_settings(

@@ -11,7 +11,6 @@ the script.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import subprocess
 import sys
@@ -188,7 +187,9 @@ class Check:
     def check_masked_tokens(self) -> str:
         """A tiny encoder learns masked tokens, then labels."""
         encoder = self.folder / "tiny"
-        _load_conftest().save_tiny_encoder(encoder, "bert", masked=True)
+        from kill_runs import load_module  # beside this script
+
+        load_module(_ROOT / "tests" / "conftest.py").save_tiny_encoder(encoder, "bert", masked=True)
         precision = "fp32" if self.device == "cpu" else "fp16"
         fields = {"encoder": str(encoder), "mlm_epochs": 1, "epochs": 1, "precision": precision}
         run = self.train("masked", **fields)
@@ -273,16 +274,6 @@ def _told(name: str, facts: dict[str, Any]) -> Iterator[Callable[[str], None]]:
     facts.setdefault("checks", {})[name] = {"result": result, "told": said, "seconds": seconds}
     sys.stdout.write(f"{result:8} {name:14} {seconds:6.1f} s  {' '.join(said)}\n")
     sys.stdout.flush()
-
-
-def _load_conftest() -> Any:
-    path = _ROOT / "tests" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("check_gpu_conftest", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 if __name__ == "__main__":

@@ -47,6 +47,13 @@ def answers(tiny_data: Path, tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
+@pytest.fixture
+def words(make_plan: Callable[..., Any], tmp_path: Path, in_process: list[Any]) -> Run:
+    """A run of n-grams in English, to blend files with."""
+    plan = make_plan(("eng",), encoder="tfidf")
+    return stages.run_all(tmp_path / "words", plan, Engine(1, 1), None, lambda _: None)
+
+
 def adopt(path: Path, data: Path, *files: tuple[str, Path]) -> tuple[Run, list[str]]:
     said: list[str] = []
     plan = AdoptPlan(TASK, data, ("eng",), files)
@@ -101,16 +108,10 @@ def test_rows_of_one_file_may_say_their_split_and_labels_are_hard_answers(
 
 
 def test_without_training_rows_the_blend_is_judged_on_dev(
-    answers: Callable[..., Path],
-    make_plan: Callable[..., Any],
-    tiny_data: Path,
-    tmp_path: Path,
-    in_process: list[Any],
+    answers: Callable[..., Path], words: Run, tiny_data: Path, tmp_path: Path
 ) -> None:
     llm, _ = adopt(tmp_path / "llm", tiny_data, ("dev", answers("dev")), ("test", answers("test")))
     assert llm.held_out_split == "dev"
-    plan = make_plan(("eng",), encoder="tfidf")
-    words = stages.run_all(tmp_path / "words", plan, Engine(1, 1), None, lambda _: None)
     both = blend_runs(tmp_path / "both", [words, llm], BlendPlan(), None, lambda _: None)
     assert both.held_out_split == "dev"
     assert ON_DEV in read_json(both.estimate_file)["notes"]
@@ -146,16 +147,10 @@ def test_a_cross_lingual_task_lets_nothing_be_learnt_from_dev(
 
 
 def test_with_test_rows_alone_only_a_weight_set_by_hand_lets_it_in(
-    answers: Callable[..., Path],
-    make_plan: Callable[..., Any],
-    tiny_data: Path,
-    tmp_path: Path,
-    in_process: list[Any],
+    answers: Callable[..., Path], words: Run, tiny_data: Path, tmp_path: Path
 ) -> None:
     llm, said = adopt(tmp_path / "llm", tiny_data, ("test", answers("test")))
     assert "--weight llm=0.3" in said[-1]
-    plan = make_plan(("eng",), encoder="tfidf")
-    words = stages.run_all(tmp_path / "words", plan, Engine(1, 1), None, lambda _: None)
     with pytest.raises(KitError, match="Set its weight by hand: --weight llm="):
         blend_runs(tmp_path / "x", [words, llm], BlendPlan(), None, lambda _: None)
     given = BlendPlan(weights={"llm": 0.3})
