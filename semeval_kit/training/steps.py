@@ -287,11 +287,10 @@ class Adversary:
 
 
 class WeightAverage:
-    """A mean of the weights: over all steps, fading, or over the last epochs; and with the start.
+    """What is kept of the weights: a mean over all steps, fading, or over the last epochs.
 
-    Of several samples of a task, weights between those of the encoder as it came and the trained
-    ones often do better on a sample that was collected otherwise (WiSE-FT, Wortsman et al. 2022,
-    arXiv 2109.01903).
+    Or a point between that and the encoder as it came, which often does better on rows that were
+    collected otherwise than the training rows (WiSE-FT, Wortsman et al. 2022, arXiv 2109.01903).
 
     Attributes:
         weights: the mean so far; empty before anything was added.
