@@ -24,7 +24,7 @@ from semeval_kit.run.directory import Run
 from semeval_kit.task.codec import encode_labels, target_names
 from semeval_kit.training.features import PAIR, Features, FrozenReader, Ngrams, Scaled
 from semeval_kit.training.machine import peak_memory_mb
-from semeval_kit.training.regression import Head, fit_heads, mean_heads
+from semeval_kit.training.regression import Head, compares, fit_heads, mean_heads
 
 Event = dict[str, Any]
 Array = NDArray[np.float64]
@@ -106,11 +106,15 @@ class LinearModel:
             for number, head in enumerate(heads):
                 tensors[f"{language}/coef/{number}"] = head.coef
                 tensors[f"{language}/intercept/{number}"] = head.intercept
+                if head.anchors is not None:  # the same of every head
+                    tensors[f"{language}/anchors"] = head.anchors
             words["languages"][language] = {
                 "features": described,
                 "heads": [head.describe() for head in heads],
             }
         keep_files(folder)
+        # By rows: safetensors writes the memory as it lies, and would read columns as rows.
+        tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
         write_kept(folder / "model.safetensors", save(tensors))
         write_kept(folder / "model.json", json.dumps(words, ensure_ascii=False))
 
@@ -141,6 +145,7 @@ class LinearModel:
                     Head(
                         tensors[f"{language}/coef/{number}"],
                         tensors[f"{language}/intercept/{number}"],
+                        anchors=tensors[f"{language}/anchors"] if compares(described) else None,
                         **described,
                     )
                     for number, described in enumerate(described_part["heads"])

@@ -1,8 +1,8 @@
-"""Heads on fixed features: logistic and ridge regression, their strength chosen inside."""
+"""Heads on fixed features: logistic, ridge and kernel regression, their strength chosen inside."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,19 +19,25 @@ _PARTS = 3
 _TOLERANCE = 0.1  # of liblinear; more digits change no decision and take three times as long
 _SEED = 0
 _AGREEMENT = "agreement"
+_MOST_ANCHORS = 4000  # of a kernel: rows that others are compared with
+_MOST_ROWS = 20_000  # that a kernel is fitted on; beyond, a linear head
+_LEAST_CHANCE = 1e-3  # of a label, or a class: a kernel's values may lie beyond 0 and 1
+_GAMMA = 0.5  # of a distance whose mean over the features is 1
+_JITTER = 1e-4  # beside the 1 of a text with itself, where two anchors are alike
 
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """One linear map from features to some columns.
+    """One map from features to some columns: linear, in the features or in likeness to anchors.
 
     Attributes:
-        coef: `(n_features, n_columns)`, float32.
+        coef: `(n_features, n_columns)`, or `(n_anchors, n_columns)`, float32.
         intercept: `(n_columns,)`, float32.
         start: the first of its columns among all targets.
-        link: "sigmoid", "softmax" or "identity".
+        link: "sigmoid", "softmax", "identity", "chance" or "shares".
         name: how it was fitted.
         strength: C of the logistic regressions, alpha of the ridge.
+        anchors: `(n_anchors, n_features)`, float32, of a kernel head, else None.
     """
 
     coef: NDArray[np.float32]
@@ -40,6 +46,7 @@ class Head:
     link: str
     name: str
     strength: float
+    anchors: NDArray[np.float32] | None = None
 
     def describe(self) -> dict[str, Any]:
         """All but the weights, as JSON-able values."""
@@ -52,8 +59,14 @@ class Head:
 
     def probs(self, features: Any) -> Array:
         """Probabilities `(n, n_columns)` of features `(n, n_features)`."""
-        logits = features @ self.coef.astype(np.float64) + self.intercept.astype(np.float64)
+        rows = features if self.anchors is None else _compare(features, self.anchors)
+        logits = rows @ self.coef.astype(np.float64) + self.intercept.astype(np.float64)
         return _LINKS[self.link](np.asarray(logits))
+
+
+def compares(described: Mapping[str, Any]) -> bool:
+    """Whether what `Head.describe` gave is of a kernel head, which needs anchors."""
+    return str(described["name"]).startswith("kernel")
 
 
 def mean_heads(heads: Sequence[Head], features: Any) -> Array:
@@ -76,9 +89,9 @@ def fit_heads(
 
     Independent targets get two logistic regressions whose probs are averaged: one on the features
     as they are, and one on features scaled by their naive Bayes log-count ratio (Wang & Manning
-    2012); dense features, which count nothing, get the first alone. Exclusive ones get one
-    multinomial regression, numbers a ridge; of pairs it may read no more than how the two texts
-    agree, where that predicts better inside.
+    2012). Exclusive ones get one multinomial regression, numbers a ridge. Dense features get a
+    kernel ridge (see `_fit_kernel`), of many rows a linear regression. The number of a pair may be
+    read from no more than how the two texts agree, where that predicts better inside.
 
     Args:
         features: `(n, n_features)`, sparse or dense.
@@ -91,10 +104,14 @@ def fit_heads(
     parts = _split(groups, seed)
     heads = []
     is_dense = not hasattr(features, "tocsr")
+    basis = _Basis.of(features, seed) if is_dense and len(features) <= _MOST_ROWS else None
+    rows, way = (features, int(is_dense)) if basis is None else (basis.rows, 2)
     for kind, columns in kinds:
         gold = targets[:, columns]
-        for name in _FITTED[kind][is_dense]:
-            head, score = _fit_head(name, features, gold, parts, columns.start)
+        for name in _FITTED[kind][way]:
+            head, score = _fit_head(name, rows, gold, parts, columns.start)
+            if basis is not None:
+                head = basis.attach(head)
             if n_agreeing and kind in NUMERIC:
                 agreeing = features[:, :n_agreeing]
                 narrow, narrow_score = _fit_head(_AGREEMENT, agreeing, gold, parts, columns.start)
@@ -102,6 +119,49 @@ def fit_heads(
                     head = narrow.widen(features.shape[1])
             heads.append(head)
     return heads
+
+
+def _compare(features: Array, anchors: NDArray[np.float32]) -> Array:
+    """How like rows are to anchors `(n, n_anchors)`, from 0 to 1: exp(-d2 / (2 n_features))."""
+    from sklearn.metrics.pairwise import rbf_kernel
+
+    both = np.asarray(features, dtype=np.float64), anchors.astype(np.float64)
+    return np.asarray(rbf_kernel(*both, gamma=_GAMMA / anchors.shape[1]))
+
+
+@dataclass(frozen=True, eq=False)
+class _Basis:
+    """Rows as a kernel sees them: their inner products are how like the rows are.
+
+    Attributes:
+        rows: `(n, n_anchors)`.
+        anchors: `(n_anchors, n_features)`.
+        lower: the triangle that leads from likeness to `rows`.
+    """
+
+    rows: Array
+    anchors: NDArray[np.float32]
+    lower: Array
+
+    @classmethod
+    def of(cls, features: Array, seed: int) -> _Basis:
+        """Take all rows as anchors, or of many a draw (Williams & Seeger 2001)."""
+        from scipy.linalg import cholesky, solve_triangular
+
+        order = np.random.default_rng([seed, _MOST_ANCHORS]).permutation(len(features))
+        anchors = features[np.sort(order[:_MOST_ANCHORS])].astype(np.float32)
+        likeness = _compare(anchors, anchors)
+        likeness[np.diag_indices_from(likeness)] += _JITTER
+        lower = cholesky(likeness, lower=True)
+        rows = solve_triangular(lower, _compare(features, anchors).T, lower=True).T
+        return cls(rows, anchors, lower)
+
+    def attach(self, head: Head) -> Head:
+        """A head on `rows` as one on how like rows are to the anchors."""
+        from scipy.linalg import solve_triangular
+
+        coef = solve_triangular(self.lower, head.coef, lower=True, trans="T")
+        return replace(head, coef=coef.astype(np.float32), anchors=self.anchors)
 
 
 def _fit_head(
@@ -251,6 +311,24 @@ def _fit_ridge(features: Any, targets: Array, strength: float) -> tuple[Array, A
     return coef, intercept
 
 
+def _fit_kernel(rows: Array, targets: Array, strength: float) -> tuple[Array, Array]:
+    """Ridge on rows as a kernel sees them (kernel ridge regression), columns of like rows at once.
+
+    Of labels it gives the share of positives among like rows, so it needs no link.
+    """
+    coef = np.zeros((rows.shape[1], targets.shape[1]))
+    intercept = np.zeros(targets.shape[1])
+    annotated = ~np.isnan(targets)
+    for pattern in np.unique(annotated, axis=1).T:
+        columns = np.flatnonzero((annotated == pattern[:, None]).all(axis=0))
+        if pattern.any():
+            model = Ridge(alpha=strength, solver="cholesky")
+            model.fit(rows[pattern], targets[pattern][:, columns])
+            coef[:, columns] = model.coef_.reshape(len(columns), -1).T
+            intercept[columns] = model.intercept_
+    return coef, intercept
+
+
 def _judge_ranking(probs: Array, targets: Array) -> float:
     """Mean average precision of the columns that have both answers."""
     precisions = []
@@ -286,6 +364,15 @@ def _clip(logits: Array) -> Array:
     return np.clip(logits, 0.0, 1.0)
 
 
+def _chance(values: Array) -> Array:
+    return np.clip(values, _LEAST_CHANCE, 1 - _LEAST_CHANCE)
+
+
+def _share(values: Array) -> Array:
+    positive = np.maximum(values, _LEAST_CHANCE)
+    return np.asarray(positive / positive.sum(axis=1, keepdims=True))
+
+
 @dataclass(frozen=True)
 class _Method:
     fit: Callable[[Any, Array, float], tuple[Array, Array]]
@@ -298,7 +385,10 @@ _LINKS: dict[str, Callable[[Array], Array]] = {
     "sigmoid": _sigmoid,
     "softmax": _softmax,
     "identity": _clip,
+    "chance": _chance,
+    "shares": _share,
 }
+_ALPHAS = (0.5, 1.5, 5.0)
 _DENSE = (0.0003, 0.001, 0.003, 0.01, 0.03)
 _METHODS = {
     "logistic": _Method(_fit_binary, _judge_ranking, "sigmoid", (0.5, 1.0, 4.0)),
@@ -309,12 +399,16 @@ _METHODS = {
     "dense": _Method(_fit_binary, _judge_ranking, "sigmoid", _DENSE),
     "dense multinomial": _Method(_fit_multinomial, _judge_likelihood, "softmax", _DENSE),
     "dense ridge": _Method(_fit_ridge, _judge_distance, "identity", (100.0, 1000.0, 10000.0)),
+    "kernel": _Method(_fit_kernel, _judge_ranking, "chance", _ALPHAS),
+    "kernel shares": _Method(_fit_kernel, _judge_likelihood, "shares", _ALPHAS),
+    "kernel numbers": _Method(_fit_kernel, _judge_distance, "identity", _ALPHAS),
 }
-# How the targets of a kind are fitted on sparse features, and on dense ones: by the mean of these.
+# How the targets of a kind are fitted on sparse features, on dense ones of many rows, and on those
+# of no more than a kernel takes: by the mean of these.
 _FITTED = {
-    "multilabel": (("logistic", "bayes"), ("dense",)),
-    "intensity": (("logistic", "bayes"), ("dense",)),
-    "singlelabel": (("multinomial",), ("dense multinomial",)),
-    "regression": (("ridge",), ("dense ridge",)),
-    "distribution": (("ridge",), ("dense ridge",)),
+    "multilabel": (("logistic", "bayes"), ("dense",), ("kernel",)),
+    "intensity": (("logistic", "bayes"), ("dense",), ("kernel",)),
+    "singlelabel": (("multinomial",), ("dense multinomial",), ("kernel shares",)),
+    "regression": (("ridge",), ("dense ridge",), ("kernel numbers",)),
+    "distribution": (("ridge",), ("dense ridge",), ("kernel shares",)),
 }

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from semeval_kit.training import regression
 from semeval_kit.training.regression import Head, fit_heads, mean_heads
 
 BINARY = [("multilabel", slice(0, 3))]
@@ -57,12 +58,16 @@ def test_exclusive_classes_sum_to_one_and_an_absent_one_gets_nothing() -> None:
     chosen = features.argmax(axis=1)
     targets = np.zeros((90, 4))
     targets[np.arange(90), chosen] = 1
-    heads = fit_heads(features, targets, [("singlelabel", slice(0, 4))], range(90), 0)
-    probs = mean_heads(heads, features)
-    assert [head.link for head in heads] == ["softmax"]
-    np.testing.assert_allclose(probs.sum(axis=1), 1.0, atol=1e-12)
-    assert (probs[:, 3] < 1e-9).all()
-    assert (probs.argmax(axis=1) == chosen).mean() > 0.8
+    for given, link, least in (
+        (sparse.csr_matrix(features), "softmax", 0),
+        (features, "shares", 1e-3),
+    ):
+        heads = fit_heads(given, targets, [("singlelabel", slice(0, 4))], range(90), 0)
+        probs = mean_heads(heads, given)
+        assert [head.link for head in heads] == [link]
+        np.testing.assert_allclose(probs.sum(axis=1), 1.0, atol=1e-12)
+        assert (probs[:, 3] < least + 1e-9).all()
+        assert (probs.argmax(axis=1) == chosen).mean() > 0.8
 
 
 @pytest.mark.parametrize("classes", [(0, 2), (1,)])
@@ -118,3 +123,52 @@ def test_heads_of_the_same_columns_are_averaged() -> None:
     sure = Head(np.zeros((1, 1), np.float32), np.full(1, 30, np.float32), 0, "sigmoid", "b", 1.0)
     found = mean_heads([zero, sure], np.ones((2, 1)))
     np.testing.assert_allclose(found, [[0.75], [0.75]], atol=1e-9)
+
+
+def test_a_kernel_learns_what_no_line_divides_and_leaves_out_what_is_not_annotated() -> None:
+    generator = np.random.default_rng(3)
+    features = generator.normal(size=(400, 2))
+    ring = (np.linalg.norm(features, axis=1) < 1.1).astype(float)[:, None]
+    kinds = [("multilabel", slice(0, 1))]
+    (head,) = fit_heads(features[:300], ring[:300], kinds, range(300), 0)
+    assert (head.name, head.link) == ("kernel", "chance")
+    assert head.anchors is not None
+    assert head.anchors.shape == (300, 2)
+    found = mean_heads([head], features[300:])
+    assert ((found >= 0.5) == (ring[300:] == 1)).mean() > 0.9
+    assert found.min() >= 1e-3
+    # the answers of rows that are not annotated are never seen
+    hidden = ring[:300].copy()
+    hidden[::3] = np.nan
+    both = np.hstack([hidden, ring[:300]])
+    pair = [("multilabel", slice(0, 1)), ("multilabel", slice(1, 2))]
+    partly = mean_heads(fit_heads(features[:300], both, pair, range(300), 0), features[300:])
+    assert not np.allclose(partly[:, 0], partly[:, 1])
+    np.testing.assert_allclose(partly[:, 1:], found, atol=1e-12)
+
+
+def test_a_kernel_ridge_is_that_of_the_library() -> None:
+    from sklearn.kernel_ridge import KernelRidge
+
+    generator = np.random.default_rng(4)
+    features = generator.normal(size=(80, 3)).astype(np.float32).astype(np.float64)
+    told = np.clip(0.5 + np.sin(features[:, :1]) / 3, 0, 1)
+    (head,) = fit_heads(features, told, [("regression", slice(0, 1))], range(80), 0)
+    peer = KernelRidge(alpha=head.strength, kernel="rbf", gamma=0.5 / 3)
+    peer.fit(features, told - head.intercept)
+    np.testing.assert_allclose(
+        mean_heads([head], features), peer.predict(features) + head.intercept, atol=2e-3
+    )
+
+
+def test_beyond_what_a_kernel_takes_a_line_is_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = np.random.default_rng(6).normal(size=(120, 4))
+    targets = (features[:, :1] > 0).astype(float)
+    kinds = [("multilabel", slice(0, 1))]
+    monkeypatch.setattr(regression, "_MOST_ANCHORS", 50)
+    (few,) = fit_heads(features, targets, kinds, range(120), 0)
+    assert few.coef.shape == (50, 1)
+    assert ((mean_heads([few], features) >= 0.5) == (targets == 1)).mean() > 0.9
+    monkeypatch.setattr(regression, "_MOST_ROWS", 100)
+    (line,) = fit_heads(features, targets, kinds, range(120), 0)
+    assert (line.name, line.anchors) == ("dense", None)
