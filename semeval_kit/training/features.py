@@ -1,8 +1,8 @@
 """Features of texts: n-grams, and those of an encoder that no one trains.
 
 Of n-grams what each text holds; of an encoder the mean of a text's tokens in two of its layers. The
-latter are computed once per text and kept in the run by the text's sha256, so that every fold, and
-every split, finds them there. A pair is two texts with `PAIR` between them.
+latter are computed once per text, or pair, and kept in the run by its sha256, so that every fold,
+and every split, finds them there. A pair is two texts with `PAIR` between them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from semeval_kit.run.directory import Run
 Array = NDArray[np.float64]
 PAIR = "\u241f"  # between a text and its pair, in what is kept
 _BATCH = 64
-_N_LAYERS = 2
+N_AGREEING = 4  # of a pair, see `training.head.agree`: in the last layer and in the middle one
 _WAIT_SECONDS = 24 * 3600.0
 _REMEDY = "Remove the folder and run the same command again: it is computed anew."
 
@@ -155,21 +155,19 @@ class FrozenReader:
     def read(self, texts: Sequence[str], tell: Callable[[int], None] | None = None) -> Array:
         """Features `(n_texts, n_features)` of texts.
 
-        Of pairs the cosine in each layer, then the features of both, their product and distance.
-        A pair is two texts with `PAIR` between them; `tell` is told how many texts are done.
+        Of pairs how the two agree, see `training.head.agree`, then the features of both, their
+        product and distance. A pair is two texts with `PAIR` between them; `tell` is told how many
+        texts or pairs are done.
         """
-        halves = [text.split(PAIR) for text in texts]
-        single = {half for parts in halves for half in parts}
-        features_of = self._read_single(sorted(single), tell)
-        first = np.stack([features_of[parts[0]] for parts in halves])
-        if all(len(parts) == 1 for parts in halves):
-            return first
-        second = np.stack([features_of[parts[-1]] for parts in halves])
-        return np.hstack(
-            [_cosines(first, second), first, second, first * second, np.abs(first - second)]
-        )
+        vector_of = self._read_each(sorted(set(texts)), tell)
+        vectors = np.stack([vector_of[text] for text in texts])
+        if not any(PAIR in text for text in texts):
+            return vectors
+        agreement, sides = np.split(vectors, [N_AGREEING], axis=1)
+        first, second = np.split(sides, 2, axis=1)
+        return np.hstack([agreement, first, second, first * second, np.abs(first - second)])
 
-    def _read_single(
+    def _read_each(
         self, texts: Sequence[str], tell: Callable[[int], None] | None
     ) -> dict[str, Array]:
         if self.folder is None:
@@ -177,16 +175,16 @@ class FrozenReader:
         keep_files(self.folder)
         keys = {text: hashlib.sha256(text.encode()).hexdigest() for text in texts}
         with hold_lock(self.folder, _WAIT_SECONDS):  # another fold may be at the same texts
-            features_of = self._read_kept()
-            missing = [text for text in texts if keys[text] not in features_of]
+            vector_of = self._read_kept()
+            missing = [text for text in texts if keys[text] not in vector_of]
             if missing:
                 values = self._compute(missing, tell)
                 names = np.array([list(bytes.fromhex(keys[t])) for t in missing], dtype=np.uint8)
                 content = save({"keys": names, "values": values.astype(np.float32)})
                 digest = hashlib.sha256(content).hexdigest()[:16]
                 write_kept(self.folder / f"{digest}.safetensors", content)
-                features_of = self._read_kept()
-        return {text: features_of[keys[text]].astype(np.float64) for text in texts}
+                vector_of = self._read_kept()
+        return {text: vector_of[keys[text]].astype(np.float64) for text in texts}
 
     def _read_kept(self) -> dict[str, NDArray[np.float32]]:
         assert self.folder is not None
@@ -198,30 +196,36 @@ class FrozenReader:
         return vector_of
 
     def _compute(self, texts: Sequence[str], tell: Callable[[int], None] | None) -> Array:
+        """The means of each text's tokens in two layers; of pairs, before them, how both agree."""
         import torch
 
         from semeval_kit.training.batches import in_halves, pad_batch, place, plain_batches
+        from semeval_kit.training.head import agree, last_and_middle, mean_tokens
         from semeval_kit.training.tokens import encode_texts
 
         tokenizer, model = self.loaded
-        tokens = encode_texts(tokenizer, texts, self.max_length)
+        are_pairs = any(PAIR in text for text in texts)
+        sides = _split_sides(texts, 2 if are_pairs else 1)
+        tokens = [encode_texts(tokenizer, side, self.max_length) for side in sides]
+        lengths = np.sum([side.lengths for side in tokens], axis=0).tolist()
         vectors: list[Any] = [None] * len(texts)
         done = 0
 
-        def mean_layers(rows: list[int]) -> torch.Tensor:
-            batch = pad_batch(tokens.take(rows), int(tokenizer.pad_token_id or 0))
-            batch = place(batch, model.device)
-            layers = model(**batch, output_hidden_states=True).hidden_states
-            mask = batch["attention_mask"].unsqueeze(-1).to(layers[-1].dtype)
-            means = [
-                (layer * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
-                for layer in (layers[-1], layers[len(layers) // 2])
-            ]
-            return torch.cat(means, dim=1).float()
+        def describe(rows: list[int]) -> torch.Tensor:
+            read = []  # of each side its layers
+            for side in tokens:
+                batch = pad_batch(side.take(rows), int(tokenizer.pad_token_id or 0))
+                batch = place(batch, model.device)
+                layers = last_and_middle(model(**batch, output_hidden_states=True))
+                weights = batch["attention_mask"].unsqueeze(-1).float()
+                read.append([(layer, weights) for layer in layers])
+            means = [mean_tokens(*layer) for side in read for layer in side]
+            agreement = [agree(*layer) for layer in zip(*read, strict=True)] if are_pairs else []
+            return torch.cat([*agreement, *means], dim=1)
 
-        for rows in plain_batches(tokens.lengths, _BATCH):
+        for rows in plain_batches(lengths, _BATCH // len(sides)):
             with torch.no_grad():
-                values = in_halves(rows, mean_layers).cpu().numpy()
+                values = in_halves(rows, describe).cpu().numpy()
             for row, vector in zip(rows, values, strict=True):
                 vectors[row] = vector
             done += len(rows)
@@ -261,7 +265,7 @@ class Scaled:
         """
         values = reader.read(texts)
         spread = values.std(axis=0)
-        n_agreeing = _N_LAYERS if any(PAIR in text for text in texts) else 0
+        n_agreeing = N_AGREEING if any(PAIR in text for text in texts) else 0
         scale = np.where(spread > _NO_SPREAD, spread, 1.0)
         scaled = cls(reader, values.mean(axis=0), scale, n_agreeing)
         return scaled, (values - scaled.mean) / scaled.scale
@@ -300,10 +304,13 @@ def _fold_sides(texts: Sequence[str], n_sides: int = 0) -> list[list[str]]:
         n_sides: 1 or 2; 0: as many as the texts have.
     """
     folded = [unicodedata.normalize("NFKC", text).lower() for text in texts]
-    n_sides = n_sides or (2 if any(PAIR in text for text in folded) else 1)
+    return _split_sides(folded, n_sides or (2 if any(PAIR in text for text in folded) else 1))
+
+
+def _split_sides(texts: Sequence[str], n_sides: int) -> list[list[str]]:
     if n_sides == 1:
-        return [folded]
-    halves = [text.partition(PAIR) for text in folded]
+        return [list(texts)]
+    halves = [text.partition(PAIR) for text in texts]
     return [[first for first, _, _ in halves], [second for _, _, second in halves]]
 
 
@@ -328,10 +335,3 @@ def _agree(sides: Sequence[Sequence[str]], parts: Sequence[Sequence[Any]]) -> Ar
         lengths.min(axis=0),
     ]
     return np.stack(columns, axis=1)
-
-
-def _cosines(first: Array, second: Array) -> Array:
-    """The cosine of two texts' means in each layer `(n_pairs, n_layers)`."""
-    one, two = (side.reshape(len(side), _N_LAYERS, -1) for side in (first, second))
-    lengths = np.linalg.norm(one, axis=2) * np.linalg.norm(two, axis=2)
-    return np.asarray((one * two).sum(axis=2) / np.maximum(lengths, 1e-12))

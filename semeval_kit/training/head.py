@@ -13,14 +13,16 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutput
 
 from semeval_kit.training.batches import NO_BLOCKS
 from semeval_kit.training.targets import PLAIN, LossOptions, Targets
 
 Array = NDArray[np.float64]
 HEAD_FILE, HEAD_WEIGHTS = "head.json", "head.safetensors"
-# Of the logit over the cosine: cosines of 0 to 1 become shares of 0.1 to 0.9.
-_COSINE_SLOPE = 4.0
+# Of the logit over how two texts agree: 0 to 1 become shares of 0.1 to 0.9.
+_SLOPE = 4.0
+N_AGREEING = 4  # numbers that say how two texts agree: see `agree`, in two layers
 
 
 class Classifier(nn.Module):
@@ -28,8 +30,8 @@ class Classifier(nn.Module):
 
     Either a plain encoder and a linear layer on the mean of its tokens' last hidden states, or
     transformers' own classifier of a family, whose head reads the first token (or its own mean).
-    Of pairs apart, the layer reads how the means of both texts agree: numbers from their cosine,
-    other kinds from `_compare_means`.
+    Of pairs apart, the layer reads how both texts agree in the last layer and in the middle one
+    (`agree`): numbers from that alone, other kinds also from both means, product and distance.
     """
 
     def __init__(
@@ -60,11 +62,11 @@ class Classifier(nn.Module):
                 network.pooler = None
             self.dropout = nn.Dropout(dropout)
             width = network.config.hidden_size
-            self.head = nn.Linear(1 + 4 * width if apart else width, len(targets.columns))
+            self.head = nn.Linear(N_AGREEING + 4 * width if apart else width, len(targets.columns))
             nn.init.normal_(self.head.weight, std=0.02)
             nn.init.zeros_(self.head.bias)
             if apart:
-                _read_numbers_from_cosine(self.head, targets)
+                _read_numbers_from_agreement(self.head, targets)
 
     @property
     def backbone(self) -> PreTrainedModel:
@@ -90,19 +92,25 @@ class Classifier(nn.Module):
             input_ids, attention_mask = input_ids.flatten(0, 1), attention_mask.flatten(0, 1)
             token_type_ids = None if token_type_ids is None else token_type_ids.flatten(0, 1)
         types = {"token_type_ids": token_type_ids} if self.takes_types else {}
-        output = self.network(input_ids=input_ids, attention_mask=attention_mask, **types)
+        output = self.network(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            output_hidden_states=self.apart or None,
+            **types,
+        )
         if self.head is None:
             logits: Tensor = output.logits
             return logits
-        # In fp32 whatever the encoder computes in: a sum of many tokens needs the digits.
         weights = attention_mask.unsqueeze(-1).float()
-        mean = (output.last_hidden_state.float() * weights).sum(dim=1) / weights.sum(dim=1)
-        features = _compare_means(mean.unflatten(0, (-1, 2))) if self.apart else mean
+        if self.apart:
+            features = _compare(last_and_middle(output), weights)
+        else:  # in fp32: a sum of many tokens needs the digits
+            features = mean_tokens(output.last_hidden_state.float(), weights)
         if self.training:
             features = features.repeat(self.samples, 1)
         dropped = self.dropout(features)
-        if self.apart:  # the cosine is one number and says the most: never dropped
-            dropped = torch.cat([features[:, :1], dropped[:, 1:]], dim=1)
+        if self.apart:  # how both agree are few numbers and say the most: never dropped
+            dropped = torch.cat([features[:, :N_AGREEING], dropped[:, N_AGREEING:]], dim=1)
         logits = self.head(dropped)
         return logits
 
@@ -122,19 +130,71 @@ class Classifier(nn.Module):
         (folder / HEAD_FILE).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def _compare_means(means: Tensor) -> Tensor:
-    """How the two texts of pairs agree `(n_pairs, n_features)`, of means `(n_pairs, 2, width)`.
+def last_and_middle(output: BaseModelOutput) -> tuple[Tensor, Tensor]:
+    """Of the states of all layers those that say most untrained, each in fp32.
 
-    The cosine, and of the means, each of length sqrt(width): both, product and distance.
+    Whatever the encoder computes in: a sum of many tokens needs the digits.
     """
-    width = means.shape[-1]
-    one, two = (nn.functional.normalize(means, dim=-1) * width**0.5).unbind(dim=1)
-    cosine = (one * two).mean(dim=-1, keepdim=True)
-    return torch.cat([cosine, one, two, one * two, (one - two).abs()], dim=-1)
+    layers = output.hidden_states
+    assert output.last_hidden_state is not None
+    assert layers is not None
+    return output.last_hidden_state.float(), layers[len(layers) // 2].float()
 
 
-def _read_numbers_from_cosine(head: nn.Linear, targets: Targets) -> None:
-    """Let the columns of a number be a line over the cosine, from the first step to the last.
+def mean_tokens(states: Tensor, weights: Tensor) -> Tensor:
+    """The mean of each text's tokens `(n_texts, width)`.
+
+    Args:
+        states: `(n_texts, n_tokens, width)`.
+        weights: `(n_texts, n_tokens, 1)`, 1 for a token and 0 for padding.
+    """
+    return (states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+
+
+def agree(one: tuple[Tensor, Tensor], two: tuple[Tensor, Tensor]) -> Tensor:
+    """How the texts of pairs agree in a layer `(n_pairs, 2)`.
+
+    The cosine of their means; and how well their tokens can be aligned: the cosine of each with the
+    one of the other text that is most like it, the mean over both texts (as BERTScore, Zhang et al.
+    2020, arXiv 1904.09675).
+
+    Args:
+        one: states and weights of the first texts, as `mean_tokens` takes them.
+        two: those of the second ones.
+    """
+    cosine = nn.functional.cosine_similarity(mean_tokens(*one), mean_tokens(*two), dim=-1)
+    first, second = (nn.functional.normalize(states, dim=-1) for states, _ in (one, two))
+    likeness = first @ second.transpose(1, 2)
+    are_tokens = one[1] @ two[1].transpose(1, 2)
+    likeness = likeness.masked_fill(are_tokens == 0, -1.0)
+    aligned = [
+        mean_tokens(likeness.amax(dim=side).unsqueeze(-1), weights)
+        for side, weights in ((2, one[1]), (1, two[1]))
+    ]
+    return torch.cat([cosine.unsqueeze(-1), torch.stack(aligned).mean(dim=0)], dim=-1)
+
+
+def _compare(layers: tuple[Tensor, Tensor], weights: Tensor) -> Tensor:
+    """What a head reads of pairs apart `(n_pairs, n_features)`.
+
+    How both agree in each layer; and of the last layer's means, each of length sqrt(width): both,
+    product and distance.
+
+    Args:
+        layers: each `(2 * n_pairs, n_tokens, width)`, both texts of a pair one after the other.
+        weights: `(2 * n_pairs, n_tokens, 1)`.
+    """
+    sides = [[(states[side::2], weights[side::2]) for states in layers] for side in (0, 1)]
+    width = layers[0].shape[-1]
+    one, two = (
+        nn.functional.normalize(mean_tokens(*side[0]), dim=-1) * width**0.5 for side in sides
+    )
+    agreement = [agree(*layer) for layer in zip(*sides, strict=True)]
+    return torch.cat([*agreement, one, two, one * two, (one - two).abs()], dim=-1)
+
+
+def _read_numbers_from_agreement(head: nn.Linear, targets: Targets) -> None:
+    """Let the columns of a number be a line over how both texts agree, from first step to last.
 
     So a model says from the start what the encoder knows of relatedness untrained. The other
     features, of which there are a thousand, would be fitted to the training rows instead.
@@ -144,9 +204,10 @@ def _read_numbers_from_cosine(head: nn.Linear, targets: Targets) -> None:
         for part, columns in targets.pairs:
             if part.kind == "regression":
                 head.weight[columns], learns[columns] = 0.0, 0.0
-                head.weight[columns, 0] = 1.0 if part.is_free else _COSINE_SLOPE
-                head.bias[columns] = 0.0 if part.is_free else -_COSINE_SLOPE / 2
-                learns[columns, 0] = 1.0
+                # The last layer's two, which say the most.
+                head.weight[columns, :2] = 0.5 if part.is_free else _SLOPE / 2
+                head.bias[columns] = 0.0 if part.is_free else -_SLOPE / 2
+                learns[columns, :N_AGREEING] = 1.0
     hook = head.weight.register_hook  # untyped in torch
     hook(lambda slope: slope * learns.to(slope))  # type: ignore[no-untyped-call]
 

@@ -121,7 +121,7 @@ def fit_heads(
     return heads
 
 
-def _compare(features: Array, anchors: NDArray[np.float32]) -> Array:
+def _compare(features: NDArray[Any], anchors: NDArray[np.float32]) -> Array:
     """How like rows are to anchors `(n, n_anchors)`, from 0 to 1: exp(-d2 / (2 n_features))."""
     from sklearn.metrics.pairwise import rbf_kernel
 

@@ -109,7 +109,7 @@ def make_pairs(n: int, seed: int = 0) -> Rows:
 
 
 @pytest.mark.parametrize("bounded", [True, False])
-def test_numbers_of_pairs_apart_begin_with_the_cosine(tiny_bert: Path, bounded: bool) -> None:
+def test_numbers_of_pairs_apart_begin_with_how_both_agree(tiny_bert: Path, bounded: bool) -> None:
     targets = Targets((Target("regression", ("score",), bounded=bounded),))
     torch.manual_seed(0)
     model = load_classifier(recipe(tiny_bert, pairs="apart"), targets).eval()
@@ -117,13 +117,21 @@ def test_numbers_of_pairs_apart_begin_with_the_cosine(tiny_bert: Path, bounded: 
     with torch.no_grad():
         found = targets.to_probs(model(**batch))[:, 0]
         mask = batch["attention_mask"].unsqueeze(-1)
-        means = []
+        sides = []
         for side in (0, 1):
             inputs = {name: cells[:, side] for name, cells in batch.items()}
             states = model.network(**inputs).last_hidden_state
-            means.append((states * mask[:, side]).sum(dim=1) / mask[:, side].sum(dim=1))
-    cosine = torch.cosine_similarity(*means).double()
-    expected = torch.sigmoid(4 * cosine - 2) if bounded else cosine
+            sides.append(
+                [row[held] for row, held in zip(states, mask[:, side, :, 0].bool(), strict=True)]
+            )
+    agreement = []
+    for one, two in zip(*sides, strict=True):
+        cosine = torch.cosine_similarity(one.mean(dim=0), two.mean(dim=0), dim=0)
+        cosines = torch.cosine_similarity(one[:, None], two[None], dim=-1)
+        aligned = (cosines.amax(dim=1).mean() + cosines.amax(dim=0).mean()) / 2
+        agreement.append((cosine + aligned) / 2)
+    found_agreement = torch.stack(agreement).double()
+    expected = torch.sigmoid(4 * found_agreement - 2) if bounded else found_agreement
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
 
 
@@ -143,8 +151,9 @@ def learn_pairs(folder: Path, encoder: Path, pad_id: int = 0, **fields: Any) -> 
     trainer.classifier.save(saved)
     again = load_model(saved)
     assert again.apart
-    # A line over the cosine, which is the first feature: its slope is learnt, and nothing else.
-    assert again.head.weight[0, 1:].count_nonzero() == 0
+    # A line over how both agree, the first features: its slopes are learnt, and nothing else.
+    assert again.head.weight[0, :4].count_nonzero() == 4
+    assert again.head.weight[0, 4:].count_nonzero() == 0
     assert again.head.weight[0, 0] != 4.0
     with torch.no_grad():
         probs = targets.to_probs(again(**pad_batch(valid.tokens, pad_id)))

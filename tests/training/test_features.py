@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics.pairwise import cosine_similarity
 
 from semeval_kit.errors import KitError
 from semeval_kit.run import stages
@@ -105,17 +106,32 @@ def test_an_encoder_whose_files_do_not_fit_is_refused(
         FrozenReader(f"frozen:{folder}", "", 32, None).read(TEXTS)
 
 
-def test_a_pair_adds_cosines_product_and_distance(reader: FrozenReader) -> None:
-    one, two, pair = reader.read([f"{TEXTS[0]}{PAIR}{TEXTS[1]}"] * 3)
+def test_a_pair_adds_how_both_agree_product_and_distance(reader: FrozenReader) -> None:
+    other = f"{TEXTS[1]}{PAIR}{TEXTS[1]}"
+    one, two, same = reader.read([f"{TEXTS[0]}{PAIR}{TEXTS[1]}"] * 2 + [other])
     first, second = reader.read(TEXTS[:2])
-    halves = zip(np.split(first, 2), np.split(second, 2), strict=True)  # last layer, middle layer
-    cosines = [a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in halves]
+    agreement = []
+    layers_of = [_read_layers(reader, text) for text in TEXTS[:2]]
+    for a, b in zip(*layers_of, strict=True):  # last layer, middle layer
+        cosines = cosine_similarity(a, b)
+        agreement.append(cosine_similarity([a.mean(axis=0)], [b.mean(axis=0)])[0, 0])
+        agreement.append((cosines.max(axis=1).mean() + cosines.max(axis=0).mean()) / 2)
     features = [first, second, first * second, np.abs(first - second)]
-    expected = np.concatenate([cosines, *features])
-    for row in (one, two, pair):
-        np.testing.assert_allclose(row, expected, rtol=1e-12)
-    assert Scaled.fit(reader, [f"{TEXTS[0]}{PAIR}{TEXTS[1]}"])[0].n_agreeing == 2
+    expected = np.concatenate([agreement, *features])
+    for row in (one, two):  # whatever is read beside it
+        np.testing.assert_allclose(row, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(same[:4], 1, atol=1e-6)
+    assert Scaled.fit(reader, [f"{TEXTS[0]}{PAIR}{TEXTS[1]}"])[0].n_agreeing == 4
     assert Scaled.fit(reader, TEXTS)[0].n_agreeing == 0
+
+
+def _read_layers(reader: FrozenReader, text: str) -> list[np.ndarray]:
+    """The states of a text's tokens in the last layer and in the middle one."""
+    tokenizer, model = reader.loaded
+    with torch.no_grad():
+        tokens = tokenizer(text, return_tensors="pt")
+        layers = model(**tokens, output_hidden_states=True).hidden_states
+    return [layers[-1][0].numpy(), layers[len(layers) // 2][0].numpy()]
 
 
 def test_scaled_features_have_mean_0_and_deviation_1(reader: FrozenReader) -> None:
