@@ -245,7 +245,10 @@ class FrozenReader:
 
 
 class Scaled:
-    """Features of a reader, each with mean 0 and deviation 1 over the texts that were learnt."""
+    """Features of a reader, each with mean 0 and deviation 1 over the texts that were learnt.
+
+    Of pairs how the two agree has a deviation that makes it count as much as all the rest.
+    """
 
     def __init__(
         self, reader: FrozenReader, mean: Array, scale: Array, n_agreeing: int = 0
@@ -267,6 +270,8 @@ class Scaled:
         spread = values.std(axis=0)
         n_agreeing = N_AGREEING if any(PAIR in text for text in texts) else 0
         scale = np.where(spread > _NO_SPREAD, spread, 1.0)
+        if n_agreeing:
+            scale[:n_agreeing] *= (n_agreeing / (len(scale) - n_agreeing)) ** 0.5
         scaled = cls(reader, values.mean(axis=0), scale, n_agreeing)
         return scaled, (values - scaled.mean) / scaled.scale
 

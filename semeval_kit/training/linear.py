@@ -24,7 +24,7 @@ from semeval_kit.run.directory import Run
 from semeval_kit.task.codec import encode_labels, target_names
 from semeval_kit.training.features import PAIR, Features, FrozenReader, Ngrams, Scaled
 from semeval_kit.training.machine import peak_memory_mb
-from semeval_kit.training.regression import Head, compares, fit_heads, mean_heads
+from semeval_kit.training.regression import Head, fit_heads, mean_heads
 
 Event = dict[str, Any]
 Array = NDArray[np.float64]
@@ -106,8 +106,9 @@ class LinearModel:
             for number, head in enumerate(heads):
                 tensors[f"{language}/coef/{number}"] = head.coef
                 tensors[f"{language}/intercept/{number}"] = head.intercept
-                if head.anchors is not None:  # the same of every head
-                    tensors[f"{language}/anchors"] = head.anchors
+                if head.anchors is not None and head.weights is not None:
+                    tensors[f"{language}/anchors"] = head.anchors  # the same of every head
+                    tensors[f"{language}/weights/{number}"] = head.weights
             words["languages"][language] = {
                 "features": described,
                 "heads": [head.describe() for head in heads],
@@ -145,8 +146,9 @@ class LinearModel:
                     Head(
                         tensors[f"{language}/coef/{number}"],
                         tensors[f"{language}/intercept/{number}"],
-                        anchors=tensors[f"{language}/anchors"] if compares(described) else None,
                         **described,
+                        anchors=tensors.get(f"{language}/anchors"),
+                        weights=tensors.get(f"{language}/weights/{number}"),
                     )
                     for number, described in enumerate(described_part["heads"])
                 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,26 +18,29 @@ _ABSENT = -30.0  # the logit of what no row can be
 _PARTS = 3
 _TOLERANCE = 0.1  # of liblinear; more digits change no decision and take three times as long
 _SEED = 0
-_AGREEMENT = "agreement"
 _MOST_ANCHORS = 4000  # of a kernel: rows that others are compared with
 _MOST_ROWS = 20_000  # that a kernel is fitted on; beyond, a linear head
 _LEAST_CHANCE = 1e-3  # of a label, or a class: a kernel's values may lie beyond 0 and 1
 _GAMMA = 0.5  # of a distance whose mean over the features is 1
+_SHARE = 0.15  # of the inner product of n-grams, against a Gaussian kernel's 1 of like rows
 _JITTER = 1e-4  # beside the 1 of a text with itself, where two anchors are alike
 
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """One map from features to some columns: linear, in the features or in likeness to anchors.
+    """A map from features to some columns: linear in them, or in how like they are to anchors.
+
+    Or in both, which add up.
 
     Attributes:
-        coef: `(n_features, n_columns)`, or `(n_anchors, n_columns)`, float32.
+        coef: `(n_features, n_columns)`, float32.
         intercept: `(n_columns,)`, float32.
         start: the first of its columns among all targets.
         link: "sigmoid", "softmax", "identity", "chance" or "shares".
         name: how it was fitted.
         strength: C of the logistic regressions, alpha of the ridge.
-        anchors: `(n_anchors, n_features)`, float32, of a kernel head, else None.
+        anchors: `(n_anchors, n_compared)`, float32, of the first features; None: it has none.
+        weights: `(n_anchors, n_columns)`, float32, of how like a row is to each.
     """
 
     coef: NDArray[np.float32]
@@ -47,26 +50,18 @@ class Head:
     name: str
     strength: float
     anchors: NDArray[np.float32] | None = None
+    weights: NDArray[np.float32] | None = None
 
     def describe(self) -> dict[str, Any]:
         """All but the weights, as JSON-able values."""
         return {k: getattr(self, k) for k in ("start", "link", "name", "strength")}
 
-    def widen(self, n_features: int) -> Head:
-        """The same head on more features, of which it reads the first ones alone."""
-        more = np.zeros((n_features - len(self.coef), self.coef.shape[1]), dtype=np.float32)
-        return replace(self, coef=np.vstack([self.coef, more]))
-
     def probs(self, features: Any) -> Array:
         """Probabilities `(n, n_columns)` of features `(n, n_features)`."""
-        rows = features if self.anchors is None else _compare(features, self.anchors)
-        logits = rows @ self.coef.astype(np.float64) + self.intercept.astype(np.float64)
-        return _LINKS[self.link](np.asarray(logits))
-
-
-def compares(described: Mapping[str, Any]) -> bool:
-    """Whether what `Head.describe` gave is of a kernel head, which needs anchors."""
-    return str(described["name"]).startswith("kernel")
+        values: Array = np.asarray(features @ self.coef.astype(np.float64)) + self.intercept
+        if self.anchors is not None and self.weights is not None:
+            values = values + _compare(features, self.anchors) @ self.weights.astype(np.float64)
+        return _LINKS[self.link](values)
 
 
 def mean_heads(heads: Sequence[Head], features: Any) -> Array:
@@ -89,9 +84,8 @@ def fit_heads(
 
     Independent targets get two logistic regressions whose probs are averaged: one on the features
     as they are, and one on features scaled by their naive Bayes log-count ratio (Wang & Manning
-    2012). Exclusive ones get one multinomial regression, numbers a ridge. Dense features get a
-    kernel ridge (see `_fit_kernel`), of many rows a linear regression. The number of a pair may be
-    read from no more than how the two texts agree, where that predicts better inside.
+    2012). Exclusive ones get one multinomial regression, numbers a ridge. Dense features, and the
+    numbers of pairs, get a kernel ridge regression, if the rows are not too many: see `_Basis`.
 
     Args:
         features: `(n, n_features)`, sparse or dense.
@@ -104,83 +98,96 @@ def fit_heads(
     parts = _split(groups, seed)
     heads = []
     is_dense = not hasattr(features, "tocsr")
-    basis = _Basis.of(features, seed) if is_dense and len(features) <= _MOST_ROWS else None
-    rows, way = (features, int(is_dense)) if basis is None else (basis.rows, 2)
+    n_compared = features.shape[1] if is_dense else n_agreeing
+    is_small = n_compared > 0 and features.shape[0] <= _MOST_ROWS
+    basis = None
     for kind, columns in kinds:
         gold = targets[:, columns]
-        for name in _FITTED[kind][way]:
-            head, score = _fit_head(name, rows, gold, parts, columns.start)
-            if basis is not None:
-                head = basis.attach(head)
-            if n_agreeing and kind in NUMERIC:
-                agreeing = features[:, :n_agreeing]
-                narrow, narrow_score = _fit_head(_AGREEMENT, agreeing, gold, parts, columns.start)
-                if narrow_score >= score:
-                    head = narrow.widen(features.shape[1])
-            heads.append(head)
+        fitted = _FITTED[kind]
+        if is_small and (is_dense or kind in NUMERIC):
+            basis = basis or _Basis.of(features, n_compared, seed)
+            head = _fit_head(fitted.by_kernel, basis.rows, gold, parts, columns.start)
+            heads.append(basis.attach(head))
+            continue
+        for name in fitted.dense if is_dense else fitted.sparse:
+            heads.append(_fit_head(name, features, gold, parts, columns.start))
     return heads
 
 
-def _compare(features: NDArray[Any], anchors: NDArray[np.float32]) -> Array:
-    """How like rows are to anchors `(n, n_anchors)`, from 0 to 1: exp(-d2 / (2 n_features))."""
+def _compare(features: Any, anchors: NDArray[np.float32]) -> Array:
+    """How like rows are to anchors in the first features `(n, n_anchors)`, from 0 to 1."""
     from sklearn.metrics.pairwise import rbf_kernel
 
-    both = np.asarray(features, dtype=np.float64), anchors.astype(np.float64)
-    return np.asarray(rbf_kernel(*both, gamma=_GAMMA / anchors.shape[1]))
+    compared = features[:, : anchors.shape[1]]
+    if hasattr(compared, "toarray"):
+        compared = compared.toarray()
+    gamma = _GAMMA / anchors.shape[1]
+    return np.asarray(rbf_kernel(compared, anchors.astype(np.float64), gamma=gamma))
 
 
 @dataclass(frozen=True, eq=False)
 class _Basis:
     """Rows as a kernel sees them: their inner products are how like the rows are.
 
+    The kernel is Gaussian in the features that are compared; the others, which are n-grams, add
+    their inner product. Anchors are all rows, or a draw of many (Williams & Seeger 2001).
+
     Attributes:
         rows: `(n, n_anchors)`.
-        anchors: `(n_anchors, n_features)`.
+        anchors: `(n_anchors, n_compared)`.
+        others: `(n_anchors, n_features)`, what the anchors have in the features that add up.
         lower: the triangle that leads from likeness to `rows`.
     """
 
     rows: Array
     anchors: NDArray[np.float32]
+    others: Any
     lower: Array
 
     @classmethod
-    def of(cls, features: Array, seed: int) -> _Basis:
-        """Take all rows as anchors, or of many a draw (Williams & Seeger 2001)."""
+    def of(cls, features: Any, n_compared: int, seed: int) -> _Basis:
+        """Learn what is like what, in the first `n_compared` features and in the others."""
+        from scipy import sparse
         from scipy.linalg import cholesky, solve_triangular
 
-        order = np.random.default_rng([seed, _MOST_ANCHORS]).permutation(len(features))
-        anchors = features[np.sort(order[:_MOST_ANCHORS])].astype(np.float32)
-        likeness = _compare(anchors, anchors)
-        likeness[np.diag_indices_from(likeness)] += _JITTER
-        lower = cholesky(likeness, lower=True)
-        rows = solve_triangular(lower, _compare(features, anchors).T, lower=True).T
-        return cls(rows, anchors, lower)
+        n_rows, n_features = features.shape
+        order = np.random.default_rng([seed, _MOST_ANCHORS]).permutation(n_rows)
+        drawn = np.sort(order[:_MOST_ANCHORS])
+        adds_up = sparse.diags((np.arange(n_features) >= n_compared).astype(float))
+        others = features[drawn] @ adds_up
+        compared = features[drawn][:, :n_compared]
+        anchors = np.asarray(compared.toarray() if hasattr(compared, "toarray") else compared)
+        anchors = anchors.astype(np.float32)
+        likeness = _compare(features, anchors)
+        if n_compared < n_features:
+            likeness += _SHARE * (features @ others.T).toarray()
+        among = likeness[drawn]
+        among[np.diag_indices_from(among)] += _JITTER
+        lower = cholesky(among, lower=True)
+        return cls(solve_triangular(lower, likeness.T, lower=True).T, anchors, others, lower)
 
     def attach(self, head: Head) -> Head:
-        """A head on `rows` as one on how like rows are to the anchors."""
+        """A head on `rows` as one on features."""
         from scipy.linalg import solve_triangular
 
-        coef = solve_triangular(self.lower, head.coef, lower=True, trans="T")
-        return replace(head, coef=coef.astype(np.float32), anchors=self.anchors)
+        weights = solve_triangular(self.lower, head.coef, lower=True, trans="T")
+        coef = np.asarray(_SHARE * (self.others.T @ weights))
+        fp32 = coef.astype(np.float32), weights.astype(np.float32)
+        return replace(head, coef=fp32[0], weights=fp32[1], anchors=self.anchors)
 
 
-def _fit_head(
-    name: str, features: Any, targets: Array, parts: NDArray[Any], start: int
-) -> tuple[Head, float]:
-    """A head, and how well its like predicted held-out parts."""
+def _fit_head(name: str, features: Any, targets: Array, parts: NDArray[Any], start: int) -> Head:
     method = _METHODS[name]
-    strength, score = _choose_strength(method, features, targets, parts)
+    strength = _choose_strength(method, features, targets, parts)
     coef, intercept = method.fit(features, targets, strength)
     fp32 = coef.astype(np.float32), intercept.astype(np.float32)
-    return Head(*fp32, start, method.link, name, strength), score
+    return Head(*fp32, start, method.link, name, strength)
 
 
-def _choose_strength(
-    method: _Method, features: Any, targets: Array, parts: NDArray[Any]
-) -> tuple[float, float]:
-    """The strength whose predictions of held-out parts are best, the first of equals; its score."""
+def _choose_strength(method: _Method, features: Any, targets: Array, parts: NDArray[Any]) -> float:
+    """The strength whose predictions of held-out parts are best, the first of equals."""
     if len(np.unique(parts)) < _PARTS:
-        return method.strengths[len(method.strengths) // 2], 0.0
+        return method.strengths[len(method.strengths) // 2]
     scores = []
     for strength in method.strengths:
         predicted = np.zeros(targets.shape)
@@ -191,8 +198,7 @@ def _choose_strength(
                 np.asarray(features[outside] @ coef) + intercept
             )
         scores.append(method.judge(predicted, targets))
-    best = int(np.argmax(scores))
-    return method.strengths[best], scores[best]
+    return method.strengths[int(np.argmax(scores))]
 
 
 def _split(groups: Sequence[Hashable], seed: int) -> NDArray[np.int64]:
@@ -395,7 +401,6 @@ _METHODS = {
     "bayes": _Method(_fit_bayes, _judge_ranking, "sigmoid", (10.0, 30.0, 100.0)),
     "multinomial": _Method(_fit_multinomial, _judge_likelihood, "softmax", (1.0, 4.0, 16.0)),
     "ridge": _Method(_fit_ridge, _judge_distance, "identity", (0.3, 1.0, 3.0)),
-    _AGREEMENT: _Method(_fit_ridge, _judge_distance, "identity", (1.0, 10.0, 100.0)),
     "dense": _Method(_fit_binary, _judge_ranking, "sigmoid", _DENSE),
     "dense multinomial": _Method(_fit_multinomial, _judge_likelihood, "softmax", _DENSE),
     "dense ridge": _Method(_fit_ridge, _judge_distance, "identity", (100.0, 1000.0, 10000.0)),
@@ -403,12 +408,22 @@ _METHODS = {
     "kernel shares": _Method(_fit_kernel, _judge_likelihood, "shares", _ALPHAS),
     "kernel numbers": _Method(_fit_kernel, _judge_distance, "identity", _ALPHAS),
 }
-# How the targets of a kind are fitted on sparse features, on dense ones of many rows, and on those
-# of no more than a kernel takes: by the mean of these.
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """How the targets of a kind are fitted: by the mean of the methods, or by one with a kernel."""
+
+    sparse: tuple[str, ...]
+    dense: tuple[str, ...]
+    by_kernel: str
+
+
+_BINARY = _Fitted(("logistic", "bayes"), ("dense",), "kernel")
 _FITTED = {
-    "multilabel": (("logistic", "bayes"), ("dense",), ("kernel",)),
-    "intensity": (("logistic", "bayes"), ("dense",), ("kernel",)),
-    "singlelabel": (("multinomial",), ("dense multinomial",), ("kernel shares",)),
-    "regression": (("ridge",), ("dense ridge",), ("kernel numbers",)),
-    "distribution": (("ridge",), ("dense ridge",), ("kernel shares",)),
+    "multilabel": _BINARY,
+    "intensity": _BINARY,
+    "singlelabel": _Fitted(("multinomial",), ("dense multinomial",), "kernel shares"),
+    "regression": _Fitted(("ridge",), ("dense ridge",), "kernel numbers"),
+    "distribution": _Fitted(("ridge",), ("dense ridge",), "kernel shares"),
 }

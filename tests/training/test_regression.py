@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 from scipy import sparse
@@ -90,21 +88,25 @@ def test_numbers_are_kept_within_their_range() -> None:
     assert np.corrcoef(probs[:, 0], targets[:, 0])[0, 1] > 0.98
 
 
-@pytest.mark.parametrize("pack", [np.asarray, sparse.csr_matrix])
-def test_a_number_that_agreement_tells_is_read_from_it_alone(pack: Any) -> None:
+def test_a_number_of_pairs_is_read_from_how_both_agree_and_from_the_rest() -> None:
     generator = np.random.default_rng(5)
-    features = generator.normal(size=(90, 200))
-    told = np.clip(0.5 + features[:, :1] / 6, 0, 1)
-    (head,) = fit_heads(pack(features), told, [("regression", slice(0, 1))], range(90), 0, 2)
-    assert head.name == "agreement"
-    assert head.coef.shape == (200, 1)
-    assert not head.coef[2:].any()
-    assert np.corrcoef(mean_heads([head], features)[:, 0], told[:, 0])[0, 1] > 0.98
-    # where the other features say it, they are read
-    other = np.clip(0.5 + features[:, 5:25].sum(axis=1, keepdims=True) / 20, 0, 1)
-    (head,) = fit_heads(pack(features), other, [("regression", slice(0, 1))], range(90), 0, 2)
-    assert head.name != "agreement"
-    assert head.coef[5:25].all()
+    agreement = generator.normal(size=(300, 2))
+    terms = (generator.random((300, 30)) < 0.2).astype(float)
+    told = np.clip(0.5 + np.sin(agreement[:, 0]) / 4 + terms[:, 3] / 4, 0, 1)[:, None]
+    features = sparse.csr_matrix(np.hstack([agreement, terms]))
+    (head,) = fit_heads(features[:200], told[:200], [("regression", slice(0, 1))], range(200), 0, 2)
+    assert head.name == "kernel numbers"
+    assert head.anchors is not None
+    assert head.anchors.shape == (200, 2)
+    assert head.coef.shape == (32, 1)
+    assert not head.coef[:2].any()  # they are compared
+    assert np.abs(head.coef[2:]).argmax() == 3
+    found = mean_heads([head], features[200:])
+    assert np.corrcoef(found[:, 0], told[200:, 0])[0, 1] > 0.95
+    # other kinds read n-grams as they do without pairs
+    labels = (told > 0.5).astype(float)
+    heads = fit_heads(features, labels, [("multilabel", slice(0, 1))], range(300), 0, 2)
+    assert [head.name for head in heads] == ["logistic", "bayes"]
 
 
 def test_copies_of_a_text_are_on_one_side_when_the_strength_is_chosen() -> None:
@@ -167,7 +169,8 @@ def test_beyond_what_a_kernel_takes_a_line_is_fitted(monkeypatch: pytest.MonkeyP
     kinds = [("multilabel", slice(0, 1))]
     monkeypatch.setattr(regression, "_MOST_ANCHORS", 50)
     (few,) = fit_heads(features, targets, kinds, range(120), 0)
-    assert few.coef.shape == (50, 1)
+    assert few.weights is not None
+    assert few.weights.shape == (50, 1)
     assert ((mean_heads([few], features) >= 0.5) == (targets == 1)).mean() > 0.9
     monkeypatch.setattr(regression, "_MOST_ROWS", 100)
     (line,) = fit_heads(features, targets, kinds, range(120), 0)
