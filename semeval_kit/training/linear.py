@@ -50,7 +50,7 @@ class LinearModel:
     @property
     def n_weights(self) -> int:
         """Weights of all models."""
-        return sum(head.coef.size for _, heads in self._parts.values() for head in heads)
+        return sum(head.n_weights for _, heads in self._parts.values() for head in heads)
 
     def probs(
         self,

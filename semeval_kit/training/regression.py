@@ -56,6 +56,13 @@ class Head:
         """All but the weights, as JSON-able values."""
         return {k: getattr(self, k) for k in ("start", "link", "name", "strength")}
 
+    @property
+    def n_weights(self) -> int:
+        """How many numbers it is made of, but for intercepts."""
+        return self.coef.size + sum(
+            part.size for part in (self.anchors, self.weights) if part is not None
+        )
+
     def probs(self, features: Any) -> Array:
         """Probabilities `(n, n_columns)` of features `(n, n_features)`."""
         values: Array = np.asarray(features @ self.coef.astype(np.float64)) + self.intercept

@@ -19,6 +19,7 @@ from semeval_kit.run.directory import Run, read_probs
 from semeval_kit.run.stages import Engine
 from semeval_kit.training import linear
 from semeval_kit.training.features import PAIR, Ngrams
+from semeval_kit.training.regression import fit_heads
 
 ENGINE = Engine(jobs=1, threads=1)
 TEXTS = ["Caf\u00e9 now!", "cafe NOW", "caf\u00e9 later", "Cafe\u0301 later \U0001f600"]
@@ -184,3 +185,20 @@ def test_texts_without_a_term_have_no_features() -> None:
     features, matrix = Ngrams.fit(["", " "])
     assert matrix.shape == (2, 0)
     assert features.transform(["word"]).shape == (1, 0)
+
+
+def test_a_kernel_over_pairs_comes_back_as_it_was_saved(tmp_path: Path) -> None:
+    draw = np.random.default_rng(3)
+    words = ["wondi", "bara", "mourno", "kira", "dora", "tesk", "olmi"]
+    halves = [[" ".join(draw.choice(words, 4)) for _ in range(2)] for _ in range(60)]
+    told = np.array([[len({*a.split()} & {*b.split()}) / 4] for a, b in halves])
+    texts = [PAIR.join(pair) for pair in halves]
+    features, matrix = Ngrams.fit(texts)
+    kinds = [("regression", slice(0, 1))]
+    heads = fit_heads(matrix, told, kinds, range(60), 0, features.n_agreeing)
+    model = linear.LinearModel(["score"], {linear.JOINT: (features, heads)})
+    model.save(tmp_path / "model")
+    again = linear.LinearModel.load(tmp_path / "model")
+    np.testing.assert_array_equal(again.probs(texts), model.probs(texts))
+    assert np.corrcoef(model.probs(texts)[:, 0], told[:, 0])[0, 1] > 0.9
+    assert model.n_weights > matrix.shape[1] + 60
