@@ -22,6 +22,7 @@ _MOST_ANCHORS = 4000  # of a kernel: rows that others are compared with
 _MOST_ROWS = 20_000  # that a kernel is fitted on; beyond, a linear head
 _LEAST_CHANCE = 1e-3  # of a label, or a class: a kernel's values may lie beyond 0 and 1
 _GAMMA = 0.5  # of a distance whose mean over the features is 1
+_AT_ONCE = 10_000  # rows that are compared with all anchors
 _SHARE = 0.15  # of the inner product of n-grams, against a Gaussian kernel's 1 of like rows
 _JITTER = 1e-4  # beside the 1 of a text with itself, where two anchors are alike
 
@@ -67,7 +68,10 @@ class Head:
         """Probabilities `(n, n_columns)` of features `(n, n_features)`."""
         values: Array = np.asarray(features @ self.coef.astype(np.float64)) + self.intercept
         if self.anchors is not None and self.weights is not None:
-            values = values + _compare(features, self.anchors) @ self.weights.astype(np.float64)
+            for start in range(0, len(values), _AT_ONCE):
+                rows = slice(start, start + _AT_ONCE)
+                likeness = _compare(features[rows], self.anchors)
+                values[rows] += likeness @ self.weights.astype(np.float64)
         return _LINKS[self.link](values)
 
 
