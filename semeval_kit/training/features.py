@@ -27,7 +27,7 @@ from semeval_kit.run.directory import Run
 Array = NDArray[np.float64]
 PAIR = "\u241f"  # between a text and its pair, in what is kept
 _BATCH = 64
-N_AGREEING = 4  # of a pair, see `training.head.agree`: in the last layer and in the middle one
+N_AGREEING = 4  # numbers, see `training.head.agree`: two in the last layer, two in the middle one
 _WAIT_SECONDS = 24 * 3600.0
 _REMEDY = "Remove the folder and run the same command again: it is computed anew."
 

@@ -16,13 +16,13 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from semeval_kit.training.batches import NO_BLOCKS
+from semeval_kit.training.features import N_AGREEING
 from semeval_kit.training.targets import PLAIN, LossOptions, Targets
 
 Array = NDArray[np.float64]
 HEAD_FILE, HEAD_WEIGHTS = "head.json", "head.safetensors"
 # Of the logit over how two texts agree: 0 to 1 become shares of 0.1 to 0.9.
 _SLOPE = 4.0
-N_AGREEING = 4  # numbers that say how two texts agree: see `agree`, in two layers
 
 
 class Classifier(nn.Module):
