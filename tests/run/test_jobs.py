@@ -293,7 +293,8 @@ def test_a_lease_of_another_machine_is_honoured_until_it_is_stale(
         while not ended.wait(0.05):
             os.utime(path)
 
-    threading.Thread(target=beat, daemon=True).start()
+    beating = threading.Thread(target=beat, daemon=True)
+    beating.start()
     with (
         pytest.raises(BusyError, match="process 12 of node-7 is at work here"),
         lease.hold_lease(prepared.state_file(0)),
@@ -301,6 +302,7 @@ def test_a_lease_of_another_machine_is_honoured_until_it_is_stale(
         pass
     assert "stop it there" in call("stop", prepared.path).output
     ended.set()
+    beating.join()  # or it might beat once more
     monkeypatch.setattr(lease, "_STALE_SECONDS", 0.5)
     with lease.hold_lease(prepared.state_file(0)):  # which waits for half a second
         assert lease.read_lease(prepared.state_file(0))["pid"] == os.getpid()
