@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ _MOST_ROWS = 20_000  # that a kernel is fitted on; beyond, a linear head
 _LEAST_CHANCE = 1e-3  # of a label, or a class: a kernel's values may lie beyond 0 and 1
 _GAMMA = 0.5  # of a distance whose mean over the features is 1
 _AT_ONCE = 10_000  # rows that are compared with all anchors
-_SHARE = 0.15  # of the inner product of n-grams, against a Gaussian kernel's 1 of like rows
+_NGRAM_WEIGHT = 0.15  # of their inner product, against the 1 of a Gaussian kernel for like rows
 _JITTER = 1e-4  # beside the 1 of a text with itself, where two anchors are alike
 
 
@@ -119,21 +120,25 @@ def fit_heads(
             basis = basis or _Basis.of(features, n_compared, seed)
             head = _fit_head(fitted.by_kernel, basis.rows, gold, parts, columns.start)
             heads.append(basis.attach(head))
-            continue
-        for name in fitted.dense if is_dense else fitted.sparse:
-            heads.append(_fit_head(name, features, gold, parts, columns.start))
+        else:
+            for name in fitted.dense if is_dense else fitted.sparse:
+                heads.append(_fit_head(name, features, gold, parts, columns.start))
     return heads
+
+
+def _take_first(features: Any, n_compared: int) -> Array:
+    """The first features of rows, dense."""
+    first = features[:, :n_compared]
+    return np.asarray(first.toarray() if hasattr(first, "toarray") else first)
 
 
 def _compare(features: Any, anchors: NDArray[np.float32]) -> Array:
     """How like rows are to anchors in the first features `(n, n_anchors)`, from 0 to 1."""
     from sklearn.metrics.pairwise import rbf_kernel
 
-    compared = features[:, : anchors.shape[1]]
-    if hasattr(compared, "toarray"):
-        compared = compared.toarray()
-    gamma = _GAMMA / anchors.shape[1]
-    return np.asarray(rbf_kernel(compared, anchors.astype(np.float64), gamma=gamma))
+    n_compared = anchors.shape[1]
+    both = _take_first(features, n_compared), anchors.astype(np.float64)
+    return np.asarray(rbf_kernel(*both, gamma=_GAMMA / n_compared))
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,12 +171,10 @@ class _Basis:
         drawn = np.sort(order[:_MOST_ANCHORS])
         adds_up = sparse.diags((np.arange(n_features) >= n_compared).astype(float))
         others = features[drawn] @ adds_up
-        compared = features[drawn][:, :n_compared]
-        anchors = np.asarray(compared.toarray() if hasattr(compared, "toarray") else compared)
-        anchors = anchors.astype(np.float32)
+        anchors = _take_first(features[drawn], n_compared).astype(np.float32)
         likeness = _compare(features, anchors)
         if n_compared < n_features:
-            likeness += _SHARE * (features @ others.T).toarray()
+            likeness += _NGRAM_WEIGHT * (features @ others.T).toarray()
         among = likeness[drawn]
         among[np.diag_indices_from(among)] += _JITTER
         lower = cholesky(among, lower=True)
@@ -182,7 +185,7 @@ class _Basis:
         from scipy.linalg import solve_triangular
 
         weights = solve_triangular(self.lower, head.coef, lower=True, trans="T")
-        coef = np.asarray(_SHARE * (self.others.T @ weights))
+        coef = np.asarray(_NGRAM_WEIGHT * (self.others.T @ weights))
         fp32 = coef.astype(np.float32), weights.astype(np.float32)
         return replace(head, coef=fp32[0], weights=fp32[1], anchors=self.anchors)
 
@@ -316,31 +319,18 @@ def _fit_multinomial(features: Any, targets: Array, strength: float) -> tuple[Ar
     return coef, intercept
 
 
-def _fit_ridge(features: Any, targets: Array, strength: float) -> tuple[Array, Array]:
+def _fit_ridge(
+    features: Any, targets: Array, strength: float, solver: str = "lsqr"
+) -> tuple[Array, Array]:
+    """Ridge, the columns that are annotated in the same rows at once."""
     coef = np.zeros((features.shape[1], targets.shape[1]))
-    intercept = np.zeros(targets.shape[1])
-    for column, truth in enumerate(targets.T):
-        annotated = np.flatnonzero(~np.isnan(truth))
-        if len(annotated):
-            model = Ridge(alpha=strength, solver="lsqr", tol=1e-4)
-            model.fit(features[annotated], truth[annotated])
-            coef[:, column], intercept[column] = model.coef_, model.intercept_
-    return coef, intercept
-
-
-def _fit_kernel(rows: Array, targets: Array, strength: float) -> tuple[Array, Array]:
-    """Ridge on rows as a kernel sees them (kernel ridge regression), columns of like rows at once.
-
-    Of labels it gives the share of positives among like rows, so it needs no link.
-    """
-    coef = np.zeros((rows.shape[1], targets.shape[1]))
     intercept = np.zeros(targets.shape[1])
     annotated = ~np.isnan(targets)
     for pattern in np.unique(annotated, axis=1).T:
         columns = np.flatnonzero((annotated == pattern[:, None]).all(axis=0))
         if pattern.any():
-            model = Ridge(alpha=strength, solver="cholesky")
-            model.fit(rows[pattern], targets[pattern][:, columns])
+            model = Ridge(alpha=strength, solver=solver, tol=1e-4)
+            model.fit(features[pattern], targets[pattern][:, columns])
             coef[:, columns] = model.coef_.reshape(len(columns), -1).T
             intercept[columns] = model.intercept_
     return coef, intercept
@@ -405,6 +395,7 @@ _LINKS: dict[str, Callable[[Array], Array]] = {
     "chance": _chance,
     "shares": _share,
 }
+_fit_exact_ridge = partial(_fit_ridge, solver="cholesky")
 _ALPHAS = (0.5, 1.5, 5.0)
 _DENSE = (0.0003, 0.001, 0.003, 0.01, 0.03)
 _METHODS = {
@@ -415,9 +406,10 @@ _METHODS = {
     "dense": _Method(_fit_binary, _judge_ranking, "sigmoid", _DENSE),
     "dense multinomial": _Method(_fit_multinomial, _judge_likelihood, "softmax", _DENSE),
     "dense ridge": _Method(_fit_ridge, _judge_distance, "identity", (100.0, 1000.0, 10000.0)),
-    "kernel": _Method(_fit_kernel, _judge_ranking, "chance", _ALPHAS),
-    "kernel shares": _Method(_fit_kernel, _judge_likelihood, "shares", _ALPHAS),
-    "kernel numbers": _Method(_fit_kernel, _judge_distance, "identity", _ALPHAS),
+    # Of rows as a kernel sees them; of labels that gives the share of positives among like rows.
+    "kernel": _Method(_fit_exact_ridge, _judge_ranking, "chance", _ALPHAS),
+    "kernel shares": _Method(_fit_exact_ridge, _judge_likelihood, "shares", _ALPHAS),
+    "kernel numbers": _Method(_fit_exact_ridge, _judge_distance, "identity", _ALPHAS),
 }
 
 

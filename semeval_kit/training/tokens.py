@@ -125,6 +125,11 @@ class Tokens:
         return Ragged(np.zeros_like(self.ids.values), self.ids.ends)
 
 
+def limit_tokens(tokenizer: Any, max_length: int) -> int:
+    """Tokens of a row at most: an encoder may read less than a recipe asks for."""
+    return min(max_length, int(tokenizer.model_max_length))
+
+
 def encode_texts(
     tokenizer: Any,
     texts: Sequence[str],
@@ -147,7 +152,7 @@ def encode_texts(
         apart: whether both texts of a pair are encoded on their own, each of `max_length` tokens;
             the context is then read beside the first.
     """
-    limit = min(max_length, int(tokenizer.model_max_length))
+    limit = limit_tokens(tokenizer, max_length)
     parts = []
     for start in range(0, len(texts), _CHUNK):
         one, two, beside = (rows[start : start + _CHUNK] for rows in (texts, pairs, contexts))
@@ -188,7 +193,7 @@ def count_cut_rows(
     tokenizer: Any, examples: Examples, max_length: int, *, apart: bool = False
 ) -> CutRows:
     """Count what is cut from rows by `encode_texts`, which says what the options mean."""
-    limit = min(max_length, int(tokenizer.model_max_length))
+    limit = limit_tokens(tokenizer, max_length)
     together = () if apart else examples.pairs
     special = tokenizer.num_special_tokens_to_add(pair=bool(together or examples.contexts))
     parts = [_count(tokenizer, texts) for texts in (examples.texts, together) if texts]

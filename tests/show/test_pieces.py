@@ -103,6 +103,7 @@ def make_wordpiece() -> PreTrainedTokenizerFast:
 class SlowTokenizer:
     """Tells no offsets, as tokenizers written in Python do."""
 
+    model_max_length = 512
     is_fast = False
 
     def __init__(self) -> None:

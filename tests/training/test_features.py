@@ -125,6 +125,16 @@ def test_a_pair_adds_how_both_agree_product_and_distance(reader: FrozenReader) -
     assert Scaled.fit(reader, TEXTS)[0].n_agreeing == 0
 
 
+def test_how_a_pair_agrees_counts_as_much_as_all_the_rest(reader: FrozenReader) -> None:
+    pairs = [PAIR.join(pair) for pair in zip(TEXTS, TEXTS[1:] + TEXTS[:1], strict=True)]
+    _, matrix = Scaled.fit(reader, pairs)
+    spread = matrix.std(axis=0)
+    rest = matrix.shape[1] - 4
+    np.testing.assert_allclose(spread[:4], (rest / 4) ** 0.5, rtol=1e-6)
+    assert (spread[:4] ** 2).sum() == pytest.approx(rest)
+    assert spread[4:].max() == pytest.approx(1)
+
+
 def _read_layers(reader: FrozenReader, text: str) -> list[np.ndarray]:
     """The states of a text's tokens in the last layer and in the middle one."""
     tokenizer, model = reader.loaded

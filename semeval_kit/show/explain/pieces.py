@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from semeval_kit.decision.oof import FloatArray, IntArray
+from semeval_kit.training.tokens import limit_tokens
 
 Span = tuple[int, int]
 # Of one forward pass: rows, and tokens of all rows.
@@ -66,8 +67,7 @@ def cut_pieces(tokenizer: Any, text: str, max_length: int) -> Pieces:
     Tokens that share a character (the bytes of an emoji) or that stand for none (a lone word-start
     mark) make one piece with their neighbour, so a piece is never empty.
     """
-    # As in `encode_texts`: an encoder may read less than the recipe asks for.
-    max_length = min(max_length, int(getattr(tokenizer, "model_max_length", max_length)))
+    max_length = limit_tokens(tokenizer, max_length)
     fast = bool(getattr(tokenizer, "is_fast", False))
     coded = tokenizer(
         text,
