@@ -10,19 +10,18 @@ import numpy as np
 
 from semeval_kit.data.texts import whole_texts
 from semeval_kit.decision.oof import OofRows
-from semeval_kit.decision.rule import decode_probs
 from semeval_kit.decision.targets import answers_of_probs
-from semeval_kit.decision.tuning import untuned_rule
+from semeval_kit.decision.verdict import measure_cells
 from semeval_kit.errors import KitError
 from semeval_kit.plurals import count_noun
 from semeval_kit.run.directory import Run
 from semeval_kit.show.answers import Answers, read_rule
 from semeval_kit.show.figures.data import count_tokens
 from semeval_kit.show.results import RunResults, find_history_metric
-from semeval_kit.show.scores import LabelResult, score_answers
+from semeval_kit.show.scores import LabelResult
 from semeval_kit.show.wording import name_encoder, name_measure
 from semeval_kit.task.codec import encode_labels
-from semeval_kit.task.metric_facts import METRIC_FACTS, is_low
+from semeval_kit.task.metric_facts import METRIC_FACTS, NUMERIC, is_low
 from semeval_kit.task.task import Task, list_tasks
 
 N_SHOWN = 3
@@ -254,11 +253,28 @@ def _cure_label(run: Run, results: RunResults, weakest: LabelResult) -> tuple[st
         cure = f"{look}an encoder that is fine-tuned reads more of them, and can be blended."
         trained = _write_run(run, "encoder", "--model embedded")
         return cure, (trained, _write_blend(run, f"{run.name}-encoder", "with-encoder"))
-    other = "tfidf" if results.member == "encoder" else "frozen:embedded"
+    there = _list_encoders(run, results)
+    lacking = [one for one in ("tfidf", "frozen:embedded", "embedded") if one not in there]
+    if not lacking:
+        return "Its worst rows stand under Mistakes.", ()
+    other = lacking[0]
     cure = f"{look}a member that errs elsewhere ({other}) can be blended."
-    name = other.partition(":")[0]
+    name = {"embedded": "encoder"}.get(other, other.partition(":")[0])
     trained = _write_run(run, name, f"--model {other}")
     return cure, (trained, _write_blend(run, f"{run.name}-{name}", f"with-{name}"))
+
+
+def _list_encoders(run: Run, results: RunResults) -> set[str]:
+    """What the run is made of: its encoder, or those of a blend's members where they still lie."""
+    if results.member != "blend":
+        return {results.encoder}
+    encoders = set()
+    for place in results.weights.get("places", {}).values():
+        try:
+            encoders.add(str(Run(run.path / place).recipe["encoder"]))
+        except KitError:  # not there, or damaged: `predict` says so
+            continue
+    return encoders
 
 
 def _write_blend(run: Run, other: str, name: str) -> str:
@@ -287,14 +303,17 @@ def _describe_confusion(task: Task, oof: Answers, weakest: LabelResult) -> str:
 
 
 def _judge_members(run: Run, results: RunResults, oof: Answers) -> Iterator[Finding]:
-    """Another run on the same rows whose mean with this one scores higher, untuned."""
-    task, sign = results.task, -1 if results.low_is_better else 1
-    score = _score_untuned(task, oof)
+    """Another run on the same rows whose mean with this one ranks them better.
+
+    Ranks are what a blend's weights are chosen by: thresholds are tuned on its mean afterwards, and
+    0.5 says little of members whose chances lean to one side.
+    """
+    own = _measure_ranks(results.task, oof)
     names = oof.probs.target_names
     best_gain, best = _LEAST_GAIN, None
     blended = set(results.weights.get("names", ()))
     for sibling in _find_siblings(run):
-        if sibling.name in blended:
+        if sibling.name in blended or sibling.settings.get("member") == "blend":
             continue
         try:
             probs = sibling.read_oof()
@@ -305,14 +324,15 @@ def _judge_members(run: Run, results: RunResults, oof: Answers) -> Iterator[Find
             continue
         values = probs.order(oof.keys).values[:, columns]
         mean = replace(oof.probs, values=(oof.probs.values + values) / 2)
-        gain = sign * (_score_untuned(task, replace(oof, probs=mean)) - score)
+        gain = _measure_ranks(results.task, replace(oof, probs=mean)) - own
         if gain > best_gain:
             best_gain, best = gain, sibling
     if best is not None:
         yield Finding(
             "Another member",
-            f"The mean of its {results.wording.outputs} with those of {best.name} scores "
-            f"{score + sign * best_gain:.4f} {results.wording.untuned} instead of {score:.4f}.",
+            f"The mean of its {results.wording.outputs} with those of {best.name} ranks the rows "
+            f"better: {_name_ranks(results.task)} {own + best_gain:.4f} out of fold instead of "
+            f"{own:.4f}.",
             (_write_blend(run, best.name, "blend"),),
         )
         return
@@ -336,15 +356,18 @@ def _judge_members(run: Run, results: RunResults, oof: Answers) -> Iterator[Find
         )
 
 
-def _score_untuned(task: Task, oof: Answers) -> float:
+def _measure_ranks(task: Task, oof: Answers) -> float:
+    """How well the rows are ranked, the mean over targets and languages."""
     probs = oof.probs
     values = answers_of_probs(task.targets[0], probs.values)
     targets = encode_labels(task, oof.gold)
     rows = OofRows.of(values, targets, probs.languages, probs.target_names)
-    rule = untuned_rule(rows, task.kind)
-    half = decode_probs(task.kind, values, rule, list(probs.languages), task.max_intensity)
-    answers = replace(oof, half=half)
-    return score_answers(task, answers, "half", n_resamples=0, by_label=False).score
+    cells = measure_cells(rows, task.kind in NUMERIC)
+    return float(np.nanmean(cells)) if np.isfinite(cells).any() else 0.0
+
+
+def _name_ranks(task: Task) -> str:
+    return "mean correlation" if task.kind in NUMERIC else "mean average precision"
 
 
 def _find_siblings(run: Run) -> list[Run]:

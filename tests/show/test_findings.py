@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import numpy as np
 import pytest
+from sklearn.metrics import average_precision_score
 
 from semeval_kit.decision.oof import OofAnswers, write_oof_answers
 from semeval_kit.files import write_kept
@@ -71,19 +73,49 @@ def test_a_run_beside_it_that_would_help_is_named_with_both_scores(make_run, run
     assert command == "semeval-kit blend submissions/mine submissions/other --to mine-blend"
     own, theirs = read_answers(run, "oof"), read_answers(other, "oof")
     mean = (own.probs.values + theirs.probs.values) / 2
-    together = np.mean(
-        [
-            2
-            * ((mean[:, j] >= 0.5) & (own.gold[:, j] == 1)).sum()
-            / ((mean[:, j] >= 0.5).sum() + (own.gold[:, j] == 1).sum())
-            for j in range(5)
-        ]
+    together, alone = (
+        np.mean([average_precision_score(own.gold[:, j], probs[:, j]) for j in range(5)])
+        for probs in (mean, own.probs.values)
     )
-    alone = json.loads(run.estimate_file.read_text(encoding="utf-8"))["at_half"]["score"]
+    assert together > alone + 0.002
     assert sentence == (
-        f"The mean of its probabilities with those of other scores {together:.4f} at 0.5 instead "
-        f"of {alone:.4f}."
+        "The mean of its probabilities with those of other ranks the rows better: mean average "
+        f"precision {together:.4f} out of fold instead of {alone:.4f}."
     )
+
+
+def test_a_blend_beside_a_run_is_no_member_for_it(make_run, run, tmp_path):
+    other = make_run(tmp_path, name="other", quality=0.9, seed=5)
+    settings = read_json(other.settings_file)
+    write_json(other.settings_file, {**settings, "member": "blend"})
+    assert "Another member" not in find(run)
+
+
+@pytest.mark.parametrize(
+    ("encoders", "asked"),
+    [
+        (("embedded", "frozen:embedded"), "--model tfidf"),
+        (("embedded", "tfidf"), "--model frozen:embedded"),
+        (("microsoft/mpnet-base", "tfidf", "frozen:embedded"), "--model embedded"),
+        (("embedded", "tfidf", "frozen:embedded"), None),
+    ],
+)
+def test_a_blend_is_advised_what_it_does_not_have(encoders, asked, make_run, tmp_path):
+    blend = make_run(tmp_path, name="blend", quality=0.9)
+    places = {}
+    for number, encoder in enumerate(encoders):
+        member = make_run(tmp_path / "members", name=f"member-{number}", encoder=encoder)
+        places[member.name] = os.path.relpath(member.path, blend.path)
+    write_json(blend.settings_file, {**read_json(blend.settings_file), "member": "blend"})
+    weights = {"names": list(places), "places": {**places, "gone": "../gone"}}
+    write_json(blend.weights_file, weights)
+    sentence, commands = find(Run(blend.path))["Weakest label"]
+    if asked is None:
+        assert commands == ()
+        assert sentence.endswith(" Its worst rows stand under Mistakes.")
+    else:
+        assert commands[0].endswith(asked)
+        assert commands[1].startswith("semeval-kit blend submissions/blend submissions/blend-")
 
 
 def test_every_kind_has_findings_with_numbers(made_runs, tmp_path):
