@@ -14,6 +14,7 @@ from semeval_kit.show.answers import Answers
 from semeval_kit.show.wording import find_wording
 from semeval_kit.submission.metrics import METRICS, Beside, count_labels, macro_auc
 from semeval_kit.submission.score import find_beside_rows, is_unmet
+from semeval_kit.task.metric_facts import METRIC_FACTS
 from semeval_kit.task.task import Task
 
 Interval = tuple[float, float] | None
@@ -124,8 +125,18 @@ class _Bench:
         beside = self.beside
         if is_unmet(name, beside):  # the split's files say no more than gold
             return float("nan")
-        gold, preds = self.answers.gold[cells], self.preds[cells]
+        gold, preds = self.answers.gold[cells], self.preds_for(name)[cells]
         return METRICS[name](gold, preds, beside=beside.take(rows))
+
+    def preds_for(self, name: str) -> IntArray:
+        """The preds that a metric is measured on.
+
+        Out of fold every part has a line of its own, and to rank the answers of several parts
+        together measures the lines. One that ignores a line is measured on the numbers as they are.
+        """
+        is_lined = self.answers.split == "oof" and self.task.kind == "regression"
+        free = is_lined and name in METRIC_FACTS and METRIC_FACTS[name].scale_free
+        return self.answers.half if free else self.preds
 
     def score_label(self, column: int) -> LabelResult:
         gold, label = self.answers.gold, self.task.all_labels[column]
@@ -135,9 +146,10 @@ class _Bench:
             if not np.isnan(gold[rows, column]).all()
         ]
         everything = np.sort(np.concatenate(rows_of))
-        cells = [(gold[rows][:, [column]], self.preds[rows][:, [column]]) for rows in rows_of]
-        alone = np.arange(gold.shape[1]) == column
         metric = find_wording(self.task).label_metric
+        preds = self.preds_for(metric)
+        cells = [(gold[rows][:, [column]], preds[rows][:, [column]]) for rows in rows_of]
+        alone = np.arange(gold.shape[1]) == column
         interval = self.bootstrap(metric, alone, everything)
         positives = None if find_wording(self.task).numeric else int((gold[:, column] > 0).sum())
         if metric != "macro_f1":
@@ -162,5 +174,5 @@ class _Bench:
             np.array(self.answers.groups, dtype=np.int64)[rows],
         )
         board = replace(board, beside=self.beside.take(rows))
-        drawn = board.resample([self.preds[rows]], self.n_resamples, seed=0)
+        drawn = board.resample([self.preds_for(name)[rows]], self.n_resamples, seed=0)
         return find_interval(drawn[:, 0])

@@ -29,6 +29,7 @@ class MetricFacts:
             "groups" the values of the group key.
         lowest: its smallest value.
         highest: its largest value, None where there is none.
+        scale_free: a rising line through all answers leaves it as it is.
     """
 
     kinds: tuple[str, ...]
@@ -38,6 +39,7 @@ class MetricFacts:
     needs: str = ""
     lowest: float = 0.0
     highest: float | None = 1.0
+    scale_free: bool = False
 
 
 _TASK_11 = "SemEval-2025 Task 11"
@@ -96,6 +98,7 @@ METRIC_FACTS = {
         "the mean over columns of Pearson's r; not defined for a constant column",
         "SciPy, `pearsonr`",
         lowest=-1.0,
+        scale_free=True,
     ),
     "spearman": MetricFacts(
         _NUMBERS,
@@ -103,6 +106,7 @@ METRIC_FACTS = {
         "a constant column",
         "SciPy, `spearmanr`",
         lowest=-1.0,
+        scale_free=True,
     ),
     "rmse": MetricFacts(
         (*_NUMBERS, "distribution"),
@@ -131,6 +135,7 @@ METRIC_FACTS = {
         "SemEval-2027 Task 5",
         needs="groups",
         lowest=-1.0,
+        scale_free=True,
     ),
     "jensen_shannon": MetricFacts(
         ("distribution",),

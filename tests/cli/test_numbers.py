@@ -15,10 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from scipy.stats import spearmanr
 
 from semeval_kit.cli import main
 from semeval_kit.cli.main_job import run as run_command
 from semeval_kit.cli.options import read_plan
+from semeval_kit.decision.oof import read_oof_answers
 from semeval_kit.files import read_json
 from semeval_kit.run.directory import Run
 from semeval_kit.show.answers import read_rule
@@ -138,6 +140,23 @@ def test_every_metric_of_the_task_file_is_shown(ratings: Path, run: Run) -> None
     assert "out of fold also: Spearman rho" in said
     assert "rows; also Spearman rho" in said
     assert "| split | accuracy within sd | Spearman rho |" in card
+
+
+def test_parts_with_lines_of_their_own_are_ranked_by_the_numbers_as_they_are(
+    ratings: Path, run: Run
+) -> None:
+    """One line is uploaded, which moves no rank; out of fold each part has another one."""
+    oof = run.read_oof()
+    with (ratings / "train.csv").open(encoding="utf-8") as file:
+        gold = {row["id"]: float(row["average"]) for row in csv.DictReader(file)}
+    rho = spearmanr(oof.values[:, 0], [gold[row] for row in oof.ids]).statistic
+    kept = read_oof_answers(run.oof_answers_file, read_json(run.estimate_file)["answers_sha256"])
+    by_parts = spearmanr(kept.tuned[:, 0], [gold[row] for row in kept.ids]).statistic
+    assert abs(rho - by_parts) > 0.001
+    said = (ratings / "said.txt").read_text(encoding="utf-8")
+    assert f"out of fold also: Spearman rho {rho:.4f}" in said
+    card = run.card_file.read_text(encoding="utf-8")
+    assert re.search(rf"^\| out of fold \| [0-9.]+ \| {rho:.4f} \|", card, re.MULTILINE)
 
 
 def test_what_is_said_of_a_run_that_has_not_learnt_fits_its_kind(ratings: Path) -> None:
