@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from semeval_kit.run.directory import hold_lock
+from semeval_kit.files import hold_lock
 from semeval_kit.task.task import Task, load_task
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from semeval_kit.run.directory import Run, read_json, read_probs
+from semeval_kit.files import read_json
+from semeval_kit.probs import read_probs
+from semeval_kit.run.directory import Run
 from semeval_kit.run.stages import Engine, run_all
 from semeval_kit.task.codec import target_names
 from semeval_kit.task.schema import fill_language

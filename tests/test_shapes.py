@@ -17,7 +17,8 @@ import pytest
 from click.testing import CliRunner
 
 from semeval_kit.cli import main
-from semeval_kit.run.directory import read_json, read_probs
+from semeval_kit.files import read_json
+from semeval_kit.probs import read_probs
 from semeval_kit.run.stages import Engine, run_all
 from semeval_kit.task.codec import target_names
 

@@ -201,7 +201,7 @@ def _read_valid_zip(run: Run) -> bytes:
 
 def _describe_upload(run: Run, sent: Upload) -> str:
     """The official score beside the estimate, or what became of the upload."""
-    from semeval_kit.run.directory import read_json
+    from semeval_kit.files import read_json
     from semeval_kit.show.tabulate import show_reading
 
     place = f"{sent.site}/competitions/{sent.competition}/"

@@ -70,7 +70,7 @@ def compare(
     Each RUN is a folder under submissions/. The CSV holds every value in full precision; the
     Markdown and LaTeX (booktabs) files hold the tables that are shown.
     """
-    from semeval_kit.run.directory import write_atomic
+    from semeval_kit.files import write_atomic
     from semeval_kit.show.compare import Resampling, compare_runs
     from semeval_kit.show.tables_of_comparisons import (
         comparison_latex,

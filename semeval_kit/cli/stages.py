@@ -116,8 +116,8 @@ def train(
     from contextlib import nullcontext
     from dataclasses import replace
 
+    from semeval_kit.files import hold_lock
     from semeval_kit.run import stages
-    from semeval_kit.run.directory import hold_lock
 
     run = _open_run(run_path, data, model)
     stages.require_same_data(run)
@@ -136,8 +136,8 @@ def train(
 @click.option("--split", "splits", type=click.Choice(["dev", "test"]), multiple=True)
 def probs(run_path: Path, data: Path | None, splits: tuple[str, ...], **given: Any) -> None:
     """Write the fold-mean probabilities of the dev and test splits."""
+    from semeval_kit.files import hold_lock
     from semeval_kit.run import stages
-    from semeval_kit.run.directory import hold_lock
 
     run = _open_run(run_path, data)
     engine = read_engine(given)
@@ -154,8 +154,8 @@ def probs(run_path: Path, data: Path | None, splits: tuple[str, ...], **given: A
 def tune(run_path: Path, data: Path | None) -> None:
     """Tune thresholds on out-of-fold rows and estimate honestly what they will score."""
     from semeval_kit.cli.summary import describe_estimate
+    from semeval_kit.files import hold_lock
     from semeval_kit.run import stages
-    from semeval_kit.run.directory import hold_lock
 
     run = _open_run(run_path, data)
     with hold_lock(run.path):
@@ -170,8 +170,8 @@ def tune(run_path: Path, data: Path | None) -> None:
 def pack(run_path: Path, data: Path | None, gold: Path | None) -> None:
     """Write predictions in the organisers' layout, zip and validate them; score where possible."""
     from semeval_kit.cli.summary import summarise
+    from semeval_kit.files import hold_lock
     from semeval_kit.run import stages
-    from semeval_kit.run.directory import hold_lock
 
     run = _open_run(run_path, data)
     with hold_lock(run.path):

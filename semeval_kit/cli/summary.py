@@ -28,7 +28,7 @@ _N_PUBLISHED = 3
 
 def summarise(run: Run) -> str:
     """Describe a finished run in plain lines."""
-    from semeval_kit.run.directory import read_json
+    from semeval_kit.files import read_json
 
     lines, learnt = [""], True
     if run.estimate_file.is_file():
@@ -219,7 +219,8 @@ def _describe_before(run: Run) -> str:
 
 def _read_parts(run: Run) -> tuple[dict[str, float], dict[str, float]]:
     """Of languages with runs of their own the cross-fitted score, and what the upload will have."""
-    from semeval_kit.run.directory import Run, read_json
+    from semeval_kit.files import read_json
+    from semeval_kit.run.directory import Run
 
     scores, foretold = {}, dict[str, float]()
     for language in run.languages:

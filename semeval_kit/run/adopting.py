@@ -17,9 +17,10 @@ from semeval_kit.data.examples import Examples, hash_files, pack_rows, read_exam
 from semeval_kit.data.folds import assign_folds
 from semeval_kit.data.texts import number_groups
 from semeval_kit.errors import KitError
-from semeval_kit.files import sha256_file
+from semeval_kit.files import hold_lock, sha256_file
 from semeval_kit.plurals import count_noun
-from semeval_kit.run.directory import Probs, Run, hold_lock, spell_folds
+from semeval_kit.probs import Probs
+from semeval_kit.run.directory import Run, spell_folds
 from semeval_kit.run.judge import tune
 from semeval_kit.run.layout import Frozen
 from semeval_kit.run.plan import NEW_SPLITS, Say, spell_settings

@@ -24,16 +24,9 @@ from semeval_kit.decision.blend import (
 )
 from semeval_kit.decision.oof import OofRows
 from semeval_kit.errors import KitError
-from semeval_kit.files import is_noted
-from semeval_kit.run.directory import (
-    Probs,
-    Run,
-    hold_lock,
-    read_json,
-    spell_folds,
-    write_json,
-    write_probs,
-)
+from semeval_kit.files import hold_lock, is_noted, read_json, write_json
+from semeval_kit.probs import Probs, write_probs
+from semeval_kit.run.directory import Run, spell_folds
 from semeval_kit.run.jobs import Job
 from semeval_kit.run.judge import plan_tuning, target_rows, tune
 from semeval_kit.run.layout import Frozen

@@ -30,24 +30,19 @@ from semeval_kit.errors import KitError
 from semeval_kit.files import (
     AGAIN,
     SUMS,
+    hold_lock,
     is_noted,
     keep_files,
+    read_json,
     read_kept,
+    remove_leftovers,
+    remove_tree,
     sha256_file,
     to_csv,
+    write_json,
     write_kept,
 )
-from semeval_kit.files import hold_lock as hold_lock
-from semeval_kit.files import read_json as read_json
-from semeval_kit.files import remove_leftovers as remove_leftovers
-from semeval_kit.files import remove_tree as remove_tree
-from semeval_kit.files import sync_dir as sync_dir
-from semeval_kit.files import write_atomic as write_atomic
-from semeval_kit.files import write_json as write_json
-from semeval_kit.probs import Probs as Probs
-from semeval_kit.probs import mean_probs
-from semeval_kit.probs import read_probs as read_probs
-from semeval_kit.probs import write_probs as write_probs
+from semeval_kit.probs import Probs, mean_probs, read_probs, write_probs
 from semeval_kit.run.layout import FLEETING, RESTORE, Frozen, Layout, Row, list_differences
 from semeval_kit.task.codec import target_names
 from semeval_kit.task.metric_facts import NUMERIC

@@ -22,9 +22,10 @@ from semeval_kit.decision.thresholds import Tuning
 from semeval_kit.decision.tuning import cross_fit, tune_rule
 from semeval_kit.decision.verdict import Verdict, judge_run
 from semeval_kit.errors import KitError
-from semeval_kit.files import is_noted
+from semeval_kit.files import is_noted, write_json
 from semeval_kit.plurals import count_noun
-from semeval_kit.run.directory import Probs, Run, write_json
+from semeval_kit.probs import Probs
+from semeval_kit.run.directory import Run
 from semeval_kit.run.plan import Say
 from semeval_kit.show.answers import read_gold
 from semeval_kit.submission.score import find_beside_rows

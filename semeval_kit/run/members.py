@@ -13,8 +13,9 @@ from semeval_kit.data.examples import Examples
 from semeval_kit.decision.rule import Thresholds
 from semeval_kit.decision.targets import decide_labels, rules_from_json
 from semeval_kit.errors import KitError
+from semeval_kit.files import read_json
 from semeval_kit.run.blending import read_blend
-from semeval_kit.run.directory import Run, read_json
+from semeval_kit.run.directory import Run
 
 if TYPE_CHECKING:
     from semeval_kit.training.fold import FoldModel

@@ -16,18 +16,19 @@ from semeval_kit.data.examples import Examples, hash_files
 from semeval_kit.data.extra import write_soft
 from semeval_kit.decision.targets import Rules, decide_labels, rules_from_json
 from semeval_kit.errors import KitError, MissingExtraError
-from semeval_kit.files import keep_files, remove_kept, sha256_file
-from semeval_kit.plurals import count_noun
-from semeval_kit.probs import mean_probs
-from semeval_kit.run.directory import (
-    Probs,
-    Run,
+from semeval_kit.files import (
     hold_lock,
+    keep_files,
     read_json,
+    remove_kept,
     remove_leftovers,
     remove_tree,
+    sha256_file,
     write_json,
 )
+from semeval_kit.plurals import count_noun
+from semeval_kit.probs import Probs, mean_probs
+from semeval_kit.run.directory import Run
 from semeval_kit.run.judge import oof_examples, tune
 from semeval_kit.run.layout import Frozen
 from semeval_kit.run.plan import (

@@ -16,8 +16,10 @@ from semeval_kit.decision.rule import Thresholds
 from semeval_kit.decision.targets import answers_of_probs, decide_labels, rules_from_json
 from semeval_kit.decision.tuning import untuned_rule
 from semeval_kit.errors import KitError
+from semeval_kit.files import read_json
 from semeval_kit.plurals import count_noun
-from semeval_kit.run.directory import Probs, Run, read_json
+from semeval_kit.probs import Probs
+from semeval_kit.run.directory import Run
 from semeval_kit.task.codec import encode_labels
 from semeval_kit.task.task import Task
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from semeval_kit.decision.rule import Thresholds
 from semeval_kit.errors import import_extra
-from semeval_kit.run.directory import Run, write_atomic
+from semeval_kit.files import write_atomic
+from semeval_kit.run.directory import Run
 from semeval_kit.show.answers import read_rule
 from semeval_kit.show.folded_head import Layout, choose_layout
 from semeval_kit.show.pages import fill_template, group_tables

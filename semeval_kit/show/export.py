@@ -16,7 +16,8 @@ from semeval_kit.decision.estimate import choose_metric
 from semeval_kit.decision.resampling import Board
 from semeval_kit.decision.rule import Thresholds
 from semeval_kit.errors import KitError
-from semeval_kit.run.directory import Run, read_json, write_atomic, write_json
+from semeval_kit.files import read_json, write_atomic, write_json
+from semeval_kit.run.directory import Run
 from semeval_kit.show.answers import read_answers
 from semeval_kit.show.card import config_entries, make_card
 from semeval_kit.show.folded_head import choose_layout, fold_mean_head

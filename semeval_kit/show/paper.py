@@ -11,7 +11,8 @@ from typing import Any
 from semeval_kit.data.examples import Examples
 from semeval_kit.data.texts import find_overlap
 from semeval_kit.decision.rule import Thresholds
-from semeval_kit.run.directory import Run, write_atomic
+from semeval_kit.files import write_atomic
+from semeval_kit.run.directory import Run
 from semeval_kit.show.answers import (
     ANSWERED,
     Answers,

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from semeval_kit.decision.estimate import choose_metric
-from semeval_kit.run.directory import Run, read_json
+from semeval_kit.files import read_json
+from semeval_kit.run.directory import Run
 from semeval_kit.run.layout import OPEN_FIELDS
 from semeval_kit.show.answers import ANSWERED, AnswersBySplit, read_answers, shown_task
 from semeval_kit.show.scores import N_RESAMPLES, SplitResult, score_answers

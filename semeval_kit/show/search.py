@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from semeval_kit import __version__
+from semeval_kit.files import write_atomic
 from semeval_kit.plurals import count_noun
-from semeval_kit.run.directory import write_atomic
 from semeval_kit.show.figures.charts import (
     BLUE,
     FAINT,

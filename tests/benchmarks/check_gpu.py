@@ -62,7 +62,7 @@ class Check:
 
     def probs(self, run: Any) -> Any:
         """The probabilities of the rows held out `(n_rows, n_targets)`."""
-        from semeval_kit.run.directory import read_probs
+        from semeval_kit.probs import read_probs
 
         return read_probs(run.oof_file(0)).values
 

@@ -12,8 +12,9 @@ from click.testing import CliRunner, Result
 from semeval_kit.cli import main
 from semeval_kit.cli.options import read_engine, read_plan
 from semeval_kit.cli.summary import summarise
+from semeval_kit.files import read_json, write_json
 from semeval_kit.run import stages
-from semeval_kit.run.directory import Run, read_json, write_json
+from semeval_kit.run.directory import Run
 from semeval_kit.run.stages import Engine
 
 TINY = ["--epochs", "1", "--holdout", "0.4", "--precision", "fp32", "--batch-size", "8"]

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 from semeval_kit.errors import KitError
+from semeval_kit.files import read_json
 from semeval_kit.run import stages
 from semeval_kit.run.adopting import AdoptPlan, adopt_files
 from semeval_kit.run.blending import BlendPlan, blend_runs, read_blend
-from semeval_kit.run.directory import Run, read_json
+from semeval_kit.run.directory import Run
 from semeval_kit.run.stages import Engine
 from semeval_kit.run.team import ON_DEV
 

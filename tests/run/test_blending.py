@@ -17,6 +17,8 @@ from click.testing import CliRunner
 from semeval_kit.cli import main
 from semeval_kit.cli.options import find_system
 from semeval_kit.errors import KitError
+from semeval_kit.files import read_json, write_json
+from semeval_kit.probs import read_probs, write_probs
 from semeval_kit.run import stages
 from semeval_kit.run.blending import (
     BlendPlan,
@@ -25,7 +27,7 @@ from semeval_kit.run.blending import (
     build_system,
     read_blend,
 )
-from semeval_kit.run.directory import Run, read_json, read_probs, write_json, write_probs
+from semeval_kit.run.directory import Run
 from semeval_kit.run.members import load_voices
 from semeval_kit.run.stages import Engine
 from semeval_kit.training.recipe import load_members, load_recipe

@@ -542,7 +542,7 @@ def test_folds_that_a_run_does_not_have_are_refused(trained_run: Path) -> None:
 
 
 def test_a_run_is_worked_on_by_one_command(copied: Path, make_plan: Callable[..., Plan]) -> None:
-    from semeval_kit.run.directory import hold_lock
+    from semeval_kit.files import hold_lock
 
     with hold_lock(copied), pytest.raises(KitError, match="another process is at work here"):
         finish(copied, make_plan())

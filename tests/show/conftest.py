@@ -17,16 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from semeval_kit.files import keep_files, write_kept
-from semeval_kit.run.directory import (
-    Probs,
-    Run,
-    read_json,
-    read_probs,
-    spell_folds,
-    write_json,
-    write_probs,
-)
+from semeval_kit.files import keep_files, read_json, write_json, write_kept
+from semeval_kit.probs import Probs, read_probs, write_probs
+from semeval_kit.run.directory import Run, spell_folds
 from semeval_kit.run.layout import Frozen
 from semeval_kit.training.recipe import Recipe
 

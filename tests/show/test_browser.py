@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from semeval_kit.run.directory import Run, write_json
+from semeval_kit.files import write_json
+from semeval_kit.run.directory import Run
 from semeval_kit.show.figures.pictures import write_figures
 from semeval_kit.show.report import write_report
 

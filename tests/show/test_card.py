@@ -13,7 +13,9 @@ import pytest
 from semeval_kit.decision.estimate import choose_metric
 from semeval_kit.decision.rule import Thresholds, decode_probs
 from semeval_kit.errors import KitError
-from semeval_kit.run.directory import Probs, Run, read_json
+from semeval_kit.files import read_json
+from semeval_kit.probs import Probs
+from semeval_kit.run.directory import Run
 from semeval_kit.run.stages import present
 from semeval_kit.show.answers import read_answers
 from semeval_kit.show.card import config_entries, make_card, python_snippet, write_card

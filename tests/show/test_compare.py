@@ -10,7 +10,7 @@ import pytest
 
 from semeval_kit.decision.resampling import Board, compare_systems
 from semeval_kit.errors import KitError
-from semeval_kit.run.directory import read_json
+from semeval_kit.files import read_json
 from semeval_kit.show.answers import read_answers
 from semeval_kit.show.compare import Resampling, compare_runs, measure_difference
 from semeval_kit.show.results import read_results

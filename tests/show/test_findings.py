@@ -11,8 +11,8 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from semeval_kit.decision.oof import OofAnswers, write_oof_answers
-from semeval_kit.files import write_kept
-from semeval_kit.run.directory import Run, read_json, write_json
+from semeval_kit.files import read_json, write_json, write_kept
+from semeval_kit.run.directory import Run
 from semeval_kit.show.answers import read_answers
 from semeval_kit.show.findings import list_findings
 from semeval_kit.show.mistakes import find_hardest, find_wrong

@@ -9,8 +9,8 @@ import shutil
 import pytest
 
 from semeval_kit.cli.summary import summarise
-from semeval_kit.files import remove_kept, write_kept
-from semeval_kit.run.directory import Run, read_json, write_json
+from semeval_kit.files import read_json, remove_kept, write_json, write_kept
+from semeval_kit.run.directory import Run
 from semeval_kit.show.card import make_card
 from semeval_kit.show.compare import Resampling, compare_runs
 from semeval_kit.show.paper import write_paper

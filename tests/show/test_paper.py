@@ -7,7 +7,8 @@ import shutil
 
 import pytest
 
-from semeval_kit.run.directory import Run, read_json
+from semeval_kit.files import read_json
+from semeval_kit.run.directory import Run
 from semeval_kit.show.compare import Resampling
 from semeval_kit.show.paper import (
     collect_citations,

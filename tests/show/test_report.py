@@ -15,8 +15,8 @@ from click.testing import CliRunner
 from semeval_kit.cli.show import figures, report
 from semeval_kit.cli.summary import _describe_published
 from semeval_kit.errors import KitError
-from semeval_kit.files import write_kept
-from semeval_kit.run.directory import Run, write_json
+from semeval_kit.files import write_json, write_kept
+from semeval_kit.run.directory import Run
 from semeval_kit.show.answers import read_answers
 from semeval_kit.show.report import list_tiles, render_report, write_report
 from semeval_kit.show.results import read_results

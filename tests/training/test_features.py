@@ -13,8 +13,9 @@ import torch
 from sklearn.metrics.pairwise import cosine_similarity
 
 from semeval_kit.errors import KitError
+from semeval_kit.probs import read_probs
 from semeval_kit.run import stages
-from semeval_kit.run.directory import Run, read_probs
+from semeval_kit.run.directory import Run
 from semeval_kit.run.stages import Engine
 from semeval_kit.training import linear
 from semeval_kit.training.features import PAIR, FrozenReader, Scaled

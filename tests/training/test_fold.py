@@ -17,8 +17,9 @@ import pytest
 
 from semeval_kit.errors import KitError
 from semeval_kit.files import write_kept
+from semeval_kit.probs import read_probs
 from semeval_kit.run import stages
-from semeval_kit.run.directory import Run, read_probs
+from semeval_kit.run.directory import Run
 from semeval_kit.run.members import load_models
 from semeval_kit.task.task import load_task, read_task_source
 from semeval_kit.training import fold as encoder_fold

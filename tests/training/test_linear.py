@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from semeval_kit.errors import KitError
+from semeval_kit.probs import read_probs
 from semeval_kit.run import stages
-from semeval_kit.run.directory import Run, read_probs
+from semeval_kit.run.directory import Run
 from semeval_kit.run.stages import Engine
 from semeval_kit.training import linear
 from semeval_kit.training.features import PAIR, Ngrams

@@ -14,8 +14,8 @@ import numpy as np
 
 from semeval_kit.decision.oof import FloatArray, IntArray
 from semeval_kit.errors import KitError
+from semeval_kit.files import remove_tree, write_atomic
 from semeval_kit.plurals import count_noun
-from semeval_kit.run.directory import remove_tree, write_atomic
 from semeval_kit.show.explain.attributions import Attribution
 from semeval_kit.show.explain.page import (
     Explanation,

@@ -14,7 +14,7 @@ import numpy as np
 
 from semeval_kit.decision.oof import FloatArray
 from semeval_kit.errors import KitError, import_extra
-from semeval_kit.run.directory import write_atomic
+from semeval_kit.files import write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
