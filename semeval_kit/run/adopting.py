@@ -20,10 +20,10 @@ from semeval_kit.errors import KitError
 from semeval_kit.files import hold_lock, sha256_file
 from semeval_kit.plurals import count_noun
 from semeval_kit.probs import Probs
-from semeval_kit.run.directory import Run, spell_folds
+from semeval_kit.run.directory import NEW_SPLITS, Run, spell_folds
 from semeval_kit.run.judge import tune
 from semeval_kit.run.layout import Frozen
-from semeval_kit.run.plan import NEW_SPLITS, Say, spell_settings
+from semeval_kit.run.plan import Say, spell_settings
 from semeval_kit.run.stages import pack, score
 from semeval_kit.task.codec import encode_labels, target_names
 from semeval_kit.task.schema import SPLITS

@@ -26,11 +26,11 @@ from semeval_kit.decision.oof import OofRows
 from semeval_kit.errors import KitError
 from semeval_kit.files import hold_lock, is_noted, read_json, write_json
 from semeval_kit.probs import Probs, write_probs
-from semeval_kit.run.directory import Run, spell_folds
+from semeval_kit.run.directory import NEW_SPLITS, Run, spell_folds
 from semeval_kit.run.jobs import Job
 from semeval_kit.run.judge import plan_tuning, target_rows, tune
 from semeval_kit.run.layout import Frozen
-from semeval_kit.run.plan import NEW_SPLITS, Engine, Plan, Say, spell_settings
+from semeval_kit.run.plan import Engine, Plan, Say, spell_settings
 from semeval_kit.run.stages import pack, run_all, score
 from semeval_kit.run.team import Team
 

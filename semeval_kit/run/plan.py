@@ -11,7 +11,6 @@ from typing import Any
 from semeval_kit.data.examples import hash_files
 from semeval_kit.errors import KitError
 from semeval_kit.files import sha256_file
-from semeval_kit.run.directory import NEW_SPLITS as NEW_SPLITS
 from semeval_kit.run.directory import Run, unlabelled_splits
 from semeval_kit.run.layout import Frozen
 from semeval_kit.task.schema import fill_language

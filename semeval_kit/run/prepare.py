@@ -24,8 +24,8 @@ from semeval_kit.data.folds import assign_folds, assign_holdout, scarce_labels
 from semeval_kit.data.texts import normalize_text, number_groups
 from semeval_kit.errors import KitError
 from semeval_kit.plurals import count_noun
-from semeval_kit.run.directory import Run, spell_folds
-from semeval_kit.run.plan import NEW_SPLITS, Plan, Say, freeze_plan
+from semeval_kit.run.directory import NEW_SPLITS, Run, spell_folds
+from semeval_kit.run.plan import Plan, Say, freeze_plan
 from semeval_kit.task.codec import encode_labels, target_names
 from semeval_kit.task.task import Task, load_task
 from semeval_kit.training.recipe import Recipe

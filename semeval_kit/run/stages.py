@@ -28,11 +28,10 @@ from semeval_kit.files import (
 )
 from semeval_kit.plurals import count_noun
 from semeval_kit.probs import Probs, mean_probs
-from semeval_kit.run.directory import Run
+from semeval_kit.run.directory import NEW_SPLITS, Run
 from semeval_kit.run.judge import oof_examples, tune
 from semeval_kit.run.layout import Frozen
 from semeval_kit.run.plan import (
-    NEW_SPLITS,
     Engine,
     Plan,
     Say,

@@ -16,8 +16,8 @@ from semeval_kit.decision.oof import OofRows
 from semeval_kit.errors import KitError
 from semeval_kit.plurals import count_noun
 from semeval_kit.probs import Probs
-from semeval_kit.run.directory import Run
-from semeval_kit.run.plan import NEW_SPLITS, Say
+from semeval_kit.run.directory import NEW_SPLITS, Run
+from semeval_kit.run.plan import Say
 from semeval_kit.task.codec import encode_labels, target_names
 from semeval_kit.task.task import Task
 
