@@ -104,9 +104,9 @@ def list_commands(run: Run) -> list[str]:
 
 def is_exportable(run: Run) -> bool:
     """Whether `export` can lay a model of the run out for `pipeline()`."""
-    apart = run.recipe.get("pairs") == "apart"
-    several = len(run.task.targets) > 1
-    return run.member == "encoder" and run.task.kind not in NUMERIC and not (apart or several)
+    recipe, several = run.recipe, len(run.task.targets) > 1
+    beyond = recipe.get("pairs") == "apart" or recipe.get("pooling") == "layers"
+    return run.member == "encoder" and run.task.kind not in NUMERIC and not (beyond or several)
 
 
 def python_snippet(run: Run, thresholds: Thresholds, layout: Layout = "pipeline") -> str:

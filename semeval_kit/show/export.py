@@ -154,9 +154,10 @@ def _lay_model(source: Path, target: Path) -> None:
 
     classifier = load_model(source)
     targets = classifier.targets
-    if classifier.apart:
+    beyond = {"apart": "the two texts of a pair apart", "layers": "two layers of its encoder"}
+    if classifier.reads in beyond:
         raise KitError(
-            f"{source}: this model reads the two texts of a pair apart, which `pipeline()` cannot. "
+            f"{source}: this model reads {beyond[classifier.reads]}, which `pipeline()` cannot. "
             "Use `semeval-kit predict` with the run instead."
         )
     if not targets.fits_pipeline or (not has_mean_head and targets.columns != targets.names):

@@ -43,7 +43,7 @@ from semeval_kit.show.tabulate import (
     show_reading,
     show_seconds,
 )
-from semeval_kit.show.wording import TUNED_RULES, name_encoder
+from semeval_kit.show.wording import TUNED_RULES, name_encoder, name_pooling
 
 Tables = dict[str, list[Table]]
 
@@ -124,6 +124,7 @@ def collect_facts(run: Run, results: RunResults) -> dict[str, Any]:
         "use_of_dev": describe_use(results, "dev"),
         "encoder": name_encoder(results.encoder),
         "recipe": {field: show_field(results, field) for field in results.recipe},
+        "pooling": name_pooling(str(results.recipe.get("pooling"))),
         "n_models": run.n_models,
         "seeds": run.seeds,
         "per": "fold" if run.n_models == run.n_folds else "fold and seed",

@@ -181,6 +181,12 @@ def describe_member(member: str, encoder: str, members: Sequence[str] = ()) -> s
     }[member]
 
 
+def name_pooling(pooling: str) -> str:
+    """What a head reads, as a recipe spells it, in words."""
+    both = "mean pooling of the last and the middle layer"
+    return both if pooling == "layers" else f"{pooling} pooling"
+
+
 def name_encoder(encoder: str) -> str:
     """An encoder's name without its owner, or the last part of its folder."""
     if encoder == "embedded":

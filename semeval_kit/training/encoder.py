@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from semeval_kit.errors import KitError
-from semeval_kit.training.head import HEAD_FILE, HEAD_WEIGHTS, Classifier
+from semeval_kit.training.head import HEAD_FILE, HEAD_WEIGHTS, Classifier, Reads
 from semeval_kit.training.recipe import Recipe, peak_lr
 from semeval_kit.training.source import explain_failure, resolve_encoder
 from semeval_kit.training.targets import Target, Targets, parse_targets
@@ -126,22 +126,24 @@ def load_classifier(recipe: Recipe, targets: Targets) -> Classifier:
             )
         _override_dropouts(settings, recipe)
         own_mean = hasattr(settings, "classifier_pooling")
-        apart = recipe.pairs == "apart"
-        mean_head = recipe.pooling == "mean" and (apart or not own_mean)
-        if own_mean:
+        reads: Reads = "own"
+        if recipe.pairs == "apart":
+            reads = "apart"
+        elif recipe.pooling == "layers" or (recipe.pooling == "mean" and not own_mean):
+            reads = recipe.pooling
+        elif own_mean:
             settings.classifier_pooling = recipe.pooling
-        if not mean_head:
+        if reads == "own":
             for key, value in targets.config_entries(targets.columns).items():
                 setattr(settings, key, value)
-        kind = AutoModel if mean_head else AutoModelForSequenceClassification
+        kind = AutoModelForSequenceClassification if reads == "own" else AutoModel
         network = _load_network(kind, name, revision, config=settings)
-    if recipe.multi_dropout > 1 and not mean_head:
+    if recipe.multi_dropout > 1 and reads == "own":
         raise KitError("multi_dropout needs the mean of tokens: use --pooling mean.")
     model = Classifier(
         network,
         targets,
-        mean_head=mean_head,
-        apart=apart,
+        reads=reads,
         dropout=recipe.head_dropout,
         samples=recipe.multi_dropout,
     )
@@ -164,14 +166,13 @@ def load_model(folder: Path, dtype: torch.dtype = torch.float32) -> Classifier:
         # Known by the folder's own manifest, as all files beside it.
         text = (folder / HEAD_FILE).read_bytes() if (folder / HEAD_FILE).is_file() else b"{}"
         head = json.loads(text)
-        mean_head = head.get("pooling") == "mean"
-        kind = AutoModel if mean_head else AutoModelForSequenceClassification
+        reads: Reads = "apart" if head.get("pairs") == "apart" else head.get("pooling", "own")
+        kind = AutoModelForSequenceClassification if reads == "own" else AutoModel
         network = kind.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, trust_remote_code=False
         )
         targets = parse_targets(head) if head else _read_old_targets(network.config)
-        apart = head.get("pairs") == "apart"
-        model = Classifier(network, targets, mean_head=mean_head, apart=apart)
+        model = Classifier(network, targets, reads=reads)
         if model.head is not None:
             model.head.load_state_dict(load_file(folder / HEAD_WEIGHTS))
     return model.eval()

@@ -197,7 +197,8 @@ class FoldModel:
         Each text is cut to the `max_length` of the run. `tell` is told after each batch how many
         texts are done.
         """
-        tokenizer, length, apart = self.tokenizer, self.max_length, self.classifier.apart
+        tokenizer, length = self.tokenizer, self.max_length
+        apart = self.classifier.reads == "apart"
         options: dict[str, Any] = {"contexts": contexts, "apart": apart}
         tokens = encode_texts(tokenizer, texts, length, pairs=pairs, **options)
         probs = self.probs_of_tokens(tokens, tell)

@@ -6,6 +6,7 @@ import inspect
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from semeval_kit.training.features import N_AGREEING
 from semeval_kit.training.targets import PLAIN, LossOptions, Targets
 
 Array = NDArray[np.float64]
+Reads = Literal["mean", "layers", "apart", "own"]
 HEAD_FILE, HEAD_WEIGHTS = "head.json", "head.safetensors"
 # Of the logit over how two texts agree: 0 to 1 become shares of 0.1 to 0.9.
 _SLOPE = 4.0
@@ -28,10 +30,13 @@ _SLOPE = 4.0
 class Classifier(nn.Module):
     """An encoder with a head: the one forward pass of training, test, prediction, explanation.
 
-    Either a plain encoder and a linear layer on the mean of its tokens' last hidden states, or
-    transformers' own classifier of a family, whose head reads the first token (or its own mean).
-    Of pairs apart, the layer reads how both texts agree in the last layer and in the middle one
-    (`agree`): numbers from that alone, other kinds also from both means, product and distance.
+    What the head reads:
+
+    - "mean": the mean of the tokens' last hidden states. The head is a linear layer.
+    - "layers": that mean, and beside it the one in the middle layer.
+    - "apart": how the texts of a pair agree in the last layer and in the middle one (`agree`):
+      numbers from that alone, other kinds also from both means, product and distance.
+    - "own": what transformers' own classifier of the family reads: the first token, or its mean.
     """
 
     def __init__(
@@ -39,14 +44,11 @@ class Classifier(nn.Module):
         network: PreTrainedModel,
         targets: Targets,
         *,
-        mean_head: bool,
-        apart: bool = False,
+        reads: Reads,
         dropout: float = 0.0,
         samples: int = 1,
     ) -> None:
-        """Wrap a network; with `mean_head` it is a plain encoder and gets a fresh linear layer.
-
-        With `apart` it encodes the texts of a pair one by one, which needs a mean head.
+        """Wrap a network: a classifier for "own", else a plain encoder that gets a linear layer.
 
         With several samples a training pass gives that many blocks of logits, one after the other,
         each with a dropout of its own (multi-sample dropout, Inoue 2019, arXiv 1905.09788).
@@ -56,16 +58,17 @@ class Classifier(nn.Module):
         takes_types = "token_type_ids" in inspect.signature(network.forward).parameters
         self.takes_types = takes_types and getattr(network.config, "type_vocab_size", 0) > 1
         self.head: nn.Linear | None = None
-        self.samples, self.apart = samples, apart
-        if mean_head:
+        self.samples, self.reads = samples, reads
+        if reads != "own":
             if getattr(network, "pooler", None) is not None:
                 network.pooler = None
             self.dropout = nn.Dropout(dropout)
             width = network.config.hidden_size
-            self.head = nn.Linear(N_AGREEING + 4 * width if apart else width, len(targets.columns))
+            n_features = {"mean": width, "layers": 2 * width, "apart": N_AGREEING + 4 * width}
+            self.head = nn.Linear(n_features[reads], len(targets.columns))
             nn.init.normal_(self.head.weight, std=0.02)
             nn.init.zeros_(self.head.bias)
-            if apart:
+            if reads == "apart":
                 _read_numbers_from_agreement(self.head, targets)
 
     @property
@@ -88,28 +91,32 @@ class Classifier(nn.Module):
             attention_mask: 1 for a token and 0 for padding.
             token_type_ids: 1 for the tokens of a second text, for encoders that are told.
         """
-        if self.apart:
+        apart = self.reads == "apart"
+        if apart:
             input_ids, attention_mask = input_ids.flatten(0, 1), attention_mask.flatten(0, 1)
             token_type_ids = None if token_type_ids is None else token_type_ids.flatten(0, 1)
         types = {"token_type_ids": token_type_ids} if self.takes_types else {}
         output = self.network(
             input_ids=input_ids,
             attention_mask=attention_mask,
-            output_hidden_states=self.apart or None,
+            output_hidden_states=self.reads in ("layers", "apart") or None,
             **types,
         )
         if self.head is None:
             logits: Tensor = output.logits
             return logits
         weights = attention_mask.unsqueeze(-1).float()
-        if self.apart:
+        if apart:
             features = _compare(last_and_middle(output), weights)
+        elif self.reads == "layers":
+            means = [mean_tokens(states, weights) for states in last_and_middle(output)]
+            features = torch.cat(means, dim=1)
         else:  # in fp32: a sum of many tokens needs the digits
             features = mean_tokens(output.last_hidden_state.float(), weights)
         if self.training:
             features = features.repeat(self.samples, 1)
         dropped = self.dropout(features)
-        if self.apart:  # how both agree are few numbers and say the most: never dropped
+        if apart:  # how both agree are few numbers and say the most: never dropped
             dropped = torch.cat([features[:, :N_AGREEING], dropped[:, N_AGREEING:]], dim=1)
         logits = self.head(dropped)
         return logits
@@ -122,10 +129,10 @@ class Classifier(nn.Module):
                 {k: v.contiguous() for k, v in self.head.state_dict().items()},
                 folder / HEAD_WEIGHTS,
             )
-        pooling = "own" if self.head is None else "mean"
+        pooling = "mean" if self.reads == "apart" else self.reads
         parts = [asdict(part) for part in self.targets.parts]
-        content = {"format": 1, "pooling": pooling, "targets": parts}
-        if self.apart:
+        content: dict[str, Any] = {"format": 1, "pooling": pooling, "targets": parts}
+        if self.reads == "apart":
             content["pairs"] = "apart"
         (folder / HEAD_FILE).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 

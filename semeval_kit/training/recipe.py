@@ -50,7 +50,9 @@ class Recipe(BaseModel):
 
     encoder: str = Field("embedded", description="hub id, local folder, or 'embedded'")
     revision: str = Field("", description="commit of the hub model; empty: its main branch")
-    pooling: Literal["mean", "cls"] = Field("mean", description="mean of tokens, or CLS head")
+    pooling: Literal["mean", "layers", "cls"] = Field(
+        "mean", description="mean of tokens; means in the last and the middle layer; or CLS head"
+    )
     pairs: Literal["together", "apart"] = Field(
         "together", description="two texts: read at once, or each on its own and then compared"
     )

@@ -50,7 +50,7 @@ def make_model(tiny_encoder: Callable[[str], Path]) -> Callable[..., FoldModel]:
                 if parameter.ndim > 1:
                     parameter.mul_(30 if "classifier" in name or "pooler" in name else 4)
         target = Target("singlelabel" if exclusive else "multilabel", LABELS)
-        classifier = Classifier(model, Targets((target,)), mean_head=False)
+        classifier = Classifier(model, Targets((target,)), reads="own")
         return FoldModel(AutoTokenizer.from_pretrained(folder), classifier, 48)
 
     return make
