@@ -167,8 +167,10 @@ def run_system(given: dict[str, Any], gold: Path | None, report: bool = True) ->
     seeds = given.pop("seed")
     plans, whole = {}, None
     for member in members:
+        own = {name: value for name, value in member.fields.items() if given.get(name) is None}
         given_member = {
             **given,
+            **own,
             "recipe": member.recipe,
             "model": None if member.model is None else member.model.replace("*", encoder),
             "seed": seeds if member.seed is None else member.seed + (seeds or 0),

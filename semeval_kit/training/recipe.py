@@ -219,6 +219,17 @@ class Member(BaseModel):
     recipe: str = Field("default", description="name or path")
     seed: int | None = Field(None, ge=0, description="not set: as the recipe says")
     weight: float | None = Field(None, ge=0, le=1, description="not set: chosen")
+    fields: dict[str, Any] = Field(
+        default_factory=dict, description="of the recipe that are other than it says"
+    )
+
+    @field_validator("fields")
+    @classmethod
+    def _know_fields(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        strange = sorted(set(fields) - (set(Recipe.model_fields) - {"encoder", "seed"}))
+        if strange:
+            raise ValueError(f"fields: {', '.join(strange)} is no field that a member may set")
+        return fields
 
 
 def peak_lr(recipe: Recipe, width: int) -> float:

@@ -44,6 +44,7 @@ name = "frozen"
 model = "frozen:*"
 recipe = "RECIPE"
 weight = 0.25
+fields = { max_length = 24 }
 """
 
 
@@ -304,12 +305,15 @@ def test_a_recipe_of_members_gives_one_zip(
     named = [str(recipe)] if command == "system" else ["--recipe", str(recipe)]
     task = ["--task", "semeval2025-task11-a", "--data", str(tiny_data), "--langs", "eng"]
     rest = ["--model", str(tiny_bert), "--submissions", str(tmp_path / "s"), "--run", "team"]
-    result = CliRunner().invoke(main, [command, *named, *task, *rest])
+    flags = ["--max-length", "16"] if command == "run" else []
+    result = CliRunner().invoke(main, [command, *named, *task, *rest, *flags])
     assert result.exit_code == 0, result.output
     run = Run.open(tmp_path / "s" / "team")
     weights, members = read_blend(run)
     assert tuple(members) == ("team_words", "team_frozen")
     assert members["team_frozen"].recipe["encoder"] == f"frozen:{tiny_bert}"
+    # A member's own fields give way to what is asked for by a flag.
+    assert members["team_frozen"].recipe["max_length"] == (16 if flags else 24)
     np.testing.assert_allclose(weights.of("eng")[0], [0.75, 0.25])
     assert run.zip_file.is_file()
     assert "uniform mean" in result.output
@@ -361,6 +365,8 @@ def test_a_recipe_of_members_is_read_strictly(tmp_path: Path) -> None:
         ('[[members]]\nname = "a"\n', "needs two members"),
         ('[[members]]\nname = "a"\n[[members]]\nname = "a"\n', "each with a name"),
         ('[[members]]\nname = "a"\nfolds = 3\n', "a member cannot be used"),
+        ('[[members]]\nname = "a"\nfields = { seed = 3 }\n', "fields: seed is no field"),
+        ('[[members]]\nname = "a"\nfields = { pool = 3 }\n', "fields: pool is no field"),
         ('epochs = 3\n[[members]]\nname = "a"\n', "epochs must stand in them"),
     ):
         path.write_text(text, encoding="utf-8")

@@ -18,7 +18,7 @@ from transformers import AutoModelForSequenceClassification
 
 from semeval_kit.errors import KitError
 from semeval_kit.run.directory import Run
-from semeval_kit.show.card import python_snippet
+from semeval_kit.show.card import is_exportable, python_snippet
 from semeval_kit.show.export import _lay_model, export_model
 from semeval_kit.show.folded_head import can_fold, choose_layout, fold_mean_head
 from semeval_kit.training.encoder import load_classifier, load_model
@@ -140,6 +140,26 @@ def test_a_head_that_cannot_be_folded_lies_beside_the_encoder(
     expected = load_model(source)(ids, torch.ones_like(ids)).sigmoid()[0].tolist()
     assert tuple(scope["scores"]) == names
     assert list(scope["scores"].values()) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [({"pairs": "apart"}, "the two texts of a pair apart"), ({"pooling": "layers"}, "two layers")],
+)
+def test_what_a_pipeline_cannot_read_is_refused(
+    fields: dict[str, str], told: str, tiny_bert: Path, tmp_path: Path
+) -> None:
+    source, target = tmp_path / "source", tmp_path / "exported"
+    shutil.copytree(tiny_bert, source)
+    target.mkdir()
+    recipe = make_recipe({"encoder": str(tiny_bert), **fields}, "a test")
+    load_classifier(recipe, TARGETS).save(source)
+    with pytest.raises(KitError, match=f"reads {told}.*, which `pipeline\\(\\)` cannot"):
+        _lay_model(source, target)
+    folds = SimpleNamespace(kind="multilabel", targets=("one",))
+    run = SimpleNamespace(task=folds, member="encoder", recipe=fields)
+    assert not is_exportable(run)
+    assert is_exportable(SimpleNamespace(task=folds, member="encoder", recipe={}))
 
 
 WITHOUT_THE_KIT = """

@@ -98,6 +98,20 @@ def test_every_family_trains_and_is_saved_as_it_was_trained(
         assert torch.sigmoid(logits[0]).tolist() == pytest.approx(found[row].tolist(), abs=1e-5)
 
 
+def test_a_head_of_layers_reads_the_last_and_the_middle_one(tiny_bert: Path) -> None:
+    model = load(tiny_bert, pooling="layers").eval()
+    batch = pad_batch(Tokens(Ragged.of([[2, 17, 18, 3], [2, 19, 3]])), 0)
+    with torch.no_grad():
+        found = model(**batch)
+        states = model.network(**batch, output_hidden_states=True).hidden_states
+        last, middle = states[-1], states[len(states) // 2]
+        for row, length in enumerate((4, 3)):
+            means = [layer[row, :length].mean(dim=0) for layer in (last, middle)]
+            expected = model.head(torch.cat(means))
+            torch.testing.assert_close(found[row], expected, atol=1e-5, rtol=0)
+    assert not torch.equal(last, middle)
+
+
 def make_pairs(n: int, seed: int = 0) -> Rows:
     """Pairs that are as much related as they share words."""
     draw = np.random.default_rng(seed)
