@@ -31,14 +31,7 @@ from semeval_kit.probs import Probs, mean_probs
 from semeval_kit.run.directory import NEW_SPLITS, Run
 from semeval_kit.run.judge import oof_examples, tune
 from semeval_kit.run.layout import Frozen
-from semeval_kit.run.plan import (
-    Engine,
-    Plan,
-    Say,
-    freeze_recipe,
-    pin_encoder,
-    spell_settings,
-)
+from semeval_kit.run.plan import Engine, Plan, Say, freeze_recipe, pin_encoder, spell_settings
 from semeval_kit.run.prepare import move_run, prepare, require_same_data, require_same_encoder
 from semeval_kit.submission.pack import pack_submission, write_predictions
 from semeval_kit.submission.score import Score, score_submission

@@ -20,13 +20,7 @@ from semeval_kit.errors import KitError
 from semeval_kit.files import read_json, write_json
 from semeval_kit.probs import read_probs, write_probs
 from semeval_kit.run import stages
-from semeval_kit.run.blending import (
-    BlendPlan,
-    SystemPlan,
-    blend_runs,
-    build_system,
-    read_blend,
-)
+from semeval_kit.run.blending import BlendPlan, SystemPlan, blend_runs, build_system, read_blend
 from semeval_kit.run.directory import Run
 from semeval_kit.run.members import load_voices
 from semeval_kit.run.stages import Engine

@@ -12,12 +12,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from semeval_kit.errors import KitError
 from semeval_kit.show.explain import attributions
-from semeval_kit.show.explain.attributions import (
-    Attribution,
-    count_evals,
-    explain_texts,
-    name_mask,
-)
+from semeval_kit.show.explain.attributions import Attribution, count_evals, explain_texts, name_mask
 from semeval_kit.training.fold import FoldModel
 from semeval_kit.training.head import Classifier
 from semeval_kit.training.targets import Target, Targets
